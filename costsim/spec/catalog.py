@@ -1,0 +1,61 @@
+"""Load nouns by name or by file: the folders ``hwprofiles/`` and ``model/specs/`` are the catalog."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from costsim.errors import UnknownName
+from costsim.spec.accelerator import Accelerator
+from costsim.spec.base import build, read_toml
+from costsim.spec.cluster import Cluster
+from costsim.spec.model import ModelSpec
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ACCELERATORS = ROOT / "hwprofiles" / "accelerators"
+CLUSTERS = ROOT / "hwprofiles" / "clusters"
+MODELS = ROOT / "model" / "specs"
+CALIBRATION = ROOT / "hwprofiles" / "calibration"
+
+
+def names(folder: Path) -> list[str]:
+    """The ids of a catalog folder, one TOML file each."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def _find(kind: str, name: str, folder: Path) -> Path:
+    """A file of the catalog, or a user's own TOML when ``name`` is a path that ends in .toml."""
+    own = Path(name)
+    if name.endswith(".toml") and own.is_file():
+        return own
+    key = name.strip().lower().replace("_", "-")
+    known = names(folder)
+    if key not in known:
+        raise UnknownName(kind, name, known)
+    return folder / f"{key}.toml"
+
+
+@lru_cache(maxsize=256)
+def load_accelerator(name: str) -> Accelerator:
+    """An accelerator by id (``h800-sxm``) or by the path of a TOML file."""
+    path = _find("accelerator", name, ACCELERATORS)
+    return build(Accelerator, read_toml(path, "accelerator"), str(path.name))
+
+
+@lru_cache(maxsize=256)
+def load_cluster(name: str) -> Cluster:
+    """A cluster by id or by the path of a TOML file."""
+    path = _find("cluster", name, CLUSTERS)
+    return build(Cluster, read_toml(path, "cluster"), str(path.name))
+
+
+@lru_cache(maxsize=256)
+def load_model(name: str) -> ModelSpec:
+    """A model by id (``deepseek-v3``), by the path of a TOML file, or of a Hugging Face ``config.json``."""
+    own = Path(name)
+    if name.endswith(".json") or own.is_dir():
+        from costsim.spec.huggingface import read_config
+
+        return read_config(own / "config.json" if own.is_dir() else own)
+    path = _find("model", name, MODELS)
+    return build(ModelSpec, read_toml(path, "model"), str(path.name))

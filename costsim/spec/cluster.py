@@ -1,0 +1,52 @@
+"""Cluster: accelerators wired together. Scale-up domain inside, scale-out network between."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from costsim import units
+from costsim.spec.accelerator import Accelerator
+from costsim.spec.base import Frozen
+
+
+class Cluster(Frozen):
+    """``devices`` counts cards. Bandwidths are bytes/s per direction and per card.
+
+    ``scale_up_domain`` cards share the scale-up fabric (an 8-GPU node, NVL72's 72, CloudMatrix's 384).
+    """
+
+    id: str
+    name: str
+    accelerator: str
+    devices: int = Field(ge=1)
+    node_devices: int = Field(ge=1)
+    scale_up_domain: int = Field(ge=1)
+    scale_up_bandwidth: float | None = None
+    scale_out_bandwidth: float | None = None
+    network: str = ""
+    sources: tuple[str, ...] = ()
+    confidence: str = "D"
+    notes: str = ""
+
+    @field_validator("scale_up_bandwidth", "scale_out_bandwidth", mode="before")
+    @classmethod
+    def _bandwidth(cls, raw: Any, info: Any) -> Any:
+        return units.parse(raw, "bandwidth", info.field_name) if isinstance(raw, str) else raw
+
+
+def standard_cluster(chip: Accelerator, devices: int) -> Cluster:
+    """The node and network that the datasheet states, repeated to ``devices`` cards."""
+    domain = chip.datasheet["scale_up_domain"].value
+    return Cluster(
+        id=f"{chip.id}-standard",
+        name=f"{devices} × {chip.name}",
+        accelerator=chip.id,
+        devices=devices,
+        node_devices=chip.node_devices,
+        scale_up_domain=int(domain) if domain else 1,
+        scale_up_bandwidth=chip.datasheet["scale_up_bandwidth"].value,
+        scale_out_bandwidth=chip.datasheet["scale_out_bandwidth"].value,
+        network="as in the datasheet",
+    )

@@ -1,0 +1,112 @@
+"""ModelSpec: the sizes of a transformer that decide its cost. No weights, no framework."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from costsim.spec.base import Frozen
+
+Count = int
+
+
+class Attention(Frozen):
+    """``mla`` (latent KV of ``kv_lora_rank`` + ``qk_rope_head_dim`` per token) or ``gqa`` (MHA when kv_heads = heads).
+
+    ``window`` > 0 limits every ``window_every``-th layer to a sliding window of that many tokens.
+    """
+
+    kind: Literal["mla", "gqa"]
+    heads: int = Field(ge=1)
+    kv_heads: int = Field(default=1, ge=1)
+    head_dim: int = Field(default=0, ge=0)
+    q_lora_rank: int = Field(default=0, ge=0)
+    kv_lora_rank: int = Field(default=0, ge=0)
+    qk_nope_head_dim: int = Field(default=0, ge=0)
+    qk_rope_head_dim: int = Field(default=0, ge=0)
+    v_head_dim: int = Field(default=0, ge=0)
+    qkv_bias: bool = False
+    out_bias: bool = False
+    qk_norm: Literal["none", "head", "full"] = "none"
+    sinks: bool = False
+    window: int = Field(default=0, ge=0)
+    window_every: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Attention:
+        needed = ("head_dim",) if self.kind == "gqa" else ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+        for name in needed:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"attention of kind {self.kind} needs {name} > 0")
+        if self.kind == "gqa" and self.heads % self.kv_heads:
+            raise ValueError(f"kv_heads {self.kv_heads} must divide heads {self.heads}")
+        return self
+
+    @property
+    def qk_head_dim(self) -> int:
+        return self.head_dim if self.kind == "gqa" else self.qk_nope_head_dim + self.qk_rope_head_dim
+
+    @property
+    def value_head_dim(self) -> int:
+        return self.head_dim if self.kind == "gqa" else self.v_head_dim
+
+
+class MoE(Frozen):
+    """Routed experts of every layer after the first ``first_dense``; groups > 1 limit a token to ``top_groups``."""
+
+    experts: int = Field(ge=1)
+    top_k: int = Field(ge=1)
+    intermediate: int = Field(ge=1)
+    shared_experts: int = Field(default=0, ge=0)
+    first_dense: int = Field(default=0, ge=0)
+    groups: int = Field(default=1, ge=1)
+    top_groups: int = Field(default=1, ge=1)
+    scoring: Literal["sigmoid", "softmax"] = "softmax"
+    score_bias: bool = False
+    router_bias: bool = False
+    expert_bias: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MoE:
+        if self.top_k > self.experts:
+            raise ValueError(f"top_k {self.top_k} exceeds experts {self.experts}")
+        if self.experts % self.groups or self.top_groups > self.groups:
+            raise ValueError(f"groups {self.groups} must divide experts {self.experts} and be at least top_groups {self.top_groups}")
+        return self
+
+
+class ModelSpec(Frozen):
+    """A decoder-only transformer. ``intermediate`` is the dense FFN's width (gated: three matrices)."""
+
+    id: str
+    name: str
+    hidden: int = Field(ge=1)
+    layers: int = Field(ge=1)
+    vocab: int = Field(ge=1)
+    intermediate: int = Field(default=0, ge=0)
+    attention: Attention
+    moe: MoE | None = None
+    mtp_layers: int = Field(default=0, ge=0, le=8)
+    tied_embeddings: bool = False
+    native_dtype: str = "bf16"
+    source: str = ""
+    notes: str = ""
+
+    @model_validator(mode="after")
+    def _layers(self) -> ModelSpec:
+        if self.moe is None and self.intermediate <= 0:
+            raise ValueError("a dense model needs intermediate > 0")
+        if self.moe and self.moe.first_dense > self.layers:
+            raise ValueError(f"first_dense {self.moe.first_dense} exceeds layers {self.layers}")
+        if self.moe and self.moe.first_dense and self.intermediate <= 0:
+            raise ValueError("first dense layers need intermediate > 0")
+        return self
+
+    @property
+    def dense_layers(self) -> int:
+        return self.layers if self.moe is None else self.moe.first_dense
+
+    @property
+    def moe_layers(self) -> int:
+        return 0 if self.moe is None else self.layers - self.moe.first_dense

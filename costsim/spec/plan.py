@@ -1,0 +1,105 @@
+"""How a model is laid out on devices, and the load it carries. Plain values; checks live in ``predict/layout.py``.
+
+Every numeric field of a plan or load may hold a numpy array: a sweep is the same value with arrays inside.
+``gpus`` and ``batch_per_gpu`` count cards; ``tp``, ``ep``, ``dp`` and ``pp`` count ranks (dies on a multi-die card).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: a scalar for one question, an array for a sweep: every formula takes both
+Num = float | NDArray[np.float64]
+
+Overlap = Literal["none", "two-batch", "single-batch"]
+Routing = Literal["balanced", "eplb", "default", "production"]
+OVERLAPS = ("none", "two-batch", "single-batch")
+ROUTINGS = ("balanced", "eplb", "default", "production")
+PRECISIONS = ("fp8", "bf16", "int8", "w4")
+KV_DTYPES = ("bf16", "fp8", "int8")
+RECOMPUTES = ("none", "selective", "full")
+
+
+@dataclass(frozen=True)
+class ServingPlan:
+    """Layout of an inference deployment.
+
+    ``tp``: tensor parallel width of attention (and of experts when ``ep`` = 1); ``ep``: ranks that share
+    one set of experts; attention data parallelism follows as ranks / (tp·pp).
+    ``comm_sms``: cores reserved for communication kernels (None: what the overlap mode usually takes).
+    """
+
+    gpus: Num
+    tp: Num = 1
+    pp: Num = 1
+    ep: Num = 1
+    precision: str = "fp8"
+    kv_dtype: str = "bf16"
+    overlap: Overlap = "none"
+    comm_sms: Num | None = None
+    redundant_experts: Num = 0
+    routing: Routing = "balanced"
+
+
+@dataclass(frozen=True)
+class PrefillLoad:
+    """Prompts of ``isl`` tokens, ``tokens_per_gpu`` of them processed per step on each card; ``cached`` tokens of each prompt hit the prefix cache."""
+
+    isl: Num
+    tokens_per_gpu: Num
+    cached: Num = 0
+
+
+@dataclass(frozen=True)
+class DecodeLoad:
+    """``batch_per_gpu`` requests on each card with a mean KV length of ``context`` tokens.
+
+    MTP drafts ``mtp_tokens`` tokens per step; ``mtp_acceptance`` is the chance that one drafted token is kept.
+    """
+
+    context: Num
+    batch_per_gpu: Num
+    mtp_tokens: Num = 0
+    mtp_acceptance: Num = 0.0
+
+
+@dataclass(frozen=True)
+class ServingLoad:
+    """Closed loop of ``concurrency`` requests on the whole deployment, prompts of ``isl``, answers of ``osl`` tokens."""
+
+    isl: Num
+    osl: Num
+    concurrency: Num
+    cached: Num = 0
+    mtp_tokens: Num = 0
+    mtp_acceptance: Num = 0.0
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Layout of a training job. ``dp`` follows as gpus / (tp·pp·cp); experts spread over ``ep`` of the dp·cp·tp ranks."""
+
+    gpus: Num
+    tp: Num = 1
+    pp: Num = 1
+    vpp: Num = 1
+    ep: Num = 1
+    cp: Num = 1
+    precision: str = "fp8"
+    recompute: str = "selective"
+    zero: Num = 1
+    routing: Routing = "balanced"
+
+
+@dataclass(frozen=True)
+class TrainingLoad:
+    """Sequences of ``seq`` tokens, ``micro_batch`` at a time on each data-parallel rank, ``global_batch`` per step; ``tokens`` for the whole run."""
+
+    seq: Num
+    global_batch: Num
+    micro_batch: Num = 1
+    tokens: Num | None = None
