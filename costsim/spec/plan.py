@@ -9,11 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-#: a scalar for one question, an array for a sweep: every formula takes both
-Num = float | NDArray[np.float64]
+from costsim.num import Num
 
 Overlap = Literal["none", "two-batch", "single-batch"]
 Routing = Literal["balanced", "eplb", "default", "production"]

@@ -1,0 +1,1 @@
+"""The web dashboard: it formats reports and computes nothing."""
