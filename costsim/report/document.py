@@ -1,0 +1,83 @@
+"""Document: an answer as plain values (headings, paragraphs, tables, charts) that every format is written from.
+
+A verb builds one Document; ``html``, ``plain`` and ``tables`` each render it. Nothing is computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from costsim.report.words import number
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table cell shows, and the number it sorts by where the text alone would sort wrongly."""
+
+    text: str
+    value: float | None = None
+
+
+#: one cell: text, a bare number (formatted with separators), nothing, or a Cell
+Content = str | float | int | Cell | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """``columns`` are headings; every row holds as many cells."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Content]]
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"table {self.caption!r}: a row of {len(row)} cells under {len(self.columns)} columns")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A plotly figure as plain data ({"data": [...], "layout": {...}}) and, in words, what it shows."""
+
+    figure: Mapping[str, Any]
+    label: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One heading of a document with what stands under it."""
+
+    heading: str
+    paragraphs: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    charts: Sequence[Chart] = ()
+
+
+@dataclass(frozen=True)
+class Document:
+    """``payload`` is the JSON answer, ``rows`` the flat table for CSV, ``sections`` the page for people."""
+
+    title: str
+    sections: Sequence[Section]
+    payload: Mapping[str, Any]
+    subtitle: str = ""
+    rows: Sequence[Mapping[str, Any]] = field(default=())
+
+
+def text_of(content: Content) -> str:
+    """The text of a cell."""
+    if isinstance(content, Cell):
+        return content.text
+    if content is None:
+        return "–"
+    return content if isinstance(content, str) else number(content)
+
+
+def value_of(content: Content) -> float | None:
+    """The number a cell sorts by, None for text."""
+    if isinstance(content, Cell):
+        return content.value
+    return None if content is None or isinstance(content, str) else float(content)

@@ -1,0 +1,168 @@
+"""Charts as plain plotly data: ``{"data": [...], "layout": {...}}``, ready for a page, a notebook or the dashboard.
+
+Plain data needs no plotly at import, goes into JSON as it is, and ``plotly.graph_objects.Figure(figure)`` reads it.
+Colours are Okabe and Ito's, which stay apart for colour-blind readers; grades and bounds are
+written as well as coloured. Backgrounds are transparent: the page decides between light and dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from costsim.predict.report import Line
+
+Figure = dict[str, Any]
+
+#: Okabe–Ito without black and yellow, which vanish on a dark or a light page
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
+GRADE_COLOURS = {"A": "#009E73", "B": "#0072B2", "C": "#E69F00", "D": "#D55E00"}
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
+_GRID = "rgba(128,128,128,0.25)"
+
+
+def _layout(title: str, **more: Any) -> dict[str, Any]:
+    layout: dict[str, Any] = {
+        "title": {"text": title, "x": 0, "xanchor": "left", "font": {"size": 15}},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "size": 13},
+        "margin": {"l": 60, "r": 20, "t": 50, "b": 50},
+        "colorway": list(PALETTE),
+        "legend": {"orientation": "h", "y": -0.2, "x": 0},
+        "hoverlabel": {"namelength": -1},
+    }
+    return layout | more
+
+
+def _axis(title: str, **more: Any) -> dict[str, Any]:
+    return {"title": {"text": title}, "gridcolor": _GRID, "zeroline": False, "automargin": True} | more
+
+
+def breakdown_bar(bars: Mapping[str, Sequence[Line]], title: str, keep: int = 10) -> Figure:
+    """One horizontal stacked bar per case: its step time, op by op. Time hidden behind other work is left out.
+
+    ``bars`` maps a case to its breakdown; ops beyond the ``keep`` largest over all cases are summed as "other".
+    """
+    totals: dict[str, float] = {}
+    for lines in bars.values():
+        for line in lines:
+            if not line.overlapped:
+                totals[line.name] = totals.get(line.name, 0.0) + line.time_s
+    largest = sorted(totals, key=lambda name: -totals[name])[:keep]
+    series = [*largest, "other"] if len(totals) > keep else largest
+    data = []
+    for index, name in enumerate(series):
+        seconds = [_seconds(lines, name, largest) for lines in bars.values()]
+        pattern = "" if index < len(PALETTE) else "/"
+        data.append({
+            "type": "bar", "orientation": "h", "name": name, "y": list(bars), "x": [1e3 * value for value in seconds],
+            "marker": {"color": PALETTE[index % len(PALETTE)], "pattern": {"shape": pattern}},
+            "hovertemplate": f"{_plain(name)}: %{{x:.3g}} ms<extra>%{{y}}</extra>",
+        })  # fmt: skip
+    height = 170 + 46 * len(bars)
+    return {
+        "data": data,
+        "layout": _layout(title, barmode="stack", height=height, xaxis=_axis("time in ms"), yaxis=_axis("")),
+    }
+
+
+def _seconds(lines: Sequence[Line], name: str, largest: Sequence[str]) -> float:
+    if name == "other" and name not in largest:
+        return sum(line.time_s for line in lines if not line.overlapped and line.name not in largest)
+    return sum(line.time_s for line in lines if not line.overlapped and line.name == name)
+
+
+def _plain(text: str) -> str:
+    """Text without the characters that plotly reads as markup or as a template."""
+    return text.replace("<", "‹").replace(">", "›").replace("%{", "% {")
+
+
+def grouped_bar(
+    categories: Sequence[str],
+    series: Mapping[str, Sequence[float | None]],
+    title: str,
+    unit: str,
+    errors: Mapping[str, Sequence[tuple[float, float] | None]] | None = None,
+) -> Figure:
+    """Bars side by side; ``errors`` holds each bar's (low, high) band in the unit of the values."""
+    data = []
+    for index, (name, values) in enumerate(series.items()):
+        bar: dict[str, Any] = {
+            "type": "bar", "name": name, "x": list(categories), "y": list(values),
+            "marker": {"color": PALETTE[index % len(PALETTE)]},
+            "hovertemplate": f"%{{x}}, {_plain(name)}: %{{y:.4g}} {_plain(unit)}<extra></extra>",
+        }  # fmt: skip
+        if errors and name in errors:
+            bar["error_y"] = _error_bars(values, errors[name])
+        data.append(bar)
+    return {"data": data, "layout": _layout(title, barmode="group", height=380, xaxis=_axis(""), yaxis=_axis(unit))}
+
+
+def _error_bars(values: Sequence[float | None], bands: Sequence[tuple[float, float] | None]) -> dict[str, Any]:
+    pairs = [
+        (0.0, 0.0) if value is None or band is None else (max(band[1] - value, 0.0), max(value - band[0], 0.0))
+        for value, band in zip(values, bands, strict=True)
+    ]
+    return {
+        "type": "data", "symmetric": False, "thickness": 1.2, "width": 4, "color": "#8C8C8C",
+        "array": [up for up, _ in pairs], "arrayminus": [down for _, down in pairs],
+    }  # fmt: skip
+
+
+def predicted_against_measured(
+    points: Mapping[str, Sequence[tuple[float, float, str]]], title: str, unit: str, tolerance: float = 0.2
+) -> Figure:
+    """Log-log scatter, a series per group of (measured, predicted, name), over the diagonal and a ±``tolerance`` band.
+
+    Points that are not positive cannot be drawn on log axes and are left out.
+    """
+    drawn = {
+        name: [point for point in group if point[0] > 0 and point[1] > 0] for name, group in points.items() if group
+    }
+    everything = [value for group in drawn.values() for point in group for value in point[:2]]
+    low, high = (min(everything) / 1.5, max(everything) * 1.5) if everything else (1.0, 10.0)
+    data: list[dict[str, Any]] = [
+        {"type": "scatter", "mode": "lines", "x": [low, high, high, low],
+         "y": [low * (1 - tolerance), high * (1 - tolerance), high * (1 + tolerance), low * (1 + tolerance)],
+         "fill": "toself", "fillcolor": "rgba(128,128,128,0.18)", "line": {"width": 0}, "hoverinfo": "skip",
+         "name": f"±{tolerance:.0%}"},
+        {"type": "scatter", "mode": "lines", "x": [low, high], "y": [low, high], "showlegend": False,
+         "line": {"color": "#8C8C8C", "dash": "dash", "width": 1}, "hoverinfo": "skip", "name": "equal"},
+    ]  # fmt: skip
+    for index, (name, group) in enumerate(drawn.items()):
+        data.append({
+            "type": "scatter", "mode": "markers", "name": name,
+            "x": [measured for measured, _, _ in group], "y": [predicted for _, predicted, _ in group],
+            "text": [_plain(text) for _, _, text in group],
+            "marker": {"color": PALETTE[index % len(PALETTE)], "size": 8, "opacity": 0.8,
+                       "symbol": _SYMBOLS[index % len(_SYMBOLS)]},
+            "hovertemplate": "%{text}<br>measured %{x:.4g}, predicted %{y:.4g}<extra>" + _plain(name) + "</extra>",
+        })  # fmt: skip
+    axes = {
+        "xaxis": _axis(f"measured, {unit}", type="log"),
+        "yaxis": _axis(f"predicted, {unit}", type="log"),
+    }
+    return {"data": data, "layout": _layout(title, height=480, **axes)}
+
+
+def waterfall(
+    steps: Sequence[tuple[str, float]], title: str, unit: str, start: str | None = None, total: str | None = None
+) -> Figure:
+    """A bridge of changes. ``start`` names a first step that is a level, not a change; ``total`` adds the sum."""
+    measures = ["relative"] * len(steps)
+    names, values = [name for name, _ in steps], [value for _, value in steps]
+    if start is not None and steps:
+        names[0], measures[0] = start, "absolute"
+    if total is not None:
+        names, values, measures = [*names, total], [*values, 0.0], [*measures, "total"]
+    bar = {
+        "type": "waterfall", "x": names, "y": values, "measure": measures,
+        "connector": {"line": {"color": "#8C8C8C", "width": 1}},
+        "increasing": {"marker": {"color": PALETTE[5]}},
+        "decreasing": {"marker": {"color": PALETTE[2]}},
+        "totals": {"marker": {"color": PALETTE[0]}},
+        "texttemplate": "%{delta:.3~g}", "textposition": "outside", "cliponaxis": False,
+        "hovertemplate": f"%{{x}}: %{{y:.4g}} {_plain(unit)}<extra></extra>",
+    }  # fmt: skip
+    return {"data": [bar], "layout": _layout(title, height=400, showlegend=False, xaxis=_axis(""), yaxis=_axis(unit))}

@@ -1,0 +1,167 @@
+"""A Report or a Document for the terminal, as rich renderables: readable at 80 columns, at home at 100."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from costsim.predict.report import Line, Report
+from costsim.report.document import Content, Document, Section, Table, text_of, value_of
+from costsim.report.pages import flat, input_text, memory_text, title_of
+from costsim.report.words import band, label, number, percent, quantity
+
+GRADE_STYLES = {"A": "bold green", "B": "bold blue", "C": "bold yellow", "D": "bold magenta"}
+_BAR_WIDTH = 16
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def render(report: Report, top: int = 14) -> RenderableType:
+    """Headline, where the time goes (the ``top`` largest), memory, inputs, notes and sources."""
+    parts: list[RenderableType] = [headline(report)]
+    if report.breakdown:
+        parts.append(breakdown(report.breakdown, top))
+    if report.memory:
+        parts.append(memory(report.memory))
+    parts.append(_inputs(report.inputs))
+    parts.extend(_remark("note", note) for note in report.notes)
+    if report.sources:
+        parts.append(_remark("sources", ", ".join(report.sources)))
+    return Group(*parts)
+
+
+def headline(report: Report) -> Panel:
+    """The metrics with their bands and grades, in a box that bears the question."""
+    grid = RichTable.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(justify="right", style="bold", no_wrap=True)
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(justify="center")
+    for name, metric in report.metrics.items():
+        grid.add_row(label(name), quantity(metric.value, metric.unit), band(metric), grade(metric.grade))
+    subtitle = Text("P10 … P90 band, evidence grade A (measured here) to D (transferred)", style="dim")
+    return Panel(grid, title=Text(title_of(report), style="bold"), title_align="left", subtitle=subtitle,
+                 subtitle_align="left", box=box.ROUNDED, expand=False, padding=(0, 1))  # fmt: skip
+
+
+def grade(letter: str) -> Text:
+    """The letter of a grade in its colour; the letter alone carries the meaning."""
+    return Text(letter, style=GRADE_STYLES.get(letter[:1], ""))
+
+
+def breakdown(lines: Sequence[Line], top: int = 14) -> RenderableType:
+    """Operations by time, longest first, with their share as a bar; hidden time is listed below, dim."""
+    shown = sorted((line for line in lines if not line.overlapped), key=lambda line: -line.time_s)
+    hidden = sorted((line for line in lines if line.overlapped), key=lambda line: -line.time_s)
+    table = _table("operation", "time", "share", "", "bound by", "grade")
+    scale = max((line.share for line in shown), default=0.0) or 1.0
+    for line in shown[:top]:
+        table.add_row(Text(line.name), quantity(line.time_s, "s"), percent(line.share),
+                      Text(bar(line.share / scale), style="cyan"), Text(line.bound), grade(line.grade))  # fmt: skip
+    rest = shown[top:]
+    if rest:
+        seconds, share = sum(line.time_s for line in rest), sum(line.share for line in rest)
+        table.add_row(f"{len(rest)} more", quantity(seconds, "s"), percent(share), "", "", "", style="dim")
+    for line in hidden[: max(top // 3, 3)]:
+        table.add_row(Text(line.name), quantity(line.time_s, "s"), "hidden", "", Text(line.bound), grade(line.grade),
+                      style="dim")  # fmt: skip
+    return table
+
+
+def bar(fraction: float, width: int = _BAR_WIDTH) -> str:
+    """A bar of eighths of a character."""
+    eighths = round(max(0.0, min(fraction, 1.0)) * width * 8)
+    return "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
+
+
+def memory(parts: Mapping[str, float]) -> RenderableType:
+    """Bytes on one device, in the order given, each beside the largest."""
+    table = _table("memory per device", "size", "")
+    sizes = [value for name, value in parts.items() if name.endswith("bytes")]
+    scale = max(sizes, default=0.0) or 1.0
+    for name, value in parts.items():
+        drawn = bar(value / scale) if name.endswith("bytes") else ""
+        table.add_row(label(name), memory_text(name, value), Text(drawn, style="cyan"))
+    return table
+
+
+def _table(*columns: str) -> RichTable:
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in columns:
+        right = name in ("time", "share", "size")
+        table.add_column(name, justify="right" if right else "left", no_wrap=right or name == "")
+    return table
+
+
+def _inputs(inputs: Mapping[str, Any]) -> RenderableType:
+    pairs = [f"{name.replace('_', '-')} {input_text(value)}" for name, value in flat(inputs).items()]
+    return _remark("inputs", "  ".join(pair.replace(" ", "\u00a0") for pair in pairs))
+
+
+def _remark(tag: str, text: str) -> RenderableType:
+    grid = RichTable.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style="dim", width=7)
+    grid.add_column(overflow="fold")
+    grid.add_row(tag, Text(text))
+    return grid
+
+
+def render_document(document: Document) -> RenderableType:
+    """Any document: heading, paragraphs and tables; a chart becomes its sentence."""
+    parts: list[RenderableType] = [Text(document.title, style="bold")]
+    if document.subtitle:
+        parts.append(Text(document.subtitle, style="dim"))
+    for section in document.sections:
+        parts.extend(_section(section))
+    return Group(*parts)
+
+
+def _section(section: Section) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    if section.heading:
+        parts.append(Padding(Text(section.heading, style="bold underline"), (1, 0, 0, 0)))
+    parts.extend(Text(paragraph) for paragraph in section.paragraphs)
+    parts.extend(Text(chart.label, style="italic") for chart in section.charts)
+    parts.extend(rich_table(table) for table in section.tables)
+    return parts
+
+
+def rich_table(table: Table) -> RichTable:
+    """A document's table; columns of numbers are set right, a column headed "grade" is coloured."""
+    drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title=table.caption or None,
+                      title_justify="left", title_style="dim")  # fmt: skip
+    for index, name in enumerate(table.columns):
+        numeric = bool(table.rows) and all(row[index] is None or value_of(row[index]) is not None for row in table.rows)
+        drawn.add_column(Text(name), justify="right" if numeric else "left", no_wrap=numeric)
+    for row in table.rows:
+        drawn.add_row(*(_cell(name, content) for name, content in zip(table.columns, row, strict=True)))
+    return drawn
+
+
+def _cell(column: str, content: Content) -> Text:
+    text = text_of(content)
+    return grade(text) if column in ("grade", "confidence") else Text(text)
+
+
+def sweep_table(varied: Sequence[str], rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> RichTable:
+    """One row per point of a grid: the varied inputs, then the metrics, or why the point has none."""
+    drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in varied:
+        drawn.add_column(label(name), justify="right", no_wrap=True)
+    for name in metrics:
+        drawn.add_column(label(name), justify="right")
+    drawn.add_column("grade")
+    for row in rows:
+        inputs = [number(row["point"][name]) for name in varied]
+        if "error" in row:
+            drawn.add_row(*inputs, *[Text("–", style="dim")] * len(metrics), Text(row["error"], style="dim"))
+            continue
+        values = [quantity(row["metrics"][name]["value"], row["metrics"][name]["unit"]) for name in metrics]
+        drawn.add_row(*inputs, *values, grade(max((item["grade"] for item in row["metrics"].values()), default="D")))
+    return drawn

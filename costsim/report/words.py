@@ -1,0 +1,68 @@
+"""Numbers and names as a reader wants them: ``0.0501, "s"`` → ``50.1 ms``; ``tpot_s`` → ``TPOT``."""
+
+from __future__ import annotations
+
+import math
+
+from costsim.predict.report import Metric
+from costsim.units import format_si
+
+#: units that take SI prefixes; everything else is written out with separators
+_PREFIXED = {"B": "B", "bytes": "B", "B/s": "B/s", "FLOP": "FLOP", "FLOP/s": "FLOP/s", "flop/s": "FLOP/s",
+             "s": "s", "Hz": "Hz", "W": "W"}  # fmt: skip
+_RATIOS = ("ratio", "share", "fraction")
+_ACRONYMS = {"ttft", "tpot", "itl", "e2e", "mfu", "mbu", "kv", "gpu", "gpus", "usd", "cny", "mtp", "moe", "mla", "hbm",
+             "nvlink", "tp", "pp", "vpp", "ep", "dp", "cp", "sms", "fp8", "bf16", "int8"}  # fmt: skip
+_UNIT_SUFFIXES = ("_s", "_bytes", "_usd", "_w", "_j", "_flop", "_flop_per_s", "_bytes_per_s")
+_RESPELLED = {"gpus": "GPUs", "sms": "SMs", "moe": "MoE", "nvlink": "NVLink", "mtok": "Mtok"}
+MISSING = "–"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number to ``digits`` significant digits with thousands separators; counts stay whole."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if isinstance(value, int):
+        return f"{value:,}"
+    if value == 0:
+        return "0"
+    magnitude = math.floor(math.log10(abs(value)))
+    if not -4 <= magnitude < 15:
+        return f"{value:.{digits - 1}e}"
+    decimals = max(digits - 1 - magnitude, 0)
+    text = f"{value:,.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def percent(value: float | None, decimals: int = 1) -> str:
+    """A ratio as a percentage."""
+    return MISSING if value is None or not math.isfinite(value) else f"{value:.{decimals}%}"
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """A value with its unit, or a dash where it is not known."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if unit in _PREFIXED:
+        return format_si(value, _PREFIXED[unit], 4 if unit == "s" else 3)
+    if unit in _RATIOS:
+        return percent(value)
+    return f"{number(value)} {unit}".strip()
+
+
+def band(metric: Metric) -> str:
+    """The P10–P90 band of a metric; empty where it has none."""
+    if metric.low is None or metric.high is None:
+        return ""
+    return f"{quantity(metric.low, metric.unit)} … {quantity(metric.high, metric.unit)}"
+
+
+def label(name: str) -> str:
+    """A metric's or field's name in words; a unit suffix goes, for the value beside it carries its unit."""
+    for suffix in sorted(_UNIT_SUFFIXES, key=len, reverse=True):
+        if name.endswith(suffix) and not name.endswith(f"_per{suffix}") and len(name) > len(suffix):
+            name = name[: -len(suffix)]
+            break
+    words = name.replace("_per_s", "/s").replace("_", " ").replace("-", " ").split()
+    spelled = [_RESPELLED.get(word, word.upper() if word in _ACRONYMS else word) for word in words]
+    return " ".join(spelled)
