@@ -4,7 +4,7 @@ Counts are exact integers. Convention: ``total`` counts what is trained by gradi
 attention sinks). A router's score-correction bias is a buffer, updated by a rule and not by gradient, so it
 is counted apart (:attr:`Parameters.router_bias`). Multi-token prediction (MTP) modules are counted apart
 too, without the embedding and the output head that they share with the main model; published checkpoints
-store copies of both. [deepseek-v3-report, sec. 2; model code of each family]
+store copies of both. [deepseek-v3-report, sec. 2]
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def attention_shapes(model: ModelSpec) -> tuple[Shape, ...]:
     """Matrices of one attention layer, (outputs, inputs).
 
     MLA: q (or q_a, q_b through the query latent), kv_a (latent and shared RoPE key), kv_b, o.
-    GQA: q, k, v, o. [deepseek-v2-report, eq. 9-19 and app. C]
+    GQA: q, k, v, o. [deepseek-v2, sec. 2.1.2 and app. C]
     """
     a, h = model.attention, model.hidden
     if a.kind == "gqa":
@@ -179,7 +179,7 @@ def kv_bytes_per_token(model: ModelSpec, dtype: str) -> int:
     In FP8 it is FlashMLA's layout: FP8 latent, one FP32 scale per 128 latents, BF16 RoPE key (656 bytes for
     512 + 64). GQA caches 2·kv_heads·head_dim elements. A layer with a sliding window holds no more than
     ``window`` tokens, so for such models this is the rate at short context.
-    Raises UnsupportedDtype. [deepseek-v2-report, table 1; flashmla]
+    Raises UnsupportedDtype. [deepseek-v2, table 1; flashmla]
     """
     if dtype not in KV_ELEMENT_BYTES:
         raise UnsupportedDtype(f"kv dtype {dtype!r}: not one of {', '.join(KV_ELEMENT_BYTES)}")
