@@ -15,10 +15,11 @@ from rich.text import Text
 from costsim.predict.report import Line, Report
 from costsim.report.document import Content, Document, Section, Table, text_of, value_of
 from costsim.report.pages import flat, input_text, memory_text, title_of
-from costsim.report.words import band, label, number, percent, quantity
+from costsim.report.words import band, label, percent, quantity
 
 GRADE_STYLES = {"A": "bold green", "B": "bold blue", "C": "bold yellow", "D": "bold magenta"}
 _BAR_WIDTH = 16
+_NAME_WIDTH = 30
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -138,7 +139,10 @@ def rich_table(table: Table) -> RichTable:
                       title_justify="left", title_style="dim")  # fmt: skip
     for index, name in enumerate(table.columns):
         numeric = bool(table.rows) and all(row[index] is None or value_of(row[index]) is not None for row in table.rows)
-        drawn.add_column(Text(name), justify="right" if numeric else "left", no_wrap=numeric)
+        # the first column names the row: it keeps its width where others wrap
+        width = min(max((len(text_of(row[0])) for row in table.rows), default=0), _NAME_WIDTH) if index == 0 else None
+        drawn.add_column(Text(name), justify="right" if numeric else "left", no_wrap=numeric or index == 0,
+                         min_width=width, overflow="ellipsis" if numeric or index == 0 else "fold")  # fmt: skip
     for row in table.rows:
         drawn.add_row(*(_cell(name, content) for name, content in zip(table.columns, row, strict=True)))
     return drawn
@@ -147,21 +151,3 @@ def rich_table(table: Table) -> RichTable:
 def _cell(column: str, content: Content) -> Text:
     text = text_of(content)
     return grade(text) if column in ("grade", "confidence") else Text(text)
-
-
-def sweep_table(varied: Sequence[str], rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> RichTable:
-    """One row per point of a grid: the varied inputs, then the metrics, or why the point has none."""
-    drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for name in varied:
-        drawn.add_column(label(name), justify="right", no_wrap=True)
-    for name in metrics:
-        drawn.add_column(label(name), justify="right")
-    drawn.add_column("grade")
-    for row in rows:
-        inputs = [number(row["point"][name]) for name in varied]
-        if "error" in row:
-            drawn.add_row(*inputs, *[Text("–", style="dim")] * len(metrics), Text(row["error"], style="dim"))
-            continue
-        values = [quantity(row["metrics"][name]["value"], row["metrics"][name]["unit"]) for name in metrics]
-        drawn.add_row(*inputs, *values, grade(max((item["grade"] for item in row["metrics"].values()), default="D")))
-    return drawn

@@ -11,8 +11,39 @@ from costsim.units import format_si
 _PREFIXED = {"B": "B", "bytes": "B", "B/s": "B/s", "FLOP": "FLOP", "FLOP/s": "FLOP/s", "flop/s": "FLOP/s",
              "s": "s", "Hz": "Hz", "W": "W"}  # fmt: skip
 _RATIOS = ("ratio", "share", "fraction")
-_ACRONYMS = {"ttft", "tpot", "itl", "e2e", "mfu", "mbu", "kv", "gpu", "gpus", "usd", "cny", "mtp", "moe", "mla", "hbm",
-             "nvlink", "tp", "pp", "vpp", "ep", "dp", "cp", "sms", "fp8", "bf16", "int8"}  # fmt: skip
+_ACRONYMS = {
+    "fp4",
+    "fp32",
+    "tf32",
+    "l2",
+    "tdp",
+    "ttft",
+    "tpot",
+    "itl",
+    "e2e",
+    "mfu",
+    "mbu",
+    "kv",
+    "gpu",
+    "gpus",
+    "usd",
+    "cny",
+    "mtp",
+    "moe",
+    "mla",
+    "hbm",
+    "nvlink",
+    "tp",
+    "pp",
+    "vpp",
+    "ep",
+    "dp",
+    "cp",
+    "sms",
+    "fp8",
+    "bf16",
+    "int8",
+}
 _UNIT_SUFFIXES = ("_s", "_bytes", "_usd", "_w", "_j", "_flop", "_flop_per_s", "_bytes_per_s")
 _RESPELLED = {"gpus": "GPUs", "sms": "SMs", "moe": "MoE", "nvlink": "NVLink", "mtok": "Mtok"}
 MISSING = "–"

@@ -1,0 +1,132 @@
+"""`costsim infer`: what one serving phase or a whole deployment does, needs and costs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from costsim.cli import ask as asking
+from costsim.cli.ask import Given, Key, Words
+from costsim.cli.parser import add_choice
+
+if TYPE_CHECKING:
+    from costsim.predict.report import Report
+    from costsim.spec.accelerator import Accelerator
+    from costsim.spec.model import ModelSpec
+    from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad
+
+NAME = "infer"
+HELP = "one serving phase or deployment: TTFT, TPOT, tokens/s, memory, USD and J per token"
+EXAMPLE = """
+costsim infer --phase decode --accelerator h800-sxm --gpus 128 --context 4096 --batch-per-gpu 128 --price 2USD/h
+costsim infer --phase prefill --model deepseek-v3 --accelerator h20-96g --gpus 16 --isl 1024:8192:1024
+"""
+
+PHASES = ("prefill", "decode", "serving")
+PLAN = (
+    Key("gpus", "cards of the deployment"),
+    Key("tp", "tensor-parallel width of attention"),
+    Key("pp", "pipeline stages"),
+    Key("ep", "ranks that share one set of experts; default for MoE models with tp 1: all of them"),
+    Key("comm_sms", "cores kept for communication kernels", minimum=0),
+    Key("redundant_experts", "replicas of hot experts beyond one copy of each", minimum=0),
+)
+_ISL = Key("isl", "prompt tokens")
+_MTP = (
+    Key("mtp_tokens", "tokens drafted per step", minimum=0),
+    Key("mtp_acceptance", "chance that a drafted token is kept", whole=False, minimum=0, maximum=1),
+)
+_CACHED = Key("cached", "prompt tokens found in the prefix cache", minimum=0)
+LOADS: dict[str, tuple[Key, ...]] = {
+    "prefill": (_ISL, Key("tokens_per_gpu", "prompt tokens per card and step"), _CACHED),
+    "decode": (Key("context", "mean KV length"), Key("batch_per_gpu", "requests per card"), *_MTP),
+    "serving": (
+        _ISL,
+        Key("osl", "answer tokens"),
+        Key("concurrency", "requests in flight on the whole deployment"),
+        _CACHED,
+        *_MTP,
+    ),
+}
+#: DeepSeek-V3 on H800 as published: prefill units of 32 cards, decode units of 128 [deepseek-v3-report, sec. 3.4]
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "prefill": {"gpus": 32, "isl": 4096, "tokens_per_gpu": 16384, "overlap": "two-batch"},
+    "decode": {"gpus": 128, "context": 4096, "batch_per_gpu": 128, "overlap": "two-batch"},
+    "serving": {"gpus": 16, "isl": 1024, "osl": 1024, "concurrency": 128, "overlap": "none"},
+}
+_COMMON = {"tp": 1, "pp": 1, "redundant_experts": 0, "routing": "balanced", "kv_dtype": "bf16"}
+
+
+def words() -> tuple[Words, ...]:
+    """The options that take a word."""
+    from costsim.spec import plan
+
+    return (
+        Words("precision", "arithmetic of the matrix products", plan.PRECISIONS),
+        Words("kv_dtype", "format of the KV cache", plan.KV_DTYPES),
+        Words("overlap", "how communication hides behind computation", plan.OVERLAPS),
+        Words("routing", "how evenly tokens meet experts", plan.ROUTINGS),
+    )
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("question")
+    add_choice(group, "--phase", PHASES, "what to predict (decode)")
+    parser.set_defaults(phase="decode")
+    asking.add_subject(parser, "deepseek-v3", "h800-sxm")
+    asking.add_keys(parser, "plan (numbers take lists and ranges)", [*PLAN, *words()])
+    asking.add_keys(parser, "load (numbers take lists and ranges)", _every_load_key())
+
+
+def _every_load_key() -> list[Key]:
+    return list({key.name: key for keys in LOADS.values() for key in keys}.values())
+
+
+def run(args: argparse.Namespace) -> int:
+    from costsim.predict.inference import predict_inference
+    from costsim.spec.catalog import load_accelerator, load_model
+    from costsim.spec.plan import ServingPlan
+
+    model, chip = load_model(args.model), load_accelerator(args.accelerator)
+    keys = LOADS[args.phase]
+    asking.refuse_foreign(args, _every_load_key(), keys, f"--phase {args.phase}")
+    args.precision, about_precision = asking.precision_for(chip, args.precision)
+    price, cluster, about_supply = asking.supply(args, chip)
+    asked = asking.given(args, [*PLAN, *words(), *keys], {**_COMMON, **DEFAULTS[args.phase]})
+    about_ep = [f"--ep {default_ep(model, chip, asked)}"] if args.ep is None else []
+    asked = replace(asked, assumed=(*asked.assumed, *about_ep, *about_precision, *about_supply))
+    make_load = load_maker(args.phase)
+    load_names = {key.name for key in keys}
+
+    def ask(point: dict[str, Any]) -> Report:
+        plan = {name: value for name, value in point.items() if name not in load_names}
+        if "ep" not in plan:
+            plan["ep"] = ep_of(model, chip, plan)
+        load = make_load({name: value for name, value in point.items() if name in load_names})
+        return predict_inference(model, chip, ServingPlan(**plan, **asked.words), load, price, cluster)
+
+    return asking.answer(args, asked, ask)
+
+
+def load_maker(phase: str) -> Callable[[Mapping[str, Any]], PrefillLoad | DecodeLoad | ServingLoad]:
+    """The type of load that a phase carries."""
+    from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad
+
+    types = {"prefill": PrefillLoad, "decode": DecodeLoad, "serving": ServingLoad}
+    return lambda values: types[phase](**values)
+
+
+def ep_of(model: ModelSpec, chip: Accelerator, plan: Mapping[str, Any]) -> int:
+    """Expert parallelism that a plan without one means: all ranks of a stage for an MoE model with tp 1, else none."""
+    if model.moe is None or plan["tp"] != 1:
+        return 1
+    return max(int(plan["gpus"]) * chip.dies // int(plan["pp"]), 1)
+
+
+def default_ep(model: ModelSpec, chip: Accelerator, asked: Given) -> str:
+    """The words for the note."""
+    if asked.varied:
+        return "all ranks" if model.moe else "1"
+    return str(ep_of(model, chip, {name: values[0] for name, values in asked.grid.items()}))

@@ -1,0 +1,119 @@
+"""Where answers go: standard output as tables or JSON, and files in the format that their extension names."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from costsim.errors import BadInput
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from costsim.report.document import Document
+
+FORMATS = ("json", "csv", "md", "html")
+
+
+def check_out(out: str | None, formats: tuple[str, ...] = FORMATS) -> None:
+    """Refuse a file that could not be written, before any work is done for it."""
+    if out is None:
+        return
+    path = Path(out)
+    if extension(path) not in formats:
+        known = ", ".join(f".{name}" for name in formats)
+        raise BadInput(f"--out {out}: the format follows from the extension; give one of {known}")
+    if path.is_dir():
+        raise BadInput(f"--out {out}: is a directory; name a file in it")
+    if not path.absolute().parent.is_dir():
+        raise BadInput(f"--out {out}: there is no directory {path.parent}; make it first")
+
+
+def extension(path: Path) -> str:
+    """``out/Report.HTML`` → ``html``."""
+    return path.suffix.lstrip(".").lower()
+
+
+def finish(
+    args: argparse.Namespace,
+    document: Document,
+    view: Callable[[], RenderableType] | None = None,
+) -> int:
+    """Write ``--out``, then print the JSON or the tables; ``view`` replaces the document's own tables."""
+    from costsim.report.jsonable import dumps
+
+    if args.out is not None:
+        write(Path(args.out), rendered(document, extension(Path(args.out))))
+        progress(f"wrote {args.out}")
+    if args.json:
+        sys.stdout.write(dumps(document.payload))
+        return 0
+    if view is None:
+        from costsim.report.tables import render_document
+
+        console().print(render_document(document))
+    else:
+        console().print(view())
+    return 0
+
+
+def rendered(document: Document, form: str) -> str:
+    """The document in one of FORMATS."""
+    if form == "html":
+        from costsim.report.html import page
+
+        return page(document)
+    if form == "json":
+        from costsim.report.jsonable import dumps
+
+        return dumps(document.payload)
+    from costsim.report.plain import csv_text, markdown
+
+    return markdown(document) if form == "md" else csv_text(document.rows)
+
+
+def write(path: Path, text: str | bytes) -> None:
+    """All of ``text`` or nothing: a reader never sees half a file, and a failure leaves the old one."""
+    data = text.encode("utf-8") if isinstance(text, str) else text
+    temporary = None
+    try:
+        target = path.resolve()  # through a symbolic link, to the file it names
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        Path(temporary).chmod(_mode(target))
+        Path(temporary).replace(target)
+        temporary = None
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadInput(f"{path}: cannot be written ({reason}); name a file in a directory you may write to") from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _mode(target: Path) -> int:
+    """The permissions that an ordinary new file would get, or those of the file replaced."""
+    if target.exists():
+        return target.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def console() -> Console:
+    """Standard output for tables. No markup: a name with brackets in it stays as it is. NO_COLOR is rich's own."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
+
+
+def progress(text: str) -> None:
+    """A word on what is going on, for a person at a terminal only."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr, flush=True)
