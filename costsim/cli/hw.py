@@ -21,8 +21,8 @@ costsim hw list
 costsim hw list h20
 costsim hw show h800-sxm --json
 """
-_LISTED = ("bf16", "fp8", "memory", "memory_bandwidth", "scale_up_bandwidth", "scale_out_bandwidth", "tdp")
-_HEADS = ("BF16", "FP8", "memory", "bandwidth", "scale-up", "scale-out", "TDP")
+_LISTED = ("bf16", "fp8", "memory", "memory_bandwidth", "scale_up_bandwidth", "scale_out_bandwidth")
+_HEADS = ("BF16", "FP8", "memory", "bandwidth", "scale-up", "scale-out")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -76,6 +76,13 @@ def text_of(content: Content) -> str:
     return content if isinstance(content, str) else number(content)
 
 
+def is_numeric(column: Sequence[Content]) -> bool:
+    """Whether a column is set to the right: some cell has a number, and the rest say only that they have none."""
+    blank = [content is None or text_of(content) in ("", "–", "?") for content in column]
+    known = [value_of(content) is not None for content in column]
+    return any(known) and all(a or b for a, b in zip(blank, known, strict=True))
+
+
 def value_of(content: Content) -> float | None:
     """The number a cell sorts by, None for text."""
     if isinstance(content, Cell):

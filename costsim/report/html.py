@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from html import escape
 
 from costsim.report.assets import CHARTS_SCRIPT, SORT_SCRIPT, STYLE
-from costsim.report.document import Chart, Content, Document, Section, Table, text_of, value_of
+from costsim.report.document import Chart, Content, Document, Section, Table, is_numeric, text_of, value_of
 from costsim.report.jsonable import jsonable
 from costsim.version import __version__
 
@@ -105,7 +105,7 @@ def _figure(chart: Chart, number: int) -> str:
 
 
 def _table(table: Table) -> str:
-    numeric = [_is_numeric([row[index] for row in table.rows]) for index in range(len(table.columns))]
+    numeric = [is_numeric([row[index] for row in table.rows]) for index in range(len(table.columns))]
     head = "".join(
         f'<th scope="col" class="num"><button type="button">{escape(name)}</button></th>'
         if right
@@ -121,11 +121,6 @@ def _table(table: Table) -> str:
         f'<div class="scroll" tabindex="0"><table class="sortable">{caption}'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>"
     )
-
-
-def _is_numeric(column: Sequence[Content]) -> bool:
-    values = [value_of(cell) for cell in column if cell is not None]
-    return bool(values) and all(value is not None for value in values)
 
 
 def _cell(content: Content, right: bool) -> str:

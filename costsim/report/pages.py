@@ -113,5 +113,8 @@ def _rows(report: Report) -> list[dict[str, Any]]:
          "share": line.share, "bound": line.bound, "overlapped": line.overlapped}
         for line in report.breakdown
     ]  # fmt: skip
-    rows += [{"part": "memory", "name": name, "value": value, "unit": "B"} for name, value in report.memory.items()]
+    rows += [
+        {"part": "memory", "name": name, "value": value, "unit": "B" if name.endswith("bytes") else ""}
+        for name, value in report.memory.items()
+    ]
     return rows

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from costsim.report.document import Document, Section, Table, text_of, value_of
+from costsim.report.document import Document, Section, Table, is_numeric, text_of
 from costsim.report.jsonable import jsonable
 
 
@@ -30,10 +30,7 @@ def _section(section: Section) -> list[str]:
 
 
 def _table(table: Table) -> str:
-    numeric = [
-        bool(table.rows) and all(row[i] is None or value_of(row[i]) is not None for row in table.rows)
-        for i in range(len(table.columns))
-    ]
+    numeric = [is_numeric([row[index] for row in table.rows]) for index in range(len(table.columns))]
     lines = [_row(table.columns), "|" + "|".join("--:" if right else "---" for right in numeric) + "|"]
     lines.extend(_row([text_of(content) for content in row]) for row in table.rows)
     if table.caption:

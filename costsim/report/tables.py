@@ -13,7 +13,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from costsim.predict.report import Line, Report
-from costsim.report.document import Content, Document, Section, Table, text_of, value_of
+from costsim.report.document import Content, Document, Section, Table, is_numeric, text_of
 from costsim.report.pages import flat, input_text, memory_text, title_of
 from costsim.report.words import band, label, percent, quantity
 
@@ -30,11 +30,11 @@ def render(report: Report, top: int = 14) -> RenderableType:
         parts.append(breakdown(report.breakdown, top))
     if report.memory:
         parts.append(memory(report.memory))
-    parts.append(_inputs(report.inputs))
-    parts.extend(_remark("note", note) for note in report.notes)
+    remarks = [_inputs(report.inputs), *(_remark("note", note) for note in report.notes)]
     if report.sources:
-        parts.append(_remark("sources", ", ".join(report.sources)))
-    return Group(*parts)
+        remarks.append(_remark("sources", ", ".join(report.sources)))
+    parts.append(Group(*remarks))
+    return Group(*(Padding(part, (1, 0, 0, 0)) if index else part for index, part in enumerate(parts)))
 
 
 def headline(report: Report) -> Panel:
@@ -93,7 +93,7 @@ def memory(parts: Mapping[str, float]) -> RenderableType:
 
 
 def _table(*columns: str) -> RichTable:
-    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = _compact()
     for name in columns:
         right = name in ("time", "share", "size")
         table.add_column(name, justify="right" if right else "left", no_wrap=right or name == "")
@@ -135,17 +135,27 @@ def _section(section: Section) -> list[RenderableType]:
 
 def rich_table(table: Table) -> RichTable:
     """A document's table; columns of numbers are set right, a column headed "grade" is coloured."""
-    drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title=table.caption or None,
-                      title_justify="left", title_style="dim")  # fmt: skip
+    drawn = _compact(title=table.caption or None, title_justify="left", title_style="dim")
     for index, name in enumerate(table.columns):
-        numeric = bool(table.rows) and all(row[index] is None or value_of(row[index]) is not None for row in table.rows)
-        # the first column names the row: it keeps its width where others wrap
-        width = min(max((len(text_of(row[0])) for row in table.rows), default=0), _NAME_WIDTH) if index == 0 else None
-        drawn.add_column(Text(name), justify="right" if numeric else "left", no_wrap=numeric or index == 0,
-                         min_width=width, overflow="ellipsis" if numeric or index == 0 else "fold")  # fmt: skip
+        cells = [row[index] for row in table.rows]
+        numeric = is_numeric(cells)
+        # the first column names the row: it keeps its width where others wrap; no heading is broken
+        longest = max((len(text_of(cell)) for cell in cells), default=0) if index == 0 else 0
+        drawn.add_column(
+            Text(name),
+            justify="right" if numeric else "left",
+            no_wrap=numeric or index == 0,
+            min_width=max(len(name), min(longest, _NAME_WIDTH)),
+            overflow="ellipsis" if numeric or index == 0 else "fold",
+        )
     for row in table.rows:
         drawn.add_row(*(_cell(name, content) for name, content in zip(table.columns, row, strict=True)))
     return drawn
+
+
+def _compact(**more: Any) -> RichTable:
+    """Two spaces between columns, a rule under the heading, no frame."""
+    return RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0), header_style="bold", **more)
 
 
 def _cell(column: str, content: Content) -> Text:

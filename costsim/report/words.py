@@ -85,7 +85,9 @@ def band(metric: Metric) -> str:
     """The P10–P90 band of a metric; empty where it has none."""
     if metric.low is None or metric.high is None:
         return ""
-    return f"{quantity(metric.low, metric.unit)} … {quantity(metric.high, metric.unit)}"
+    low, high = quantity(metric.low, metric.unit), quantity(metric.high, metric.unit)
+    (start, _, low_unit), (_, _, high_unit) = low.partition(" "), high.partition(" ")
+    return f"{start if low_unit == high_unit else low} … {high}"
 
 
 def label(name: str) -> str:
@@ -94,6 +96,8 @@ def label(name: str) -> str:
         if name.endswith(suffix) and not name.endswith(f"_per{suffix}") and len(name) > len(suffix):
             name = name[: -len(suffix)]
             break
+    for unit in ("_j_per_", "_usd_per_"):
+        name = name.replace(unit, "_per_")
     words = name.replace("_per_s", "/s").replace("_", " ").replace("-", " ").split()
     spelled = [_RESPELLED.get(word, word.upper() if word in _ACRONYMS else word) for word in words]
     return " ".join(spelled)
