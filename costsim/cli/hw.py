@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from costsim import units
 from costsim.cli.catalogs import add_action, checked_action, kept
 from costsim.cli.output import finish
 from costsim.errors import BadInput
@@ -21,8 +22,15 @@ costsim hw list
 costsim hw list h20
 costsim hw show h800-sxm --json
 """
-_LISTED = ("bf16", "fp8", "memory", "memory_bandwidth", "scale_up_bandwidth", "scale_out_bandwidth")
-_HEADS = ("BF16", "FP8", "memory", "bandwidth", "scale-up", "scale-out")
+#: heading of the list → datasheet field and the unit that it is shown in
+_LISTED = {
+    "BF16": ("bf16", units.TERA),
+    "FP8": ("fp8", units.TERA),
+    "GB": ("memory", units.GIGA),
+    "TB/s": ("memory_bandwidth", units.TERA),
+    "up GB/s": ("scale_up_bandwidth", units.GIGA),
+    "out GB/s": ("scale_out_bandwidth", units.GIGA),
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -139,21 +147,29 @@ def _error(law: dict[str, Any], key: str) -> Content:
 
 def listed(chips: list[Accelerator]) -> Document:
     """The catalog, a row per accelerator."""
-    from costsim.report.document import Cell, Document, Section, Table
+    from costsim.report.document import Document, Section, Table
 
     rows: list[list[Content]] = []
     flat: list[dict[str, Any]] = []
     for chip in chips:
         best = min((law["grade"] for law in calibration_of(chip).values()), default=None)
-        data = [chip.datasheet[key] for key in _LISTED]
-        rows.append([chip.id, *(Cell(_short(datum.text), datum.value) for datum in data), best])
+        data = [_short(chip.datasheet[key], unit) for key, unit in _LISTED.values()]
+        rows.append([chip.id, *data, best])
         facts = {"id": chip.id, "name": chip.name, "vendor": chip.vendor, "market": chip.market, "year": chip.year}
         values = {key: datum.value for key, datum in chip.datasheet.items()}
         flat.append({**facts, **values, "best_grade": best})
-    table = Table(("id", *_HEADS, "grade"), rows)
-    remark = "Dense peaks; bandwidths per direction and card. ? unknown, – not supported; grade: of the best law."
+    table = Table(("id", *_LISTED, "grade"), rows)
+    remark = (
+        "BF16 and FP8: dense TFLOP/s. Memory in GB and TB/s; scale-up and scale-out GB/s per direction and card. "
+        "? unknown, – not supported. Grade: of the best law that times rest on."
+    )
     return Document(f"{len(chips)} accelerators", [Section("", [remark], [table])], {"accelerators": flat}, rows=flat)
 
 
-def _short(text: str) -> str:
-    return {"unknown": "?", "n/a": "–"}.get(text, text.replace("FLOP/s", "").replace("OP/s", "").strip())
+def _short(datum: Datum, unit: float) -> Content:
+    from costsim.report.document import Cell
+    from costsim.report.words import number
+
+    if datum.value is None:
+        return "–" if datum.text == "n/a" else "?"
+    return Cell(number(datum.value / unit), datum.value)

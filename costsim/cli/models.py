@@ -101,7 +101,7 @@ def listed(models: list[ModelSpec]) -> Document:
         kv = size["kv_bytes_per_token"]["bf16"]
         experts = f"{model.moe.top_k} of {model.moe.experts}" if model.moe else "dense"
         rows.append([
-            model.id, Cell(_billions(total), total), Cell(_billions(active), active), model.layers, model.hidden,
+            model.id, Cell(_billions(total), total), Cell(_billions(active), active), model.layers,
             model.attention.kind, experts, Cell(f"{number(kv)} B", kv), model.native_dtype,
         ])  # fmt: skip
         flat.append({
@@ -110,7 +110,7 @@ def listed(models: list[ModelSpec]) -> Document:
             "top_k": model.moe.top_k if model.moe else 0, "kv_bytes_per_token_bf16": kv,
             "native_dtype": model.native_dtype,
         })  # fmt: skip
-    columns = ("id", "total", "active", "layers", "hidden", "attn", "experts", "KV/token", "native")
+    columns = ("id", "total", "active", "layers", "attn", "experts", "KV/token", "native")
     table = Table(columns, rows)
     return Document(f"{len(models)} models", [Section("", (), [table])], {"models": flat}, rows=flat)
 

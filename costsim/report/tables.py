@@ -20,6 +20,7 @@ from costsim.report.words import band, label, percent, quantity
 GRADE_STYLES = {"A": "bold green", "B": "bold blue", "C": "bold yellow", "D": "bold magenta"}
 _BAR_WIDTH = 16
 _NAME_WIDTH = 30
+_SHORT = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -46,7 +47,7 @@ def headline(report: Report) -> Panel:
     grid.add_column(justify="center")
     for name, metric in report.metrics.items():
         grid.add_row(label(name), quantity(metric.value, metric.unit), band(metric), grade(metric.grade))
-    subtitle = Text("P10 … P90 band, evidence grade A (measured here) to D (transferred)", style="dim")
+    subtitle = Text("value, P10 … P90, evidence grade A to D", style="dim")
     return Panel(grid, title=Text(title_of(report), style="bold"), title_align="left", subtitle=subtitle,
                  subtitle_align="left", box=box.ROUNDED, expand=False, padding=(0, 1))  # fmt: skip
 
@@ -139,14 +140,15 @@ def rich_table(table: Table) -> RichTable:
     for index, name in enumerate(table.columns):
         cells = [row[index] for row in table.rows]
         numeric = is_numeric(cells)
-        # the first column names the row: it keeps its width where others wrap; no heading is broken
-        longest = max((len(text_of(cell)) for cell in cells), default=0) if index == 0 else 0
+        # names, numbers and short words keep their width where prose wraps; no heading is broken
+        longest = max((len(text_of(cell)) for cell in cells), default=0)
+        kept = numeric or index == 0 or longest <= _SHORT
         drawn.add_column(
             Text(name),
             justify="right" if numeric else "left",
-            no_wrap=numeric or index == 0,
-            min_width=max(len(name), min(longest, _NAME_WIDTH)),
-            overflow="ellipsis" if numeric or index == 0 else "fold",
+            no_wrap=kept,
+            min_width=max(len(name), min(longest, _NAME_WIDTH) if kept else 0),
+            overflow="ellipsis" if kept else "fold",
         )
     for row in table.rows:
         drawn.add_row(*(_cell(name, content) for name, content in zip(table.columns, row, strict=True)))
