@@ -85,7 +85,6 @@ def _every_load_key() -> list[Key]:
 
 
 def run(args: argparse.Namespace) -> int:
-    from costsim.predict.inference import predict_inference
     from costsim.spec.catalog import load_accelerator, load_model
     from costsim.spec.plan import ServingPlan
 
@@ -99,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
     asked = replace(asked, assumed=(*asked.assumed, *about_ep, *about_precision, *about_supply))
     make_load = load_maker(args.phase)
     load_names = {key.name for key in keys}
+
+    from costsim.predict.inference import predict_inference
 
     def ask(point: dict[str, Any]) -> Report:
         plan = {name: value for name, value in point.items() if name not in load_names}

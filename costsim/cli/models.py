@@ -102,7 +102,7 @@ def listed(models: list[ModelSpec]) -> Document:
         experts = f"{model.moe.top_k} of {model.moe.experts}" if model.moe else "dense"
         rows.append([
             model.id, Cell(_billions(total), total), Cell(_billions(active), active), model.layers,
-            model.attention.kind, experts, Cell(f"{number(kv)} B", kv), model.native_dtype,
+            model.attention.kind, experts, Cell(number(kv), kv), model.native_dtype,
         ])  # fmt: skip
         flat.append({
             "id": model.id, "name": model.name, "total": total, "active": active, "layers": model.layers,
@@ -110,7 +110,7 @@ def listed(models: list[ModelSpec]) -> Document:
             "top_k": model.moe.top_k if model.moe else 0, "kv_bytes_per_token_bf16": kv,
             "native_dtype": model.native_dtype,
         })  # fmt: skip
-    columns = ("id", "total", "active", "layers", "attn", "experts", "KV/token", "native")
+    columns = ("id", "total", "active", "layers", "attn", "experts", "KV bytes", "native")
     table = Table(columns, rows)
     return Document(f"{len(models)} models", [Section("", (), [table])], {"models": flat}, rows=flat)
 

@@ -58,7 +58,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from costsim.predict.training import predict_training
     from costsim.spec.catalog import load_accelerator, load_model
     from costsim.spec.plan import TrainingLoad, TrainingPlan
 
@@ -69,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     asked = given(args, [*PLAN, *words(), *LOAD], defaults)
     asked = replace(asked, assumed=(*asked.assumed, *about_precision, *about_supply))
     load_names = {key.name for key in LOAD}
+
+    from costsim.predict.training import predict_training
 
     def ask(point: dict[str, Any]) -> Report:
         plan = TrainingPlan(**{k: v for k, v in point.items() if k not in load_names}, **asked.words)
