@@ -105,7 +105,8 @@ def parse(text: str | float | int, dimension: str, field: str) -> float:
     example = _EXAMPLE[dimension]
     if isinstance(text, bool) or not isinstance(text, (str, int, float)):
         raise BadInput(f"{field}: expected a quantity like {example!r}, not {type(text).__name__}")
-    match = _QUANTITY.match(str(text)[:64]) if len(str(text)) <= 64 else None
+    shown = str(text)
+    match = _QUANTITY.match(shown) if len(shown) <= 64 else None
     if match is None:
         raise BadInput(f"{field}: {str(text)[:64]!r} is not a quantity; write it like {example!r}")
     unit = match.group(2) or ""
@@ -123,7 +124,7 @@ def currency(text: str) -> str:
     return next((money for money in _CURRENCIES if money in str(text)), "USD")
 
 
-def format_si(value: float, unit: str, digits: int = 3) -> str:
+def format_si(value: float | None, unit: str, digits: int = 3) -> str:
     """``format_si(3.35e12, "B/s") == "3.35 TB/s"``: an SI value with a readable prefix."""
     if value is None or not math.isfinite(value):
         return "–"

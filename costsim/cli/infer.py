@@ -30,6 +30,7 @@ PLAN = (
     Key("tp", "tensor-parallel width of attention"),
     Key("pp", "pipeline stages"),
     Key("ep", "ranks that share one set of experts; default for MoE models with tp 1: all of them"),
+    Key("moe_tp", "ranks that split each expert's width; default: tp/ep, at least 1"),
     Key("comm_sms", "cores kept for communication kernels", minimum=0),
     Key("redundant_experts", "replicas of hot experts beyond one copy of each", minimum=0),
 )

@@ -65,7 +65,7 @@ def _datum(key: str, raw: Any) -> Datum:
     text = str(raw["value"])
     known = text not in ("unknown", "n/a")
     value = units.parse(raw["value"], DATASHEET[key], key) if known else None
-    if value is not None and value <= 0 and key != "scale_out_bandwidth":
+    if value is not None and (value < 0 or (value == 0 and key != "scale_out_bandwidth")):
         raise ValueError(f"{key}: {text!r} must be positive, 'unknown' or 'n/a'")
     source = raw.get("source", ())
     sources = (source,) if isinstance(source, str) else tuple(source)

@@ -11,6 +11,10 @@ from costsim.spec.accelerator import Accelerator
 from costsim.spec.base import Frozen
 
 
+class _FromDatasheet(float):
+    """SI bytes/s already parsed; a bare number in a user's file is refused."""
+
+
 class Cluster(Frozen):
     """``devices`` counts cards. Bandwidths are bytes/s per direction and per card.
 
@@ -33,7 +37,9 @@ class Cluster(Frozen):
     @field_validator("scale_up_bandwidth", "scale_out_bandwidth", mode="before")
     @classmethod
     def _bandwidth(cls, raw: Any, info: Any) -> Any:
-        return units.parse(raw, "bandwidth", info.field_name) if isinstance(raw, str) else raw
+        if raw is None or isinstance(raw, _FromDatasheet):
+            return raw
+        return units.parse(raw, "bandwidth", info.field_name)
 
 
 def standard_cluster(chip: Accelerator, devices: int) -> Cluster:
@@ -46,7 +52,12 @@ def standard_cluster(chip: Accelerator, devices: int) -> Cluster:
         devices=devices,
         node_devices=chip.node_devices,
         scale_up_domain=int(domain) if domain else 1,
-        scale_up_bandwidth=chip.datasheet["scale_up_bandwidth"].value,
-        scale_out_bandwidth=chip.datasheet["scale_out_bandwidth"].value,
+        scale_up_bandwidth=_parsed(chip, "scale_up_bandwidth"),
+        scale_out_bandwidth=_parsed(chip, "scale_out_bandwidth"),
         network="as in the datasheet",
     )
+
+
+def _parsed(chip: Accelerator, key: str) -> float | None:
+    value = chip.datasheet[key].value
+    return None if value is None else _FromDatasheet(value)

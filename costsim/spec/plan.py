@@ -25,7 +25,8 @@ class ServingPlan:
     """Layout of an inference deployment.
 
     ``tp``: tensor parallel width of attention (and of experts when ``ep`` = 1); ``ep``: ranks that share
-    one set of experts; attention data parallelism follows as ranks / (tp·pp).
+    one set of experts; ``moe_tp`` splits each expert's width (None: tp/ep, at least 1); attention data
+    parallelism follows as ranks / (tp·pp).
     ``comm_sms``: cores reserved for communication kernels (None: what the overlap mode usually takes).
     """
 
@@ -33,6 +34,7 @@ class ServingPlan:
     tp: Num = 1
     pp: Num = 1
     ep: Num = 1
+    moe_tp: Num | None = None
     precision: str = "fp8"
     kv_dtype: str = "bf16"
     overlap: Overlap = "none"

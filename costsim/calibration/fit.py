@@ -1,0 +1,210 @@
+"""Fit a law to measurements, and say honestly how far off it is on shapes it has not seen.
+
+Parameters are fitted in logarithms by robust least squares on log(measured/predicted), with a weak pull
+towards a prior so that what few points do not determine stays at the donor's value. Held-out residuals
+come from five folds in which whole shape classes are left out together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costsim.calibration.measurement import SHAPE_COLUMNS, WIRE_COLUMNS, Measurement
+from costsim.num import Num
+from costsim.timing.device import Device
+from costsim.timing.duration import line_seconds
+from costsim.timing.laws import KINDS, AnyLaw, Attend, Hop, Stream, Supply, Tile, Work, blend, law_from
+
+Array = NDArray[np.float64]
+FOLDS = 5
+#: strength of the prior: one unit of log-parameter costs as much as one residual of this size
+PRIOR_WEIGHT = 0.02
+#: residual beyond which a point counts linearly, not squared
+ROBUST = 0.1
+
+#: starting values and prior of each law: a well-written kernel library on a large chip
+PRIOR: dict[str, AnyLaw] = {
+    "tile": Tile(4e-6, 0.75, 90.0, 8e-10, 0.85, 0.3),
+    "attend": Attend(10e-6, 0.6, 300.0, 0.85),
+    "stream": Stream(2.5e-6, 0.78),
+    "hop": Hop(10e-6, 0.7, 0.9, 1e-8, 1e-8),
+    "all_reduce": Hop(8e-6, 0.7, 0.9, 1e-6, 35e-6),
+}
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "overhead_s": (1e-7, 2e-4),
+    "efficiency": (0.02, 1.0),
+    "memory_efficiency": (0.2, 0.95),
+    "up_efficiency": (0.02, 1.0),
+    "out_efficiency": (0.02, 1.0),
+    "k0": (1.0, 3000.0),
+    "s0": (1.0, 4000.0),
+    "k_latency_s": (1e-11, 5e-9),
+    "quantisation": (1e-3, 1.0),
+    "per_doubling_s": (1e-9, 2e-5),
+    "out_overhead_s": (1e-9, 2e-4),
+}
+#: a GEMM or attention kernel whose memory term needs less than half the bandwidth hides compute in it
+_NARROWER: dict[str, dict[str, tuple[float, float]]] = {
+    "tile": {"memory_efficiency": (0.5, 0.95)},
+    "attend": {"memory_efficiency": (0.5, 0.95)},
+    "stream": {"overhead_s": (1e-7, 5e-6)},
+}
+
+
+def law_kind(family: str) -> str:
+    """Which law a family of ops follows."""
+    if "gemm" in family:
+        return "tile"
+    if family.startswith(("mla_", "attention_")):
+        return "attend"
+    return "stream" if family.startswith("memory_") else "hop"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted law with its held-out residuals, log(measured/predicted)."""
+
+    law: AnyLaw
+    points: int
+    residuals: Array
+    rejected: int
+    ranges: dict[str, tuple[float, float]]
+    sources: tuple[str, ...]
+
+    @property
+    def median_ape(self) -> float:
+        return float(np.median(np.abs(np.expm1(-self.residuals))))
+
+    @property
+    def p90_ape(self) -> float:
+        return float(np.quantile(np.abs(np.expm1(-self.residuals)), 0.9))
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """P10 and P90 of measured/predicted."""
+        low, high = np.quantile(self.residuals, (0.1, 0.9))
+        return float(np.exp(min(low, 0.0))), float(np.exp(max(high, 0.0)))
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Measurements of one family as arrays."""
+
+    time_s: Array
+    flop: Array
+    bytes: Array
+    shape: dict[str, Array]
+    wire: dict[str, Array]
+
+    @staticmethod
+    def of(rows: Sequence[Measurement]) -> _Table:
+        def column(get: list[dict[str, float]], names: Sequence[str]) -> dict[str, Array]:
+            return {n: np.array([d[n] for d in get]) for n in names if all(n in d for d in get)}
+
+        return _Table(
+            np.array([r.time_s for r in rows]),
+            np.array([r.flop for r in rows]),
+            np.array([r.bytes for r in rows]),
+            column([r.shape for r in rows], SHAPE_COLUMNS),
+            column([r.wire for r in rows], WIRE_COLUMNS),
+        )
+
+    def take(self, keep: Array) -> _Table:
+        def cut(columns: dict[str, Array]) -> dict[str, Array]:
+            return {name: values[keep] for name, values in columns.items()}
+
+        return _Table(self.time_s[keep], self.flop[keep], self.bytes[keep], cut(self.shape), cut(self.wire))
+
+
+@dataclass(frozen=True)
+class _Wires:
+    """Collectives as arrays, in the form timing takes."""
+
+    kind: str
+    up_bytes: Array
+    out_bytes: Array
+    ranks: Array
+    domain: Array
+
+
+def _wire_seconds(family: str, table: _Table, device: Device) -> tuple[Num, Num]:
+    return line_seconds(_Wires(family, **table.wire), device)
+
+
+def predict(law: AnyLaw, family: str, dtype: str, table: _Table, device: Device) -> Array:
+    """Seconds of every row."""
+    if isinstance(law, Hop):
+        up_s, out_s = _wire_seconds(family, table, device)
+        return np.asarray(law.seconds(up_s, out_s, table.wire["ranks"]))
+    supply = Supply(device.peaks.get(dtype, math.inf), device.bandwidth, device.cores)
+    return np.asarray(blend(*law.terms(Work(table.flop, table.bytes, table.shape), supply)))
+
+
+def light(family: str, dtype: str, table: _Table, device: Device) -> Array:
+    """The least seconds each row can take on this datasheet."""
+    if table.wire:
+        return np.maximum(*_wire_seconds(family, table, device))
+    return np.maximum(table.flop / device.peaks.get(dtype, math.inf), table.bytes / device.bandwidth)
+
+
+def _solve(kind: str, family: str, dtype: str, table: _Table, device: Device, prior: AnyLaw) -> AnyLaw:
+    from scipy.optimize import least_squares
+
+    names = [f.name for f in fields(KINDS[kind])]
+    bounds = _BOUNDS | _NARROWER.get(kind, {})
+    low, high = np.log([bounds[n] for n in names]).T
+    start = np.clip(np.log([max(getattr(prior, n), 1e-12) for n in names]), low + 1e-6, high - 1e-6)
+
+    def law_of(x: Array) -> AnyLaw:
+        return law_from(kind, dict(zip(names, np.exp(x).tolist(), strict=True)))
+
+    def miss(x: Array) -> Array:
+        residual = np.log(table.time_s / predict(law_of(x), family, dtype, table, device))
+        soft = ROBUST * np.sign(residual) * np.sqrt(2 * (np.sqrt(1 + (residual / ROBUST) ** 2) - 1))
+        return np.concatenate([soft, PRIOR_WEIGHT * (x - start)])
+
+    return law_of(least_squares(miss, start, bounds=(low, high)).x)
+
+
+def fit(family: str, dtype: str, rows: Sequence[Measurement], device: Device, prior: AnyLaw | None = None) -> Fit:
+    """Fit the family's law to ``rows`` on ``device``; rows faster than light are rejected and counted.
+
+    Raises ValueError when nothing is left to fit.
+    """
+    kind = law_kind(family)
+    prior = prior or PRIOR.get(family) or PRIOR[kind]
+    table = _Table.of(rows)
+    sane = table.time_s >= light(family, dtype, table, device)
+    kept = [row for row, ok in zip(rows, sane, strict=True) if ok]
+    if not kept:
+        raise ValueError(f"{family}/{dtype}: all {len(rows)} rows are faster than the datasheet of {device.id} allows")
+    table = table.take(sane)
+    law = _solve(kind, family, dtype, table, device, prior)
+    shape = {n: (float(v.min()), float(v.max())) for n, v in table.shape.items()}
+    sources = tuple(sorted({row.source for row in kept}))
+    held = _held_out(kind, family, dtype, kept, table, device, prior)
+    return Fit(law, len(kept), held, len(rows) - len(kept), shape, sources)
+
+
+def _held_out(
+    kind: str, family: str, dtype: str, rows: Sequence[Measurement], table: _Table, device: Device, prior: AnyLaw
+) -> Array:
+    """log(measured/predicted) of every row, predicted by a fit that never saw its shape class."""
+    classes = sorted({row.shape_class for row in rows})
+    fold_of = {c: i % FOLDS for i, c in enumerate(classes)}
+    fold = np.array([fold_of[row.shape_class] for row in rows])
+    out = np.empty(len(rows))
+    for i in range(FOLDS):
+        left = fold == i
+        if not left.any():
+            continue
+        rest = table.take(~left)
+        law = _solve(kind, family, dtype, rest, device, prior) if (~left).any() else prior
+        held = table.take(left)
+        out[left] = np.log(held.time_s / predict(law, family, dtype, held, device))
+    return out

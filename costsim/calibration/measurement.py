@@ -1,0 +1,118 @@
+"""Measurements: one CSV row is one timed kernel or collective. The form every source is turned into.
+
+Columns: ``family,dtype,m,n,k,groups,batch,queries,heads,kv_heads,context,flop,bytes,up_bytes,out_bytes,``
+``ranks,domain,time_s,source,notes``. SI units; empty where it does not apply. ``flop`` and ``bytes`` are
+the compulsory work of the kernel as :mod:`costsim.physics` counts it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from costsim.errors import BadInput
+
+SHAPE_COLUMNS = ("m", "n", "k", "groups", "batch", "queries", "heads", "kv_heads", "context", "rows")
+WIRE_COLUMNS = ("up_bytes", "out_bytes", "ranks", "domain")
+COLUMNS = ("family", "dtype", *SHAPE_COLUMNS, "flop", "bytes", *WIRE_COLUMNS, "time_s", "source", "notes")
+MAX_ROWS = 2_000_000
+MAX_FILE_BYTES = 500_000_000
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One timed kernel (or, with ``up_bytes``/``out_bytes``, one collective)."""
+
+    family: str
+    dtype: str
+    time_s: float
+    source: str
+    flop: float = 0.0
+    bytes: float = 0.0
+    shape: dict[str, float] = field(default_factory=dict)
+    wire: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{self.family}/{self.dtype}"
+
+    @property
+    def shape_class(self) -> tuple[float, ...]:
+        """What is left out together when a shape is held out: a GEMM's (n, k), else the shape without its batch."""
+        if "n" in self.shape:
+            return (self.shape["n"], self.shape["k"])
+        if self.shape:
+            return tuple(value for name, value in sorted(self.shape.items()) if name != "batch")
+        return (self.wire.get("ranks", 0.0), self.bytes)
+
+
+def _number(row: dict[str, str], name: str, where: str) -> float | None:
+    text = (row.get(name) or "").strip()
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        raise BadInput(f"{where}: {name} = {text[:40]!r} is not a number") from None
+    if not math.isfinite(value) or value < 0:
+        raise BadInput(f"{where}: {name} = {text[:40]!r} must be finite and not negative")
+    return value
+
+
+def _row(row: dict[str, str], where: str) -> Measurement:
+    time_s = _number(row, "time_s", where)
+    if not time_s:
+        raise BadInput(f"{where}: time_s must be positive")
+    shape = {name: value for name in SHAPE_COLUMNS if (value := _number(row, name, where)) is not None}
+    wire = {name: value for name in WIRE_COLUMNS if (value := _number(row, name, where)) is not None}
+    family, dtype = (row.get("family") or "").strip(), (row.get("dtype") or "").strip()
+    if not family or not dtype:
+        raise BadInput(f"{where}: family and dtype must be given")
+    return Measurement(
+        family=family,
+        dtype=dtype,
+        time_s=time_s,
+        source=(row.get("source") or "").strip(),
+        flop=_number(row, "flop", where) or 0.0,
+        bytes=_number(row, "bytes", where) or 0.0,
+        shape=shape,
+        wire=wire,
+    )
+
+
+def read_measurements(path: Path) -> list[Measurement]:
+    """The rows of a measurement CSV; lines that start with # are comments."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise BadInput(f"{path}: larger than {MAX_FILE_BYTES} bytes")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"measurements {path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"measurements {path}: not UTF-8 text") from None
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    reader = csv.DictReader(io.StringIO("\n".join(lines)))
+    missing = {"family", "dtype", "time_s"} - set(reader.fieldnames or ())
+    if missing:
+        raise BadInput(f"measurements {path}: no column {sorted(missing)[0]!r}; columns: {','.join(COLUMNS)}")
+    if len(lines) > MAX_ROWS:
+        raise BadInput(f"measurements {path}: more than {MAX_ROWS} rows")
+    return [_row(row, f"{path.name} row {number}") for number, row in enumerate(reader, start=1)]
+
+
+def write_measurements(path: Path, rows: Iterable[Measurement], comment: str = "") -> None:
+    """Write rows in the form :func:`read_measurements` reads."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for line in comment.splitlines():
+            file.write(f"# {line}\n")
+        writer = csv.writer(file, lineterminator="\n")
+        used = [c for c in COLUMNS if c != "notes"]
+        writer.writerow(used)
+        for row in rows:
+            values = {"family": row.family, "dtype": row.dtype, "time_s": row.time_s, "source": row.source,
+                      "flop": row.flop or None, "bytes": row.bytes or None, **row.shape, **row.wire}  # fmt: skip
+            writer.writerow(["" if (v := values.get(c)) is None else f"{v:.8g}" if isinstance(v, float) else v for c in used])

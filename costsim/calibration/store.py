@@ -1,0 +1,195 @@
+"""Calibration files: laws on disk, and the device a prediction runs on.
+
+``hwprofiles/calibration/<id>.json`` holds what was measured on one accelerator. A part without its own
+measurements takes its sibling's (same silicon, grade C), else those of the best-measured donor (grade D).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from costsim.calibration.fit import FOLDS, Fit
+from costsim.errors import BadInput
+from costsim.spec.accelerator import PEAK_OF, Accelerator
+from costsim.spec.base import read_text
+from costsim.spec.catalog import CALIBRATION
+from costsim.spec.cluster import Cluster
+from costsim.timing.device import Device, FittedLaw, worse
+from costsim.timing.laws import law_from
+
+SCHEMA = 1
+#: fewer points than this show what a kernel did once, not how a law extrapolates
+MIN_POINTS = 10
+#: families that fall back to another family's law when they have none
+_STANDS_FOR = {
+    "batched_gemm": ("grouped_gemm_masked", "gemm"),
+    "grouped_gemm_masked": ("grouped_gemm",),
+    "grouped_gemm": ("grouped_gemm_masked",),
+    "attention_prefill": ("mla_prefill",),
+    "mla_prefill": ("attention_prefill",),
+    "all_gather": ("all_reduce",),
+    "reduce_scatter": ("all_reduce",),
+    "p2p": ("all_reduce",),
+}
+#: parts whose laws stand in for a chip with neither own measurements nor a measured sibling, best first
+DONORS = ("h800-sxm", "h20-96g")
+#: P10–P90 half-width (log) that a transferred law has at least: what leaving a whole accelerator (C) or a
+#: whole architecture (D) out of public GEMM tables cost at P90 (23–25 % and 28–48 %)
+TRANSFER_BAND = {"A": 0.0, "B": 0.15, "C": 0.25, "D": 0.40}
+#: architectures whose scale-up switch reduces in the network (NVLink SHARP)
+_REDUCES_IN_SWITCH = ("hopper", "blackwell")
+
+
+def law_json(fit: Fit) -> dict[str, Any]:
+    """One law in its stored form."""
+    low, high = fit.band
+    return {
+        "law": fit.law.kind,
+        "parameters": {name: _round(getattr(fit.law, name)) for name in (f.name for f in fields(fit.law))},
+        "grade": "A" if fit.points >= MIN_POINTS else "B",
+        "n": fit.points,
+        "rejected_faster_than_light": fit.rejected,
+        "range": {name: list(span) for name, span in fit.ranges.items()},
+        "held_out": {
+            "folds": FOLDS,
+            "median_ape": _round(fit.median_ape),
+            "p90_ape": _round(fit.p90_ape),
+            "p10_ratio": _round(low),
+            "p90_ratio": _round(high),
+        },
+        "sources": list(fit.sources),
+    }
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def write_calibration(path: Path, accelerator: str, laws: Mapping[str, Fit], date: str) -> None:
+    """Write the file; re-running on the same rows gives the same bytes."""
+    document = {
+        "schema": SCHEMA,
+        "accelerator": accelerator,
+        "date": date,
+        "laws": {key: law_json(fit) for key, fit in sorted(laws.items())},
+    }
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+@lru_cache(maxsize=64)
+def read_calibration(name: str) -> dict[str, FittedLaw]:
+    """The measured laws of an accelerator by id; empty where there is no file."""
+    path = CALIBRATION / f"{name}.json"
+    return parse_calibration(path) if path.is_file() else {}
+
+
+def parse_calibration(path: Path) -> dict[str, FittedLaw]:
+    """The laws in a calibration file; BadInput names what is wrong with it."""
+    try:
+        document = json.loads(read_text(path, "calibration"))
+        if document["schema"] != SCHEMA:
+            raise BadInput(f"calibration {path}: schema {document['schema']}, this version reads {SCHEMA}")
+        return {key: _fitted(entry, document["accelerator"]) for key, entry in document["laws"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"calibration {path}: not a calibration file ({type(error).__name__}: {error})") from None
+
+
+def _fitted(entry: Mapping[str, Any], origin: str) -> FittedLaw:
+    return FittedLaw(
+        law=law_from(entry["law"], entry["parameters"]),
+        grade=entry["grade"],
+        low=float(entry["held_out"]["p10_ratio"]),
+        high=float(entry["held_out"]["p90_ratio"]),
+        sources=tuple(entry["sources"]),
+        points=int(entry["n"]),
+        ranges={name: (float(span[0]), float(span[1])) for name, span in entry["range"].items()},
+        origin=origin,
+    )
+
+
+class Laws(Mapping[str, FittedLaw]):
+    """family/dtype → law, found in order: own file, sibling's, donors'; another dtype or family costs a grade."""
+
+    def __init__(self, chip: Accelerator) -> None:
+        places = [(chip.id, "A")]
+        if chip.sibling:
+            places.append((chip.sibling, "C"))
+        places += [(donor, "D") for donor in DONORS if donor not in (chip.id, chip.sibling)]
+        self._tables = [(read_calibration(name), grade) for name, grade in places]
+        self._found: dict[str, FittedLaw | None] = {}
+
+    def _search(self, key: str) -> FittedLaw | None:
+        family, dtype = key.split("/")
+        for table, grade in self._tables:
+            for name in (family, *_STANDS_FOR.get(family, ())):
+                entry = table.get(f"{name}/{dtype}")
+                step = 0 if name == family else 1
+                if entry is None:
+                    entry = next((law for other, law in table.items() if other.split("/")[0] == name), None)
+                    step += 1
+                if entry is not None:
+                    return _transferred(entry, grade, step)
+        return None
+
+    def __getitem__(self, key: str) -> FittedLaw:
+        if key not in self._found:
+            self._found[key] = self._search(key)
+        law = self._found[key]
+        if law is None:
+            raise KeyError(key)
+        return law
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tables[0][0])
+
+    def __len__(self) -> int:
+        return len(self._tables[0][0])
+
+
+def _transferred(entry: FittedLaw, grade: str, steps: int) -> FittedLaw:
+    """The law as it counts here: grade lowered, band at least as wide as such transfers have been."""
+    base = entry.grade if grade == "A" else grade
+    final = worse(base, min(steps, 1) * 2) if base == "A" and steps else worse(base, min(steps, 1))
+    half = TRANSFER_BAND[final]
+    low = min(entry.low, 2.718281828459045 ** -half)
+    high = max(entry.high, 2.718281828459045**half)
+    return FittedLaw(entry.law, final, low, high, entry.sources, entry.points, entry.ranges, entry.origin)
+
+
+def device_for(chip: Accelerator, cluster: Cluster | None = None) -> Device:
+    """The device one rank of a plan sees: a die of a multi-die card, with the cluster's fabrics."""
+    rank = chip.rank()
+    dies = chip.dies
+    up = cluster.scale_up_bandwidth / dies if cluster and cluster.scale_up_bandwidth else _known(rank, "scale_up_bandwidth")
+    out = cluster.scale_out_bandwidth / dies if cluster and cluster.scale_out_bandwidth else _known(rank, "scale_out_bandwidth")
+    peaks = {dtype: value for dtype, key in PEAK_OF.items() if (value := rank.datasheet[key].value) is not None}
+    return Device(
+        id=chip.id,
+        peaks=peaks,
+        bandwidth=rank.need("memory_bandwidth"),
+        cores=rank.datasheet["cores"].value or _typical_cores(rank),
+        up=up,
+        out=out,
+        laws=Laws(chip),
+        in_network_reduction=chip.architecture in _REDUCES_IN_SWITCH and chip.node_devices >= 8,
+    )
+
+
+def _known(chip: Accelerator, key: str) -> float | None:
+    return chip.datasheet[key].value
+
+
+def _typical_cores(chip: Accelerator) -> float:
+    """Cores where no source states them: as many as keep an H800 core's BF16 rate (only tile quantisation sees it)."""
+    per_core = 989e12 / 132
+    peak = chip.datasheet["bf16"].value
+    return max(1.0, round(peak / per_core)) if peak else 64.0

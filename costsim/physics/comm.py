@@ -1,0 +1,73 @@
+"""Wire bytes of a step: expert dispatch and combine, tensor-parallel reductions, pipeline hand-over.
+
+Bytes per rank and per direction. Expert traffic is two-hop: a token crosses the scale-out network once
+per remote node and fans out inside the node once per rank (normal mode), or is sent once per expert
+(low latency). [deepseek-v3-report, sec. 3.2.2; deepep]
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from costsim.num import Num
+from costsim.physics.layout import Layout
+from costsim.physics.op import Wire, act_bytes
+from costsim.physics.routing import units_touched
+from costsim.spec.model import ModelSpec
+
+_B16 = 2.0
+
+
+def expert_wires(model: ModelSpec, layout: Layout, tokens: Num, count: Num, low_latency: bool) -> list[Wire]:
+    """Dispatch and combine of one MoE layer, where attention replicas send to each other's experts.
+
+    ``tokens`` are split over the replica's tp ranks before they are sent. The busiest receiver sets the
+    time, so bytes grow with the expert imbalance.
+    """
+    moe = model.moe
+    assert moe is not None
+    own = tokens / layout.tp
+    skew = layout.skew(own * moe.top_k, "decode" if low_latency else "prefill")
+    group = layout.ep * layout.moe_tp
+    nodes = np.maximum(group / layout.domain, 1.0)
+    h = float(model.hidden)
+    sent, back = h * act_bytes(layout.precision), h * _B16
+    if low_latency:
+        remote_share = 1.0 - 1.0 / nodes
+        out_copies, up_copies = moe.top_k * remote_share, moe.top_k * (1.0 - remote_share)
+        kinds = ("dispatch_ll", "combine_ll")
+    else:
+        touched_nodes, touched_ranks = units_touched(moe, nodes), units_touched(moe, layout.ep)
+        out_copies = touched_nodes * (1.0 - 1.0 / nodes)
+        up_copies = touched_ranks * (1.0 - 1.0 / layout.ep)
+        kinds = ("dispatch", "combine")
+    # Only layouts whose replicas differ need to exchange tokens; one replica already holds them all.
+    needed = (group > layout.tp) * 1.0
+    return [
+        Wire(kind, kind, own * up_copies * size * skew, own * out_copies * size * skew, group, layout.domain,
+             count * needed, part)
+        for kind, size, part in ((kinds[0], sent, "dispatch"), (kinds[1], back, "combine"))
+    ]  # fmt: skip
+
+
+def tensor_wires(model: ModelSpec, layout: Layout, tokens: Num, dense_count: Num, moe_count: Num) -> list[Wire]:
+    """All-reduces of tensor parallelism: after attention, after a dense FFN, and after an MoE whose ranks share tokens.
+
+    With experts spread over several replicas (group > tp) the MoE side is a reduce-scatter before dispatch
+    and an all-gather after combine instead, of the same volume as one all-reduce.
+    """
+    size = tokens * model.hidden * _B16
+    split = (np.asarray(layout.tp) > 1) * 1.0
+    one = {"up_bytes": size, "out_bytes": size, "ranks": layout.tp, "domain": layout.domain}
+    return [
+        Wire("all-reduce attention", "all_reduce", count=(dense_count + moe_count) * split, part="attention", **one),
+        Wire("all-reduce dense ffn", "all_reduce", count=dense_count * split, part="dense", **one),
+        Wire("all-reduce experts", "all_reduce", count=moe_count * split, part="moe", **one),
+    ]
+
+
+def pipeline_wires(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -> list[Wire]:
+    """Activations handed to the next pipeline stage, split over tp ranks; across nodes when a stage fills one."""
+    size = tokens * model.hidden * _B16 / layout.tp
+    stages = (np.asarray(layout.pp) > 1) * 1.0
+    return [Wire("pipeline send", "p2p", size, size, layout.pp * layout.tp, layout.domain, count * stages, "head")]

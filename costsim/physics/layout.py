@@ -1,0 +1,48 @@
+"""Layout: the numbers of a plan that decide each rank's share. Counts of ranks, no chips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from costsim.num import Num
+from costsim.physics.routing import imbalance
+from costsim.spec.model import ModelSpec
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What one rank holds.
+
+    ``tp`` splits attention and dense FFN; ``ep`` ranks share one set of routed experts and ``moe_tp``
+    splits each expert's width. ``domain`` is how many ranks share the scale-up fabric.
+    ``slots`` counts the routed experts (replicas included) on a rank.
+    """
+
+    tp: Num
+    pp: Num
+    ep: Num
+    moe_tp: Num
+    ranks: Num
+    domain: Num
+    slots: Num
+    precision: str
+    kv_dtype: str
+    routing: str = "balanced"
+
+    @property
+    def attention_dp(self) -> Num:
+        """Attention replicas: each group of tp·pp ranks serves its own requests."""
+        return self.ranks / (self.tp * self.pp)
+
+    def skew(self, pairs: Num, phase: str) -> Num:
+        """Load of the busiest expert rank over the mean, when each rank gets ``pairs`` token-expert pairs."""
+        return imbalance(self.routing, phase, self.slots, self.ep, pairs / self.slots)
+
+
+def expert_slots(model: ModelSpec, ep: Num, redundant: Num) -> Num:
+    """Routed experts held by a rank: (experts + redundant) / ep; ranks beyond that hold a replica each."""
+    if model.moe is None:
+        return 1.0
+    return np.maximum((model.moe.experts + np.asarray(redundant, dtype=float)) / ep, 1.0)

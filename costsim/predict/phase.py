@@ -1,0 +1,114 @@
+"""Seconds of a step from its demand: op times by part of the layer, and how communication overlaps them.
+
+Parts of an MoE layer: A attention (with norms, router), S shared expert, M routed experts; D dispatch and
+C combine on the wire. All quantities broadcast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from costsim.num import Num
+from costsim.physics.op import Op, Wire
+from costsim.physics.step import Demand
+from costsim.predict.system import System
+from costsim.timing.device import Device
+from costsim.timing.duration import Duration, time_op, time_wire
+
+
+@dataclass(frozen=True)
+class Timed:
+    """An op or wire with its seconds a time; ``total_s`` counts its executions in one micro-batch."""
+
+    item: Op | Wire
+    each: Duration
+
+    @property
+    def total_s(self) -> Num:
+        return self.each.time_s * self.item.count
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A timed micro-batch: its ops and wires on one device."""
+
+    ops: tuple[Timed, ...]
+    wires: tuple[Timed, ...]
+    gap_s: Num
+
+    def part_s(self, *parts: str) -> Num:
+        """Seconds per micro-batch of the compute in these parts, launch gaps included."""
+        chosen = (t for t in self.ops if t.item.part in parts)
+        return sum((t.total_s + self.gap_s * t.item.count for t in chosen), start=0.0)
+
+    def wire_s(self, *parts: str) -> Num:
+        return sum((t.total_s for t in self.wires if t.item.part in parts), start=0.0)
+
+
+def time_demand(
+    demand: Demand, device: Device, system: System, cores_share: Num = 1.0, contention: float = 1.0
+) -> Phase:
+    """Time every op (on ``cores_share`` of the cores) and every wire (alone on the fabric).
+
+    ``contention`` lengthens GEMMs beside communication kernels, which share caches, HBM and power with them.
+    """
+    ops = tuple(
+        Timed(op, time_op(op, device, cores_share).stretched(contention if "gemm" in op.family else 1.0))
+        for op in demand.ops
+    )
+    wires = tuple(Timed(wire, time_wire(wire, device)) for wire in demand.wires if bool(np.any(np.asarray(wire.count) > 0)))
+    return Phase(ops, wires, system.kernel_gap_s)
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """One step: seconds in all, of which communication that nothing hides, and what was hidden."""
+
+    total_s: Num
+    exposed_comm_s: Num
+    hidden_comm_s: Num
+
+
+def serial_step(phase: Phase) -> StepTime:
+    """No overlap: every op and every transfer in turn."""
+    compute = phase.part_s("attention", "dense", "shared", "moe", "head")
+    wires = phase.wire_s("attention", "dense", "moe", "head", "dispatch", "combine")
+    return StepTime(compute + wires, wires, 0.0 * np.asarray(wires))
+
+
+def single_batch_step(phase: Phase) -> StepTime:
+    """Dispatch runs beside the shared expert, combine beside the down projection it follows tile by tile.
+
+    t = A + max(D, S) + (M − down) + max(C, down) + rest [lmsys-ant-h20]
+    """
+    down = sum((t.total_s for t in phase.ops if t.item.name == "experts down"), start=0.0)
+    dispatch, combine = phase.wire_s("dispatch"), phase.wire_s("combine")
+    shared = phase.part_s("shared")
+    exposed = np.maximum(dispatch - shared, 0.0) + np.maximum(combine - down, 0.0)
+    other = phase.wire_s("attention", "dense", "moe", "head")
+    total = phase.part_s("attention", "dense", "shared", "moe", "head") + other + exposed
+    return StepTime(total, exposed + other, dispatch + combine - exposed)
+
+
+def two_batch_step(phase: Phase, slowdown: Num) -> StepTime:
+    """Two micro-batches, each computing while the other communicates; ``phase`` times one of them.
+
+    Over one layer the cores work 2(A + M), the wires 2(D + C), and each micro-batch must pass A, D, M, C in
+    turn; a schedule that splits attention finely enough to fill the gaps reaches
+    max(2(A + M), 2(D + C)). Transfers take ``slowdown`` times their stand-alone time. Dense layers and
+    the head have nothing to hide behind. [deepseek-v3-report, sec. 3.4; deepseek-open-infra-day6]
+    """
+    attention = phase.part_s("attention") + phase.wire_s("attention")
+    moe = phase.part_s("moe", "shared") + phase.wire_s("moe")
+    # Attention of dense layers overlaps nothing: take its share out of A by the ratio of layer counts.
+    layers = max((float(np.max(t.item.count)) for t in phase.ops if t.item.name == "attention"), default=1.0)
+    sparse = max((float(np.max(t.item.count)) for t in phase.ops if t.item.name == "experts down"), default=0.0)
+    share = sparse / layers if layers else 0.0
+    a = attention * share
+    wires = phase.wire_s("dispatch", "combine") * slowdown
+    pair = 2.0 * np.maximum(a + moe, wires)
+    rest = attention * (1.0 - share) + phase.part_s("dense", "head") + phase.wire_s("dense", "head")
+    exposed = pair - 2.0 * (a + moe)
+    return StepTime(pair + 2.0 * rest, exposed, 2.0 * wires - exposed)

@@ -1,0 +1,259 @@
+"""Prefill, decode and the two together on one deployment: seconds, throughput and memory, before money.
+
+Every field broadcasts: one question passes floats, a sweep passes arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from costsim.calibration.store import device_for
+from costsim.errors import BadInput
+from costsim.num import Num
+from costsim.physics.layout import Layout
+from costsim.physics.memory import Footprint, footprint
+from costsim.physics.step import decode_demand, draft_demand, prefill_demand
+from costsim.predict.layout import (
+    Rule,
+    check_choices,
+    comm_sms_rule,
+    plan_rules,
+    positive,
+    refuse,
+    serving_layout,
+)
+from costsim.predict.phase import (
+    Phase,
+    StepTime,
+    serial_step,
+    single_batch_step,
+    time_demand,
+    two_batch_step,
+)
+from costsim.predict.system import System, system_of
+from costsim.spec.accelerator import Accelerator
+from costsim.spec.cluster import Cluster, standard_cluster
+from costsim.spec.model import ModelSpec
+from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan
+from costsim.timing.device import Device
+
+#: share of its kernel-level throughput that a production fleet keeps over a day: balanced profile against
+#: 24 h average, prefill 7,839 → 4,026 and decode 2,325 → 1,850 tokens/s per GPU [deepseek-open-infra-day6]
+PRODUCTION_UTILISATION = {"prefill": 0.5, "decode": 0.8}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every phase of one deployment shares."""
+
+    model: ModelSpec
+    chip: Accelerator
+    plan: ServingPlan
+    cluster: Cluster
+    layout: Layout
+    device: Device
+    system: System
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A timed phase before it is priced. ``tokens_per_s`` is per card; all fields broadcast."""
+
+    setting: Setting
+    phase: Phase
+    step: StepTime
+    draft_s: Num
+    step_s: Num
+    tokens_per_s: Num
+    memory: Footprint
+    metrics: dict[str, tuple[Num, str]]
+    rules: list[Rule]
+    micro_batches: int
+    tokens_per_step: Num
+
+
+def setting_for(model: ModelSpec, chip: Accelerator, plan: ServingPlan, cluster: Cluster | None = None) -> Setting:
+    """Resolve the plan on its cluster; refuses unknown words and missing number formats."""
+    check_choices(plan, chip)
+    if cluster is not None and cluster.accelerator != chip.id:
+        raise BadInput(f"cluster {cluster.id} is made of {cluster.accelerator}, not {chip.id}")
+    if cluster is None:
+        cluster = standard_cluster(chip, max(1, int(np.nanmax(np.asarray(plan.gpus, dtype=float)))))
+    layout = serving_layout(model, chip, plan, cluster)
+    return Setting(model, chip, plan, cluster, layout, device_for(chip, cluster), system_of(chip))
+
+
+def _cores_share(setting: Setting) -> Num:
+    """Cores left for compute while communication kernels run beside it."""
+    plan, device = setting.plan, setting.device
+    sms = plan.comm_sms
+    if sms is None:
+        sms = setting.system.comm_sm_share * device.cores if plan.overlap == "two-batch" else 0.0
+    return 1.0 - np.asarray(sms, dtype=float) / device.cores
+
+
+def _rules(setting: Setting, loads: dict[str, Any]) -> list[Rule]:
+    rules = plan_rules(setting.model, setting.chip, setting.plan, setting.layout)
+    return [*rules, comm_sms_rule(setting.plan, setting.device.cores), *positive(loads)]
+
+
+def _production(setting: Setting, phase: str) -> float:
+    return PRODUCTION_UTILISATION[phase] if setting.plan.routing == "production" else 1.0
+
+
+def prefill(setting: Setting, load: PrefillLoad, *, strict: bool = True) -> Answer:
+    """One prefill step of ``tokens_per_gpu`` new tokens on each card.
+
+    With ``strict`` a broken rule is refused; a sweep passes False and reads ``rules``.
+    """
+    model, plan, layout, chip = setting.model, setting.plan, setting.layout, setting.chip
+    isl, cached = np.asarray(load.isl, dtype=float), np.asarray(load.cached, dtype=float)
+    rules = _rules(setting, {"isl": isl, "tokens_per_gpu": load.tokens_per_gpu, "isl − cached": isl - cached})
+    if strict:
+        refuse(rules)
+    batches = 2 if plan.overlap == "two-batch" else 1
+    tokens = np.asarray(load.tokens_per_gpu, dtype=float) / chip.dies * layout.tp
+    demand = prefill_demand(model, layout, tokens / batches, isl, cached)
+    contention = setting.system.gemm_contention if plan.overlap == "two-batch" else 1.0
+    phase = time_demand(demand, setting.device, setting.system, _cores_share(setting), contention)
+    step = _overlapped(phase, setting, setting.system.overlap_slowdown)
+    stage_s = step.total_s + setting.system.step_host_s
+    rate = load.tokens_per_gpu / (stage_s * layout.pp) * _production(setting, "prefill")
+    memory = footprint(model, layout, chip.rank().need("memory"), tokens / (isl - cached), isl, tokens / batches, prefill=True)
+    metrics: dict[str, tuple[Num, str]] = {
+        "tokens_per_s_per_gpu": (rate, "token/s"),
+        "step_s": (stage_s * layout.pp, "s"),
+        "ttft_s": (stage_s * layout.pp, "s"),
+        "flop_per_token": (demand.flop * layout.pp / (tokens / batches) * layout.tp, "FLOP"),
+        "mfu": (_mfu(demand.flop * batches, stage_s, setting), ""),
+    }
+    return Answer(setting, phase, step, 0.0, stage_s * layout.pp, rate, memory, metrics, rules, batches, 1.0)
+
+
+def decode(setting: Setting, load: DecodeLoad, *, strict: bool = True) -> Answer:
+    """One decode step: every request advances by one token plus the drafted ones that are accepted."""
+    model, plan, layout, chip = setting.model, setting.plan, setting.layout, setting.chip
+    drafts, accept = np.asarray(load.mtp_tokens, dtype=float), np.asarray(load.mtp_acceptance, dtype=float)
+    rules = _rules(setting, {"context": load.context, "batch_per_gpu": load.batch_per_gpu})
+    rules += _mtp_rules(model, drafts, accept)
+    if strict:
+        refuse(rules)
+    batches = 2 if plan.overlap == "two-batch" else 1
+    requests = np.asarray(load.batch_per_gpu, dtype=float) / chip.dies * layout.tp
+    context = np.asarray(load.context, dtype=float)
+    part = requests / batches
+    demand = decode_demand(model, layout, part, context, 1.0 + drafts)
+    phase = time_demand(demand, setting.device, setting.system)
+    step = _overlapped(phase, setting, 1.0)
+    draft_s = _draft_s(setting, part, context, drafts, batches)
+    stage_s = step.total_s + draft_s + setting.system.step_host_s
+    step_s = stage_s * layout.pp
+    kept = accepted_tokens(drafts, accept)
+    rate = load.batch_per_gpu * kept / step_s * _production(setting, "decode")
+    memory = footprint(
+        model, layout, chip.rank().need("memory"), requests, context + 1 + drafts, part * (1 + drafts),
+        prefill=False, with_mtp=bool(np.any(drafts > 0)),
+    )  # fmt: skip
+    metrics: dict[str, tuple[Num, str]] = {
+        "tokens_per_s_per_gpu": (rate, "token/s"),
+        "tpot_s": (step_s / kept, "s"),
+        "tokens_per_s_per_user": (kept / step_s, "token/s"),
+        "step_s": (step_s, "s"),
+        "mfu": (_mfu(demand.flop * batches, stage_s, setting), ""),
+        "mbu": (demand.bytes * batches / stage_s / setting.device.bandwidth, ""),
+    }
+    return Answer(setting, phase, step, draft_s, step_s, rate, memory, metrics, rules, batches, kept)
+
+
+def accepted_tokens(drafts: Num, accept: Num) -> Num:
+    """E[tokens per step] with n drafts each kept with chance a while all before it were: 1 + a + … + aⁿ."""
+    n, a = np.asarray(drafts, dtype=float), np.asarray(accept, dtype=float)
+    total = np.ones(np.broadcast(n, a).shape)
+    term = np.ones_like(total)
+    for i in range(1, int(np.max(n, initial=0)) + 1):
+        term = term * a
+        total = total + np.where(i <= n, term, 0.0)
+    return total
+
+
+def _mtp_rules(model: ModelSpec, drafts: Num, accept: Num) -> list[Rule]:
+    n, a = np.asarray(drafts), np.asarray(accept)
+    with np.errstate(invalid="ignore"):
+        odd = ~((n >= 0) & (n <= 8) & (n == np.floor(n)))
+        outside = ~((a >= 0) & (a <= 1))
+    has_none = (n > 0) & (model.mtp_layers == 0)
+    return [
+        Rule("mtp_tokens out of range", "mtp_tokens: must be a whole number from 0 to 8", odd),
+        Rule("mtp_acceptance out of range", "mtp_acceptance: must be from 0 to 1", outside),
+        Rule("model has no MTP", f"mtp_tokens: {model.id} has no MTP module; use mtp_tokens = 0", has_none),
+    ]
+
+
+def _overlapped(phase: Phase, setting: Setting, slowdown: Num) -> StepTime:
+    if setting.plan.overlap == "two-batch":
+        return two_batch_step(phase, slowdown)
+    return single_batch_step(phase) if setting.plan.overlap == "single-batch" else serial_step(phase)
+
+
+def _draft_s(setting: Setting, part: Num, context: Num, drafts: Num, batches: int) -> Num:
+    """Draft passes: the first rereads every verified token, each further one adds a token. [deepseek-v3-report, sec. 2.2]"""
+    if not bool(np.any(np.asarray(drafts) > 0)):
+        return 0.0
+    model, layout = setting.model, setting.layout
+    first = time_demand(draft_demand(model, layout, part, context, 1.0 + drafts), setting.device, setting.system)
+    later = time_demand(draft_demand(model, layout, part, context, 1.0), setting.device, setting.system)
+    one, more = (serial_step(phase).total_s * batches for phase in (first, later))
+    return np.where(drafts > 0, one + (drafts - 1) * more, 0.0)
+
+
+def _mfu(flop: Num, seconds: Num, setting: Setting) -> Num:
+    """Causal FLOPs over the dense peak of the plan's precision (W4 counts against BF16)."""
+    return flop / seconds / setting.device.peak(setting.plan.precision)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Prefill and decode sharing the same cards: a closed loop of ``concurrency`` requests."""
+
+    prefill: Answer
+    decode: Answer
+    metrics: dict[str, tuple[Num, str]]
+    rules: list[Rule]
+
+
+def serve(setting: Setting, load: ServingLoad, *, strict: bool = True) -> Blend:
+    """Steady state of an aggregated deployment, prefill first.
+
+    B = concurrency / replicas requests share a replica. One request costs the replica its prefill P and a
+    B-th of osl decode steps: T = P + osl·S(B)/B, so the replica finishes 1/T requests a second,
+    TPOT = B·T/osl is what each of the B running requests sees per token, and a request waits for the step
+    under way and its own prefill: TTFT = P + S/2. Queueing beyond that needs the simulator.
+    """
+    plan, layout = setting.plan, setting.layout
+    rules = positive({"isl": load.isl, "osl": load.osl, "concurrency": load.concurrency})
+    if strict:
+        refuse(rules)
+    cards = np.asarray(plan.gpus, dtype=float)
+    per_card = np.asarray(load.concurrency, dtype=float) / cards
+    isl, osl = np.asarray(load.isl, dtype=float), np.asarray(load.osl, dtype=float)
+    new = isl - load.cached
+    per_replica = per_card * layout.tp * layout.pp / setting.chip.dies
+    active = np.maximum(per_replica, 1.0)
+    d = decode(setting, DecodeLoad(isl + osl / 2, active / (layout.tp * layout.pp) * setting.chip.dies,
+                                   load.mtp_tokens, load.mtp_acceptance), strict=strict)  # fmt: skip
+    # Replicas prefill in step with one another, so each card's share of one prompt is what a step holds.
+    p = prefill(setting, PrefillLoad(isl, new / (layout.tp * layout.pp) * setting.chip.dies, load.cached), strict=strict)
+    request_s = p.step_s + osl * d.step_s / d.tokens_per_step / active
+    tpot = active * request_s / osl
+    out_rate = per_card * osl / (active * request_s) * np.minimum(per_replica, 1.0) / np.minimum(per_replica, 1.0)
+    metrics: dict[str, tuple[Num, str]] = {
+        "output_tokens_per_s_per_gpu": (out_rate, "token/s"),
+        "tpot_s": (tpot, "s"),
+        "ttft_s": (p.step_s + d.step_s / 2, "s"),
+        "decode_step_s": (d.step_s, "s"),
+        "prefill_share": (p.step_s / request_s, ""),
+    }
+    return Blend(p, d, metrics, [*rules, *p.rules, *d.rules])

@@ -1,0 +1,166 @@
+"""Efficiency laws: seconds of one kernel from its shape and the datasheet of one device.
+
+Each law is a frozen set of dimensionless efficiencies (≤ 1, fractions of datasheet peaks) and a few
+latencies in seconds, fitted by ``costsim calibrate``. All are written for arrays: no Python branch on a
+value, square roots instead of powers. Times always stay at or above the roofline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from costsim.num import Num
+
+#: rows of an output tile: WGMMA's smallest m, which DeepGEMM pads to; columns of the widest common tile
+TILE_M = 64.0
+TILE = 128.0
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """The datasheet numbers a compute law sees: FLOP/s for the dtype, bytes/s, and cores (SMs, cube cores).
+
+    ``cores_share`` is the fraction of cores left by communication kernels.
+    """
+
+    peak: float
+    bandwidth: float
+    cores: float
+    cores_share: Num = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a law may look at: FLOPs, bytes and shape of one execution."""
+
+    flop: Num
+    bytes: Num
+    shape: Mapping[str, Num]
+
+
+class Law(Protocol):
+    """Seconds of one execution, and the parts that compete for it."""
+
+    kind: ClassVar[str]
+
+    def terms(self, work: Work, supply: Supply) -> tuple[Num, Num, Num]:
+        """(fixed, compute, memory) seconds; they combine in :func:`blend`."""
+        ...
+
+
+def blend(fixed: Num, compute: Num, memory: Num) -> Num:
+    """t = fixed + √(compute² + memory²): a roofline whose ridge is rounded, as measured kernels are."""
+    return fixed + np.sqrt(compute * compute + memory * memory)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """GEMM, grouped and batched GEMM in output tiles of 64·128 … 128·128.
+
+    waves w = groups·⌈m/64⌉·64/128·⌈n/128⌉ / cores; above one wave a fraction q of kernels waits for the
+    last wave, (1−q)·w + q·⌈w⌉; below it the scheduler cuts tiles smaller, so w stays fluid.
+    compute = √((waves·2·128²·(k + k0)·cores/(peak·efficiency))² + (k·k_latency)²): the second term is the
+    serial loop over k that no parallelism shortens. memory = bytes/(bandwidth·memory_efficiency).
+    """
+
+    kind: ClassVar[str] = "tile"
+    overhead_s: float
+    efficiency: float
+    k0: float
+    k_latency_s: float
+    memory_efficiency: float
+    quantisation: float
+
+    def terms(self, work: Work, supply: Supply) -> tuple[Num, Num, Num]:
+        shape = work.shape
+        m, n, k = shape["m"], shape["n"], shape["k"]
+        cores = supply.cores * supply.cores_share
+        tiles = shape["groups"] * np.ceil(m / TILE_M) * (TILE_M / TILE) * np.ceil(n / TILE)
+        w = tiles / cores
+        waves = np.where(w > 1.0, w + self.quantisation * (np.ceil(w) - w), w)
+        wave_s = 2.0 * TILE * TILE * (k + self.k0) / (supply.peak / supply.cores * self.efficiency)
+        loop_s = k * self.k_latency_s
+        compute = np.sqrt((waves * wave_s) ** 2 + loop_s * loop_s)
+        return self.overhead_s, compute, work.bytes / (supply.bandwidth * self.memory_efficiency)
+
+
+@dataclass(frozen=True, slots=True)
+class Attend:
+    """Attention kernels: compute = flop·(1 + s0/context)/(peak·efficiency), memory = bytes/(bandwidth·memory_efficiency).
+
+    s0 tokens of extra context stand for what each sequence costs beyond its pairs (softmax prologue,
+    masked tiles, the merge of split KV). MLA decode multiplies at least 64 ``rows`` (heads·queries over one latent).
+    """
+
+    kind: ClassVar[str] = "attend"
+    overhead_s: float
+    efficiency: float
+    s0: float
+    memory_efficiency: float
+
+    def terms(self, work: Work, supply: Supply) -> tuple[Num, Num, Num]:
+        context = np.maximum(work.shape["context"], 1.0)
+        pad = np.maximum(TILE_M / work.shape["rows"], 1.0) if "rows" in work.shape else 1.0
+        rate = supply.peak * self.efficiency * supply.cores_share
+        compute = work.flop * pad * (1.0 + self.s0 / context) / rate
+        return self.overhead_s, compute, work.bytes / (supply.bandwidth * self.memory_efficiency)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Memory-bound kernels: t = overhead + bytes/(bandwidth·memory_efficiency)."""
+
+    kind: ClassVar[str] = "stream"
+    overhead_s: float
+    memory_efficiency: float
+
+    def terms(self, work: Work, supply: Supply) -> tuple[Num, Num, Num]:
+        return self.overhead_s, 0.0, work.bytes / (supply.bandwidth * self.memory_efficiency)
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """Transfers on two fabrics at once, the slower one setting the time.
+
+    t = overhead + (out⁴ + up⁴)^¼ with out = out_bytes/(scale_out·out_efficiency), up = up_bytes/(scale_up·up_efficiency).
+    ``per_doubling_s``: added latency for every doubling of the ranks; ``out_overhead_s``: added once when
+    anything leaves the scale-up domain.
+    """
+
+    kind: ClassVar[str] = "hop"
+    overhead_s: float
+    up_efficiency: float
+    out_efficiency: float
+    per_doubling_s: float
+    out_overhead_s: float
+
+    def fixed(self, out_s: Num, ranks: Num) -> Num:
+        """Latency without a byte sent."""
+        doublings = np.log2(np.maximum(np.asarray(ranks, dtype=float), 1.0))
+        return self.overhead_s + self.per_doubling_s * doublings + self.out_overhead_s * (np.asarray(out_s) > 0)
+
+    def seconds(self, up_s: Num, out_s: Num, ranks: Num) -> Num:
+        """``up_s`` and ``out_s`` at line rate."""
+        up2, out2 = np.square(up_s / self.up_efficiency), np.square(out_s / self.out_efficiency)
+        wire = np.sqrt(np.sqrt(up2 * up2 + out2 * out2))
+        return self.fixed(out_s, ranks) + wire
+
+
+ComputeLaw = Tile | Attend | Stream
+AnyLaw = Tile | Attend | Stream | Hop
+KINDS: dict[str, type[AnyLaw]] = {law.kind: law for law in (Tile, Attend, Stream, Hop)}
+
+
+def law_from(kind: str, parameters: Mapping[str, float]) -> AnyLaw:
+    """A law from its stored form; an efficiency outside (0, 1] means a wrong table and is refused."""
+    cls = KINDS[kind]
+    for name, value in parameters.items():
+        low = 0.0 if name.endswith(("_s", "k0", "s0", "quantisation")) else 1e-6
+        high = 1.0 if "efficiency" in name or name == "quantisation" else np.inf
+        if not low <= value <= high:
+            raise ValueError(f"{kind}: {name} = {value} is outside [{low}, {high}]")
+    return cls(**{field.name: float(parameters[field.name]) for field in fields(cls)})
