@@ -137,7 +137,7 @@ def supply(args: argparse.Namespace, chip: Accelerator) -> tuple[Price | None, C
     if args.price is not None:
         return parse_rate(args.price, "--price"), cluster, []
     price = default_rate(chip)
-    assumed = [f"--price {price.id} ({price.text}{', ' + price.date if price.date else ''})"] if price else []
+    assumed = [f"--price {price.id}"] if price else []
     return price, cluster, assumed
 
 

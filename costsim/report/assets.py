@@ -80,14 +80,14 @@ document.querySelectorAll('table.sortable').forEach(function (table) {
 #: Draw every chart in the page's own ink, again when the reader's system turns dark or the page goes to paper.
 CHARTS_SCRIPT: Final = """
 (function () {
-  var figures = JSON.parse(document.getElementById('charts').textContent);
+  var figures = JSON.parse(document.getElementById('_charts').textContent);
   var dark = window.matchMedia('(prefers-color-scheme: dark)');
   var paint = function (paper) {
     var ink = paper ? '#000' : getComputedStyle(document.body).color;
     figures.forEach(function (figure, index) {
       var layout = Object.assign({}, figure.layout);
       layout.font = Object.assign({}, layout.font, { color: ink });
-      Plotly.react('chart-' + index, figure.data, layout, { responsive: true, displaylogo: false });
+      Plotly.react('_chart-' + index, figure.data, layout, { responsive: true, displaylogo: false });
     });
   };
   paint(false);

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from costsim.report.document import Cell, Content, Section, Table
-from costsim.report.words import label, quantity
+from costsim.report.words import label, quantity, unit_of
 
 Row = Mapping[str, Any]
 
 
 def grid_section(varied: Sequence[str], rows: Sequence[Row], notes: Sequence[str], keep: int) -> Section:
     """A table of the varied inputs and the first ``keep`` metrics; failed points show dashes and are explained."""
-    metrics = _metric_names(rows)[:keep]
+    metrics = _telling(rows)[:keep]
     cells = [_cells(varied, metrics, row) for row in rows]
     columns = [*(label(name) for name in varied), *(label(name) for name in metrics), "grade"]
     reasons = [f"{_where(row)}: {row['error']}" for row in rows if "error" in row]
@@ -22,17 +22,26 @@ def grid_section(varied: Sequence[str], rows: Sequence[Row], notes: Sequence[str
     return Section("", [*notes, *reasons], [Table(columns, cells)])
 
 
-def _metric_names(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row.get("metrics", {})))
+def _telling(rows: Sequence[Row]) -> list[str]:
+    """The metrics in their order, without those that say in every row what an earlier one says."""
+    found = [row["metrics"] for row in rows if "metrics" in row]
+    told: dict[tuple[Any, ...], str] = {}
+    for name in dict.fromkeys(name for metrics in found for name in metrics):
+        told.setdefault(tuple(metrics[name]["value"] if name in metrics else None for metrics in found), name)
+    return list(told.values())
 
 
 def _cells(varied: Sequence[str], metrics: Sequence[str], row: Row) -> list[Content]:
     found = row.get("metrics", {})
     cells: list[Content] = [row["point"][name] for name in varied]
-    for name in metrics:
-        metric = found.get(name)
-        cells.append(Cell(quantity(metric["value"], metric["unit"]), metric["value"]) if metric else None)
-    return [*cells, max((metric["grade"] for metric in found.values()), default="–")]
+    cells += [_cell(name, found[name]) if name in found else None for name in metrics]
+    return [*cells, max((found[name]["grade"] for name in metrics if name in found), default="–")]
+
+
+def _cell(name: str, metric: Mapping[str, Any]) -> Cell:
+    """Times, bytes and ratios with their unit; for the rest the heading says it (``usd_per_mtok``)."""
+    text = quantity(metric["value"], unit_of(name, metric["unit"]))
+    return Cell(text.removesuffix(f" {metric['unit']}") if "/" in metric["unit"] else text, metric["value"])
 
 
 def _where(row: Row) -> str:

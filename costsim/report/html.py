@@ -56,13 +56,11 @@ def page(document: Document) -> str:
 
 
 def _anchors(sections: Sequence[Section]) -> list[str]:
-    """A readable, unique id for each section."""
+    """A readable, unique id for each section; figures' ids begin with an underscore, which these cannot."""
     slugs: list[str] = []
     for section in sections:
         slug = re.sub(r"[^a-z0-9]+", "-", section.heading.lower()).strip("-")[:60] or "section"
-        # a section named "chart-1" must not take a figure's id
-        base = slug = f"{slug}-section" if slug.startswith("chart-") else slug
-        count = 2
+        base, count = slug, 2
         while slug in slugs:
             slug, count = f"{base}-{count}", count + 1
         slugs.append(slug)
@@ -99,7 +97,7 @@ def _figure(chart: Chart, number: int) -> str:
     layout = chart.figure.get("layout", {})
     height = layout.get("height", 400) if isinstance(layout, dict) else 400
     return (
-        f'<figure><div class="chart" id="chart-{number}" role="img" aria-label="{label}" '
+        f'<figure><div class="chart" id="_chart-{number}" role="img" aria-label="{label}" '
         f'style="height:{int(height)}px"></div><figcaption>{label}</figcaption></figure>'
     )
 
@@ -140,6 +138,6 @@ def _chart_scripts(charts: Sequence[Chart]) -> str:
     safe = figures.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return (
         f"<script>{get_plotlyjs()}</script>\n"
-        f'<script type="application/json" id="charts">{safe}</script>\n'
+        f'<script type="application/json" id="_charts">{safe}</script>\n'
         f"<script>{CHARTS_SCRIPT}</script>"
     )

@@ -8,7 +8,7 @@ from typing import Any
 from costsim.predict.report import Line, Metric, Report
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
 from costsim.report.figures import breakdown_bar
-from costsim.report.words import band, label, number, percent, quantity
+from costsim.report.words import band, label, number, percent, quantity, value_text
 
 #: what the grades mean, in the words that every report repeats
 GRADES = (
@@ -26,12 +26,17 @@ def title_of(report: Report) -> str:
 
 
 def flat(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs without their nesting: the keys of a plan or a load stand beside the model's name."""
+    """What was asked, without nesting and without what was left open: keys of plan and load stand beside the model's.
+
+    A noun with an id and a text, such as a price, becomes one line.
+    """
     items: dict[str, Any] = {}
     for key, value in inputs.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and {"id", "text"} <= value.keys():
+            items[key] = f"{value['id']} ({value['text']})"
+        elif isinstance(value, Mapping):
             items.update(flat(value))
-        else:
+        elif value is not None:
             items[key] = value
     return items
 
@@ -62,7 +67,7 @@ def breakdown_words(report: Report) -> str:
 
 def _metrics_table(metrics: Mapping[str, Metric]) -> Table:
     rows: list[list[Content]] = [
-        [label(name), Cell(quantity(metric.value, metric.unit), metric.value), band(metric), metric.grade]
+        [label(name), Cell(value_text(name, metric), metric.value), band(name, metric), metric.grade]
         for name, metric in metrics.items()
     ]
     return Table(("metric", "value", "P10 … P90", "grade"), rows)
@@ -71,7 +76,7 @@ def _metrics_table(metrics: Mapping[str, Metric]) -> Table:
 def _breakdown_table(lines: tuple[Line, ...]) -> Table:
     rows: list[list[Content]] = [
         [
-            f"{line.name} (hidden)" if line.overlapped else line.name,
+            hidden_name(line) if line.overlapped else line.name,
             Cell(quantity(line.time_s, "s"), line.time_s),
             Cell(percent(line.share), line.share),
             line.bound,
@@ -80,6 +85,11 @@ def _breakdown_table(lines: tuple[Line, ...]) -> Table:
         for line in lines
     ]
     return Table(("operation", "time", "share", "bound by", "grade"), rows)
+
+
+def hidden_name(line: Line) -> str:
+    """The name of work that runs beside other work, marked as such once."""
+    return line.name if line.name.endswith("(hidden)") else f"{line.name} (hidden)"
 
 
 def _memory_table(memory: Mapping[str, float]) -> Table:

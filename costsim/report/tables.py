@@ -15,12 +15,13 @@ from rich.text import Text
 from costsim.predict.report import Line, Report
 from costsim.report.document import Content, Document, Section, Table, is_numeric, text_of
 from costsim.report.pages import flat, input_text, memory_text, title_of
-from costsim.report.words import band, label, percent, quantity
+from costsim.report.words import band, label, percent, quantity, value_text
 
 GRADE_STYLES = {"A": "bold green", "B": "bold blue", "C": "bold yellow", "D": "bold magenta"}
-_BAR_WIDTH = 16
+_BAR_WIDTH = 12
 _NAME_WIDTH = 30
 _SHORT = 10
+_MANY = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -46,7 +47,7 @@ def headline(report: Report) -> Panel:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(justify="center")
     for name, metric in report.metrics.items():
-        grid.add_row(label(name), quantity(metric.value, metric.unit), band(metric), grade(metric.grade))
+        grid.add_row(label(name), value_text(name, metric), band(name, metric), grade(metric.grade))
     subtitle = Text("value, P10 … P90, evidence grade A to D", style="dim")
     return Panel(grid, title=Text(title_of(report), style="bold"), title_align="left", subtitle=subtitle,
                  subtitle_align="left", box=box.ROUNDED, expand=False, padding=(0, 1))  # fmt: skip
@@ -136,7 +137,8 @@ def _section(section: Section) -> list[RenderableType]:
 
 def rich_table(table: Table) -> RichTable:
     """A document's table; columns of numbers are set right, a column headed "grade" is coloured."""
-    drawn = _compact(title=table.caption or None, title_justify="left", title_style="dim")
+    gap = 2 if len(table.columns) < _MANY else 1
+    drawn = _compact(gap, title=table.caption or None, title_justify="left", title_style="dim")
     for index, name in enumerate(table.columns):
         cells = [row[index] for row in table.rows]
         numeric = is_numeric(cells)
@@ -146,8 +148,7 @@ def rich_table(table: Table) -> RichTable:
         drawn.add_column(
             Text(name),
             justify="right" if numeric else "left",
-            no_wrap=kept,
-            min_width=max(len(name), min(longest, _NAME_WIDTH) if kept else 0),
+            min_width=max(max(map(len, name.split()), default=0), min(longest, _NAME_WIDTH) if kept else 0),
             overflow="ellipsis" if kept else "fold",
         )
     for row in table.rows:
@@ -155,9 +156,9 @@ def rich_table(table: Table) -> RichTable:
     return drawn
 
 
-def _compact(**more: Any) -> RichTable:
-    """Two spaces between columns, a rule under the heading, no frame."""
-    return RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0), header_style="bold", **more)
+def _compact(gap: int = 2, **more: Any) -> RichTable:
+    """``gap`` spaces between columns (and one), a rule under the heading, no frame."""
+    return RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, gap, 0, 0), header_style="bold", **more)
 
 
 def _cell(column: str, content: Content) -> Text:

@@ -81,11 +81,23 @@ def quantity(value: float | None, unit: str) -> str:
     return f"{number(value)} {unit}".strip()
 
 
-def band(metric: Metric) -> str:
+def unit_of(name: str, unit: str) -> str:
+    """The unit to show a metric in: utilisations and shares are ratios, also where no unit says so."""
+    words = name.split("_")
+    return "ratio" if unit == "" and (words[0] in ("mfu", "mbu") or words[-1] in ("share", "ratio")) else unit
+
+
+def value_text(name: str, metric: Metric) -> str:
+    """A metric's value as a reader wants it."""
+    return quantity(metric.value, unit_of(name, metric.unit))
+
+
+def band(name: str, metric: Metric) -> str:
     """The P10–P90 band of a metric; empty where it has none."""
     if metric.low is None or metric.high is None:
         return ""
-    low, high = quantity(metric.low, metric.unit), quantity(metric.high, metric.unit)
+    unit = unit_of(name, metric.unit)
+    low, high = quantity(metric.low, unit), quantity(metric.high, unit)
     (start, _, low_unit), (_, _, high_unit) = low.partition(" "), high.partition(" ")
     return f"{start if low_unit == high_unit else low} … {high}"
 
