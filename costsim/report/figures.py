@@ -27,9 +27,16 @@ def _layout(title: str, **more: Any) -> dict[str, Any]:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "system-ui, sans-serif", "size": 13},
-        "margin": {"l": 60, "r": 20, "t": 50, "b": 50},
+        "margin": {"l": 60, "r": 20, "t": 50, "b": 95},
         "colorway": list(PALETTE),
-        "legend": {"orientation": "h", "y": -0.2, "x": 0},
+        "legend": {
+            "orientation": "h",
+            "traceorder": "normal",
+            "x": 0,
+            "y": 0,
+            "yref": "container",
+            "yanchor": "bottom",
+        },
         "hoverlabel": {"namelength": -1},
     }
     return layout | more
@@ -60,7 +67,7 @@ def breakdown_bar(bars: Mapping[str, Sequence[Line]], title: str, keep: int = 10
             "marker": {"color": PALETTE[index % len(PALETTE)], "pattern": {"shape": pattern}},
             "hovertemplate": f"{_plain(name)}: %{{x:.3g}} ms<extra>%{{y}}</extra>",
         })  # fmt: skip
-    height = 170 + 46 * len(bars)
+    height = 200 + 46 * len(bars)
     return {
         "data": data,
         "layout": _layout(title, barmode="stack", height=height, xaxis=_axis("time in ms"), yaxis=_axis("")),
@@ -140,8 +147,8 @@ def predicted_against_measured(
             "hovertemplate": "%{text}<br>measured %{x:.4g}, predicted %{y:.4g}<extra>" + _plain(name) + "</extra>",
         })  # fmt: skip
     axes = {
-        "xaxis": _axis(f"measured, {unit}", type="log"),
-        "yaxis": _axis(f"predicted, {unit}", type="log"),
+        "xaxis": _axis(f"measured, {unit}", type="log", dtick="D2"),
+        "yaxis": _axis(f"predicted, {unit}", type="log", dtick="D2"),
     }
     return {"data": data, "layout": _layout(title, height=480, **axes)}
 
