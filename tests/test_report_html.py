@@ -212,6 +212,7 @@ def test_json_is_strict() -> None:
         (1850.4, "tokens/s", "1,850 tokens/s"),
         (5_576_000.0, "USD", "5,576,000 USD"),
         (0.3003, "USD/Mtok", "0.3003 USD/Mtok"),
+        (14.8e12, "token", "14.8 trillion token"),
         (1e-9, "J", "1.000e-09 J"),
         (math.nan, "s", "–"),
         (None, "s", "–"),

@@ -31,6 +31,7 @@ _CORE = ("numpy", "pandas", "networkx", "plotly", "pydantic", "rich")
 _EXTRAS = {
     "torch": "run and profile the real model: pip install 'costsim[model]'",
     "safetensors": "read checkpoints: pip install 'costsim[model]'",
+    "scipy": "fit laws to measurements: pip install 'costsim[profile]'",
     "streamlit": "the dashboard: pip install 'costsim[dashboard]'",
     "tensorboard": "traces in TensorBoard: pip install 'costsim[profile]'",
     "aiconfigurator-core": "fit laws to measured GPU kernels: pip install 'costsim[silicon]'",

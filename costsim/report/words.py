@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from costsim import units
 from costsim.predict.report import Metric
-from costsim.units import format_si
 
 #: units that take SI prefixes; everything else is written out with separators
 _PREFIXED = {"B": "B", "bytes": "B", "B/s": "B/s", "FLOP": "FLOP", "FLOP/s": "FLOP/s", "flop/s": "FLOP/s",
@@ -57,6 +57,9 @@ def number(value: float | None, digits: int = 4) -> str:
         return f"{value:,}"
     if value == 0:
         return "0"
+    for name, scale in (("trillion", units.TERA), ("billion", units.GIGA)):
+        if scale <= abs(value) < units.PETA:
+            return f"{value / scale:.{digits}g} {name}"
     magnitude = math.floor(math.log10(abs(value)))
     if not -4 <= magnitude < 15:
         return f"{value:.{digits - 1}e}"
@@ -75,7 +78,7 @@ def quantity(value: float | None, unit: str) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
     if unit in _PREFIXED:
-        return format_si(value, _PREFIXED[unit], 4 if unit == "s" else 3)
+        return units.format_si(value, _PREFIXED[unit], 4 if unit == "s" else 3)
     if unit in _RATIOS:
         return percent(value)
     return f"{number(value)} {unit}".strip()
