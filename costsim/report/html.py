@@ -73,12 +73,13 @@ def _contents(sections: Sequence[Section], anchors: Sequence[str]) -> str:
     items = "".join(
         f'<li><a href="#{anchor}">{escape(section.heading)}</a></li>'
         for section, anchor in zip(sections, anchors, strict=True)
+        if section.heading
     )
     return f'<nav aria-label="Contents"><ol>{items}</ol></nav>'
 
 
 def _section(section: Section, anchor: str, first_chart: int) -> str:
-    parts = [f'<section id="{anchor}">', f"<h2>{escape(section.heading)}</h2>"]
+    parts = [f'<section id="{anchor}">', f"<h2>{escape(section.heading)}</h2>" if section.heading else ""]
     parts += [_paragraph(text) for text in section.paragraphs]
     parts += [_figure(chart, first_chart + index) for index, chart in enumerate(section.charts)]
     parts += [_table(table) for table in section.tables]

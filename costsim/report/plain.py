@@ -22,7 +22,7 @@ def markdown(document: Document) -> str:
 
 
 def _section(section: Section) -> list[str]:
-    parts = [f"## {_line(section.heading)}"]
+    parts = [f"## {_line(section.heading)}"] if section.heading else []
     parts.extend(_line(paragraph) for paragraph in section.paragraphs)
     parts.extend(_table(table) for table in section.tables)
     parts.extend(f"*Figure: {_line(chart.label)}*" for chart in section.charts)
