@@ -36,6 +36,9 @@ _HOME = {
     "Report": "costsim.predict.report",
     "predict_inference": "costsim.predict.inference",
     "predict_training": "costsim.predict.training",
+    "search": "costsim.explore.search",
+    "validate": "costsim.evidence.validate",
+    "read_points": "costsim.evidence.points",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

@@ -14,7 +14,7 @@ from costsim.calibration.store import device_for
 from costsim.errors import BadInput
 from costsim.num import Num
 from costsim.physics.layout import Layout
-from costsim.physics.memory import Footprint, footprint
+from costsim.physics.memory import Footprint, footprint, kv_bytes_per_rank, weight_bytes_per_rank
 from costsim.physics.step import decode_demand, draft_demand, prefill_demand
 from costsim.predict.layout import (
     Rule,
@@ -43,6 +43,10 @@ from costsim.timing.device import Device
 #: share of its kernel-level throughput that a production fleet keeps over a day: balanced profile against
 #: 24 h average, prefill 7,839 → 4,026 and decode 2,325 → 1,850 tokens/s per GPU [deepseek-open-infra-day6]
 PRODUCTION_UTILISATION = {"prefill": 0.5, "decode": 0.8}
+
+
+#: share of device memory that serving engines give to weights and KV cache together (their usual 0.9)
+KV_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,7 @@ def decode(setting: Setting, load: DecodeLoad, *, strict: bool = True) -> Answer
     drafts, accept = np.asarray(load.mtp_tokens, dtype=float), np.asarray(load.mtp_acceptance, dtype=float)
     rules = _rules(setting, {"context": load.context, "batch_per_gpu": load.batch_per_gpu})
     rules += _mtp_rules(model, drafts, accept)
+    rules += _two_batch_rule(setting, load.batch_per_gpu)
     if strict:
         refuse(rules)
     batches = 2 if plan.overlap == "two-batch" else 1
@@ -192,6 +197,15 @@ def _mtp_rules(model: ModelSpec, drafts: Num, accept: Num) -> list[Rule]:
     ]
 
 
+def _two_batch_rule(setting: Setting, batch_per_gpu: Num) -> list[Rule]:
+    """Two micro-batches need a request each."""
+    if setting.plan.overlap != "two-batch":
+        return []
+    replica = np.asarray(batch_per_gpu, dtype=float) * setting.layout.tp / setting.chip.dies
+    message = "overlap two-batch splits the requests of a replica in two: give it at least two, or overlap none"
+    return [Rule("too few requests for two-batch", message, replica < 2)]
+
+
 def _overlapped(phase: Phase, setting: Setting, slowdown: Num) -> StepTime:
     if setting.plan.overlap == "two-batch":
         return two_batch_step(phase, slowdown)
@@ -214,6 +228,15 @@ def _mfu(flop: Num, seconds: Num, setting: Setting) -> Num:
     return flop / seconds / setting.device.peak(setting.plan.precision)
 
 
+def _kv_room(setting: Setting, context: Num) -> Num:
+    """Requests of ``context`` tokens that fit on a replica beside its weights (at least one: memory is checked apart)."""
+    capacity = setting.chip.rank().need("memory")
+    layout = setting.layout
+    weights = weight_bytes_per_rank(setting.model, layout, with_mtp=False)
+    each = kv_bytes_per_rank(setting.model, layout, layout.pp, context)
+    return np.maximum((KV_SHARE * capacity - weights) / each, 1.0)
+
+
 @dataclass(frozen=True)
 class Blend:
     """Prefill and decode sharing the same cards: a closed loop of ``concurrency`` requests."""
@@ -227,28 +250,26 @@ class Blend:
 def serve(setting: Setting, load: ServingLoad, *, strict: bool = True) -> Blend:
     """Steady state of an aggregated deployment, prefill first.
 
-    B = concurrency / replicas requests share a replica. One request costs the replica its prefill P and a
-    B-th of osl decode steps: T = P + osl·S(B)/B, so the replica finishes 1/T requests a second,
-    TPOT = B·T/osl is what each of the B running requests sees per token, and a request waits for the step
-    under way and its own prefill: TTFT = P + S/2. Queueing beyond that needs the simulator.
+    B = concurrency / replicas requests share a replica, as far as their KV fits. One request costs the
+    replica its prefill P and a B-th of osl decode steps: T = P + osl·S(B)/B, so the replica finishes 1/T
+    requests a second, TPOT = B·T/osl is what each running request sees per token, and a request waits for
+    the step under way and its own prefill: TTFT = P + S/2. Queueing beyond that needs the simulator.
     """
-    plan, layout = setting.plan, setting.layout
+    plan, layout, dies = setting.plan, setting.layout, setting.chip.dies
     rules = positive({"isl": load.isl, "osl": load.osl, "concurrency": load.concurrency})
     if strict:
         refuse(rules)
-    cards = np.asarray(plan.gpus, dtype=float)
-    per_card = np.asarray(load.concurrency, dtype=float) / cards
     isl, osl = np.asarray(load.isl, dtype=float), np.asarray(load.osl, dtype=float)
-    new = isl - load.cached
-    per_replica = per_card * layout.tp * layout.pp / setting.chip.dies
-    active = np.maximum(per_replica, 1.0)
-    d = decode(setting, DecodeLoad(isl + osl / 2, active / (layout.tp * layout.pp) * setting.chip.dies,
-                                   load.mtp_tokens, load.mtp_acceptance), strict=strict)  # fmt: skip
-    # Replicas prefill in step with one another, so each card's share of one prompt is what a step holds.
-    p = prefill(setting, PrefillLoad(isl, new / (layout.tp * layout.pp) * setting.chip.dies, load.cached), strict=strict)
-    request_s = p.step_s + osl * d.step_s / d.tokens_per_step / active
-    tpot = active * request_s / osl
-    out_rate = per_card * osl / (active * request_s) * np.minimum(per_replica, 1.0) / np.minimum(per_replica, 1.0)
+    replica = layout.tp * layout.pp / dies
+    asked = np.asarray(load.concurrency, dtype=float) / np.asarray(plan.gpus, dtype=float) * replica
+    running = np.minimum(np.maximum(asked, 1.0), _kv_room(setting, isl + osl))
+    mtp = (load.mtp_tokens, load.mtp_acceptance)
+    d = decode(setting, DecodeLoad(isl + osl / 2, running / replica, *mtp), strict=strict)
+    p = prefill(setting, PrefillLoad(isl, (isl - load.cached) / replica, load.cached), strict=strict)
+    request_s = p.step_s + osl * d.step_s / d.tokens_per_step / running
+    tpot = running * request_s / osl
+    # Fewer requests than replicas leave some idle.
+    out_rate = osl / request_s / replica * np.minimum(asked, 1.0)
     metrics: dict[str, tuple[Num, str]] = {
         "output_tokens_per_s_per_gpu": (out_rate, "token/s"),
         "tpot_s": (tpot, "s"),

@@ -1,0 +1,210 @@
+"""Validation: every measured point predicted, or refused with the reason; and how far off we are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from costsim.errors import BadInput
+from costsim.evidence.points import Point
+from costsim.predict.inference import predict_inference
+from costsim.predict.report import Metric, Report
+from costsim.predict.training import predict_training
+from costsim.spec.accelerator import Accelerator
+from costsim.spec.catalog import load_accelerator, load_model
+from costsim.spec.model import ModelSpec
+from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan, TrainingLoad, TrainingPlan
+from costsim.units import MEGA
+
+#: client tools of the serving points draw lengths uniformly from 0.8 to 1.0 of nominal
+MEAN_LENGTH = 0.9
+_HOURS_PER_DAY = 24.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One point beside its prediction. ``ape`` is |predicted/measured − 1|; ``error`` says why there is none."""
+
+    point: Point
+    predicted: float | None = None
+    low: float | None = None
+    high: float | None = None
+    grade: str | None = None
+    error: str | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        return None if self.predicted is None else self.predicted / self.point.value
+
+    @property
+    def ape(self) -> float | None:
+        return None if self.ratio is None else abs(self.ratio - 1.0)
+
+    @property
+    def inside(self) -> bool | None:
+        if self.low is None or self.high is None:
+            return None
+        return self.low <= self.point.value <= self.high
+
+    def json(self) -> dict[str, Any]:
+        p = self.point
+        return {
+            "id": p.id, "kind": p.kind, "model": p.model, "accelerator": p.accelerator, "gpus": p.gpus,
+            "precision": p.precision, "plan": p.plan, "load": p.load, "metric": p.metric, "value": p.value,
+            "unit": p.unit, "source": p.source, "confidence": p.confidence, "notes": p.notes,
+            "predicted": self.predicted, "low": self.low, "high": self.high, "grade": self.grade,
+            "ape": self.ape, "error": self.error,
+        }  # fmt: skip
+
+
+def _plan(point: Point, model: ModelSpec) -> ServingPlan:
+    """Serving layout of a point. Widths that a row leaves out follow from the others."""
+    if point.gpus is None:
+        raise BadInput("the row states no gpus")
+    for side in ("prefill_workers", "decode_workers"):
+        if side in point.plan:
+            raise BadInput("disaggregated pools need the request-level simulator, which is not there yet")
+    if point.plan.get("mode") == "disaggregated":
+        raise BadInput("disaggregated pools need the request-level simulator, which is not there yet")
+    ep = point.number("ep", point.number("moe_ep", 1.0))
+    moe_tp = point.number("moe_tp", -1.0)
+    comm = point.number("comm_sms", -1.0)
+    return ServingPlan(
+        gpus=point.gpus,
+        tp=point.number("tp", 1.0),
+        pp=point.number("pp", 1.0),
+        ep=ep if model.moe else 1.0,
+        moe_tp=moe_tp if moe_tp > 0 and model.moe else None,
+        precision=point.precision or "bf16",
+        overlap=point.plan.get("overlap", "none"),  # type: ignore[arg-type]
+        comm_sms=None if comm < 0 else comm,
+        redundant_experts=point.number("redundant_experts", 0.0),
+        routing=point.plan.get("routing", "balanced"),  # type: ignore[arg-type]
+    )
+
+
+def _prefill(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
+    load = PrefillLoad(point.number("isl"), point.number("tokens_per_gpu"), point.number("cached", 0.0))
+    return predict_inference(model, chip, _plan(point, model), load)
+
+
+def _decode(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
+    load = DecodeLoad(
+        point.number("context"), point.number("batch_per_gpu"), point.number("mtp_tokens", 0.0), point.number("mtp_acceptance", 0.0)
+    )
+    return predict_inference(model, chip, _plan(point, model), load)
+
+
+def _serving(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
+    load = ServingLoad(
+        point.number("isl") * MEAN_LENGTH, point.number("osl") * MEAN_LENGTH, point.number("concurrency"),
+        mtp_tokens=point.number("mtp_tokens", 0.0), mtp_acceptance=point.number("mtp_acceptance", 0.0),
+    )  # fmt: skip
+    return predict_inference(model, chip, _plan(point, model), load)
+
+
+def _training(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
+    schedule = point.plan.get("schedule", "1f1b")
+    if schedule not in ("1f1b", "interleaved-1f1b", "none", ""):
+        raise BadInput(f"schedule {schedule} is not modelled yet; 1f1b and interleaved-1f1b are")
+    if "layers" in point.plan:
+        model = cut_layers(model, int(point.number("layers")))
+    if point.gpus is None:
+        raise BadInput("the row states no gpus")
+    pp, tp, cp = (point.number(name, 1.0) for name in ("pp", "tp", "cp"))
+    dp = point.number("dp", point.gpus / (pp * tp * cp))
+    micro = point.number("micro_batch", 1.0)
+    batch = point.number("global_batch", point.number("micro_batches", 0.0) * micro * dp)
+    recompute = point.plan.get("recompute", "selective")
+    plan = TrainingPlan(
+        point.gpus, tp=tp, pp=pp, vpp=point.number("vpp", 1.0), ep=point.number("ep", 1.0) if model.moe else 1.0, cp=cp,
+        precision=point.precision or "bf16", recompute=recompute if recompute in ("none", "full") else "selective",
+    )  # fmt: skip
+    return predict_training(model, chip, plan, TrainingLoad(point.number("seq"), batch, micro))
+
+
+def cut_layers(model: ModelSpec, layers: int) -> ModelSpec:
+    """The same model with its first ``layers`` layers, as single-node experiments run it."""
+    moe = model.moe
+    if moe is not None and moe.first_dense > layers:
+        moe = moe.model_copy(update={"first_dense": layers})
+    return model.model_copy(update={"layers": layers, "moe": moe, "mtp_layers": 0})
+
+
+def _fleet(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
+    """A day's bill and theoretical income: arithmetic on stated nodes, tokens and prices."""
+    if point.metric == "usd_per_day":
+        value = point.number("nodes") * chip.node_devices * _HOURS_PER_DAY * point.number("usd_per_gpu_h")
+    elif point.metric == "usd_revenue_per_day":
+        hit = point.number("cache_hit_tokens")
+        miss = point.number("input_tokens") - hit
+        value = (hit * point.number("usd_per_mtok_hit") + miss * point.number("usd_per_mtok_miss")
+                 + point.number("output_tokens") * point.number("usd_per_mtok_out")) / MEGA  # fmt: skip
+    else:
+        raise BadInput(f"metric {point.metric} of a fleet day is not computed; usd_per_day and usd_revenue_per_day are")
+    return Report("fleet", {}, {point.metric: Metric(value, "USD", 0.98 * value, 1.02 * value, "A")})
+
+
+_KINDS: dict[str, Callable[[Point, ModelSpec, Accelerator], Report]] = {
+    "prefill": _prefill,
+    "decode": _decode,
+    "serving": _serving,
+    "training": _training,
+    "fleet": _fleet,
+}
+
+
+def predict_point(point: Point) -> Row:
+    """Predict one point, or say why not. A defect still raises: nothing is skipped silently."""
+    try:
+        ask = _KINDS.get(point.kind)
+        if ask is None:
+            raise BadInput(f"points of kind {point.kind} are not predicted yet; {', '.join(_KINDS)} are")
+        report = ask(point, load_model(point.model), load_accelerator(point.accelerator))
+        metric = report.metrics.get(point.metric)
+        if metric is None:
+            raise BadInput(f"metric {point.metric} is not predicted; {', '.join(report.metrics)} are")
+        return Row(point, metric.value, metric.low, metric.high, metric.grade)
+    except BadInput as error:
+        return Row(point, error=str(error))
+
+
+def validate(points: Iterable[Point]) -> list[Row]:
+    """Every point beside its prediction, in order."""
+    return [predict_point(point) for point in points]
+
+
+def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """MAPE, median and P90 APE, signed bias and share inside the band, by kind, model, accelerator and metric."""
+    groups: dict[tuple[str, str, str, str], list[Row]] = {}
+    for row in rows:
+        p = row.point
+        groups.setdefault((p.kind, p.model, p.accelerator, p.metric), []).append(row)
+    out = [dict(zip(("kind", "model", "accelerator", "metric"), key, strict=True)) | statistics(group) for key, group in groups.items()]
+    return sorted(out, key=lambda entry: (entry["kind"], entry["model"], entry["accelerator"], entry["metric"]))
+
+
+def statistics(rows: Sequence[Row]) -> dict[str, Any]:
+    """Error statistics of the rows that have a prediction."""
+    apes = np.array([row.ape for row in rows if row.ape is not None])
+    ratios = np.array([row.ratio for row in rows if row.ratio is not None])
+    inside = [row.inside for row in rows if row.inside is not None]
+    nan = math.nan
+
+    def of(values: Any, f: Callable[[Any], Any]) -> float | None:
+        result = float(f(values)) if len(values) else nan
+        return None if math.isnan(result) else result
+
+    return {
+        "n": len(rows),
+        "predicted": len(apes),
+        "mape": of(apes, np.mean),
+        "median_ape": of(apes, np.median),
+        "p90_ape": of(apes, lambda v: np.quantile(v, 0.9)),
+        "bias": of(ratios, lambda v: np.mean(v) - 1.0),
+        "inside_band": of(np.array(inside, dtype=float), np.mean),
+    }

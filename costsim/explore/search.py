@@ -1,0 +1,238 @@
+"""Search: every plan of a grid costed, the frontier kept, and the rest counted by the reason it fell out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costsim.economics.cost import usd_per_mtok
+from costsim.errors import BadInput, UnknownName
+from costsim.explore.grid import Block, Values, blocks, plan_count
+from costsim.explore.pareto import pareto
+from costsim.predict.layout import Rule
+from costsim.predict.phases import decode, prefill, serve, setting_for
+from costsim.predict.training import training_step
+from costsim.spec.accelerator import Accelerator
+from costsim.spec.cluster import Cluster, standard_cluster
+from costsim.spec.model import ModelSpec
+from costsim.spec.plan import (
+    DecodeLoad,
+    PrefillLoad,
+    ServingLoad,
+    ServingPlan,
+    TrainingLoad,
+    TrainingPlan,
+)
+from costsim.spec.price import Price, default_rate, in_usd
+
+Array = NDArray[np.float64]
+PHASES = ("prefill", "decode", "serving", "training")
+#: objective -> (metric, sign): lower sign·metric is better
+OBJECTIVES = {"usd_per_mtok": 1.0, "tokens_per_s_per_gpu": -1.0, "step_s": 1.0}
+#: plans kept from each block before the frontier of all is taken
+KEEP = 256
+
+
+@dataclass(frozen=True)
+class Found:
+    """One plan of the frontier with its numbers."""
+
+    plan: dict[str, Any]
+    metrics: dict[str, float]
+
+    def json(self) -> dict[str, Any]:
+        return {"plan": self.plan, "metrics": self.metrics}
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """``evaluated`` plans were costed or refused by a rule; ``rejected`` counts the refused by reason."""
+
+    evaluated: int
+    feasible: int
+    rejected: dict[str, int]
+    frontier: tuple[Found, ...]
+    best: Found | None
+    objective: str
+    notes: tuple[str, ...] = ()
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "evaluated": self.evaluated,
+            "feasible": self.feasible,
+            "rejected": self.rejected,
+            "frontier": [found.json() for found in self.frontier],
+            "best": None if self.best is None else self.best.json(),
+            "objective": self.objective,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass
+class _Tally:
+    """What the blocks add up to."""
+
+    evaluated: int = 0
+    feasible: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    kept: list[tuple[dict[str, Any], dict[str, float]]] = field(default_factory=list)
+
+
+def search(
+    model: ModelSpec,
+    chip: Accelerator,
+    phase: str,
+    grid: Mapping[str, Values],
+    *,
+    objective: str = "usd_per_mtok",
+    ttft_s: float | None = None,
+    tpot_s: float | None = None,
+    max_gpus: float | None = None,
+    price: Price | None = None,
+    cluster: Cluster | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> SearchResult:
+    """Cost every plan of ``grid`` (plan and load keys → values; words and numbers) for one phase.
+
+    Divisibility, memory and targets are masks, so a million plans are a few array operations.
+    The frontier trades latency (step_s, tpot_s or ttft_s) against ``objective``. Raises BadInput for unknown
+    keys, empty axes, unknown words or dtypes the chip lacks.
+    """
+    if phase not in PHASES:
+        raise UnknownName("phase", phase, PHASES)
+    if objective not in OBJECTIVES:
+        raise UnknownName("objective", objective, OBJECTIVES)
+    _check_keys(phase, grid)
+    total = plan_count(grid)
+    rate = price if price is not None else default_rate(chip)
+    if objective == "usd_per_mtok" and rate is None:
+        raise BadInput(f"no hourly price is known for {chip.id}; pass --price 2USD/h or --objective tokens_per_s_per_gpu")
+    usd = None if rate is None else in_usd(rate)
+    limits = {"ttft_s": ttft_s, "tpot_s": tpot_s}
+    tally = _Tally()
+    for block in blocks(grid):
+        _run_block(tally, block, model, chip, phase, objective, limits, max_gpus, usd, cluster)
+        if progress is not None:
+            progress(tally.evaluated, total)
+    return _result(tally, phase, objective, rate, chip)
+
+
+def _check_keys(phase: str, grid: Mapping[str, Values]) -> None:
+    plan, load = _types(phase)
+    known = {f.name for f in (*fields(plan), *fields(load))}
+    for name in grid:
+        if name not in known:
+            raise UnknownName(f"key of a {phase} plan", name, known)
+    required = {f.name for f in (*fields(plan), *fields(load)) if f.default.__class__.__name__ == "_MISSING_TYPE"}
+    missing = sorted(required - set(grid))
+    if missing:
+        raise BadInput(f"{missing[0]}: needed to search {phase} plans; give one or more values")
+
+
+def _types(phase: str) -> tuple[type[Any], type[Any]]:
+    loads = {"prefill": PrefillLoad, "decode": DecodeLoad, "serving": ServingLoad, "training": TrainingLoad}
+    return (TrainingPlan if phase == "training" else ServingPlan), loads[phase]
+
+
+def _split(block: Block, cls: type[Any]) -> Any:
+    names = {f.name for f in fields(cls)}
+    both: dict[str, Any] = {**block.words, **block.numbers}
+    return cls(**{name: value for name, value in both.items() if name in names})
+
+
+def _run_block(
+    tally: _Tally, block: Block, model: ModelSpec, chip: Accelerator, phase: str, objective: str,
+    limits: Mapping[str, float | None], max_gpus: float | None, usd: float | None, cluster: Cluster | None,
+) -> None:  # fmt: skip
+    with np.errstate(all="ignore"):
+        metrics, rules, fits = _evaluate(block, model, chip, phase, cluster, usd)
+        good = np.ones(block.shape, dtype=bool)
+        for rule in rules:
+            _reject(tally, good, np.broadcast_to(rule.broken, block.shape), rule.reason)
+        _reject(tally, good, ~np.broadcast_to(fits, block.shape), "does not fit in memory")
+        if max_gpus is not None and "gpus" in block.numbers:
+            _reject(tally, good, np.broadcast_to(block.numbers["gpus"] > max_gpus, block.shape), "more than max_gpus")
+        for name, limit in limits.items():
+            if limit is not None and name in metrics:
+                _reject(tally, good, np.broadcast_to(metrics[name] > limit, block.shape), f"misses the {name} target")
+    tally.evaluated += block.size
+    count = int(np.count_nonzero(good))
+    tally.feasible += count
+    if count:
+        _keep_best(tally, block, metrics, good, phase, objective)
+
+
+def _reject(tally: _Tally, good: NDArray[np.bool_], broken: NDArray[np.bool_], reason: str) -> None:
+    out = good & broken
+    count = int(np.count_nonzero(out))
+    if count:
+        tally.rejected[reason] += count
+        good &= ~broken
+
+
+def _evaluate(
+    block: Block, model: ModelSpec, chip: Accelerator, phase: str, cluster: Cluster | None, usd: float | None
+) -> tuple[dict[str, Array], list[Rule], Any]:
+    plan_type, load_type = _types(phase)
+    plan, load = _split(block, plan_type), _split(block, load_type)
+    if phase == "training":
+        where = cluster or standard_cluster(chip, max(1, int(np.max(plan.gpus))))
+        step, _ = training_step(model, chip, plan, load, where, strict=False)
+        rate = load.global_batch * load.seq / step.step_s / plan.gpus
+        metrics = {"step_s": step.step_s, "tokens_per_s_per_gpu": rate, "memory_bytes": step.memory.total_bytes}
+        rules, fits = step.rules, step.memory.total_bytes <= 0.96 * chip.rank().need("memory")
+    else:
+        setting = setting_for(model, chip, plan, cluster)
+        metrics, rules, fits = _serving_metrics(phase, setting, load)
+    if usd is not None:
+        metrics["usd_per_mtok"] = usd_per_mtok(usd, metrics["tokens_per_s_per_gpu"])
+    return metrics, rules, fits
+
+
+def _serving_metrics(phase: str, setting: Any, load: Any) -> tuple[dict[str, Array], list[Rule], Any]:
+    if phase == "serving":
+        blend = serve(setting, load, strict=False)
+        metrics: dict[str, Any] = {name: value for name, (value, _) in blend.metrics.items()}
+        metrics["tokens_per_s_per_gpu"] = metrics["output_tokens_per_s_per_gpu"]
+        metrics["memory_bytes"] = blend.decode.memory.total_bytes
+        return metrics, blend.rules, blend.decode.memory.fits
+    answer = prefill(setting, load, strict=False) if phase == "prefill" else decode(setting, load, strict=False)
+    metrics = {name: value for name, (value, _) in answer.metrics.items() if name not in ("flop_per_token", "mfu", "mbu")}
+    metrics["memory_bytes"] = answer.memory.total_bytes
+    return metrics, answer.rules, answer.memory.fits
+
+
+def _latency(phase: str) -> str:
+    return {"prefill": "ttft_s", "decode": "tpot_s", "serving": "tpot_s", "training": "step_s"}[phase]
+
+
+def _keep_best(
+    tally: _Tally, block: Block, metrics: Mapping[str, Array], good: NDArray[np.bool_], phase: str, objective: str
+) -> None:
+    """The block's own frontier and its best plan; the frontier of all blocks is among these."""
+    where = np.flatnonzero(good)
+    full = {name: np.broadcast_to(value, block.shape).ravel() for name, value in metrics.items()}
+    cost = full[objective][where] * OBJECTIVES[objective]
+    latency = full[_latency(phase)][where]
+    chosen = where[pareto(latency, cost)[:KEEP]]
+    for index in chosen:
+        tally.kept.append((block.plan_at(int(index)), {name: float(values[index]) for name, values in full.items()}))
+
+
+def _result(tally: _Tally, phase: str, objective: str, rate: Price | None, chip: Accelerator) -> SearchResult:
+    notes = [] if rate is None else [f"price: {rate.text} from {rate.id}, confidence {rate.confidence}"]
+    if not tally.kept:
+        if tally.rejected:
+            reason, count = tally.rejected.most_common(1)[0]
+            notes.append(f"no plan is feasible; most ({count:,}) fell out because: {reason}")
+        return SearchResult(tally.evaluated, 0, dict(tally.rejected.most_common()), (), None, objective, tuple(notes))
+    latency = np.array([metrics[_latency(phase)] for _, metrics in tally.kept])
+    cost = np.array([metrics[objective] * OBJECTIVES[objective] for _, metrics in tally.kept])
+    front = tuple(Found(*tally.kept[i]) for i in pareto(latency, cost))
+    best = Found(*tally.kept[int(np.argmin(cost))])
+    return SearchResult(tally.evaluated, tally.feasible, dict(tally.rejected.most_common()), front, best, objective, tuple(notes))
