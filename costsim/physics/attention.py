@@ -39,14 +39,15 @@ def _visible(context: Num, window: int, every: int) -> Num:
 def prefill_core(attention: Attention, isl: Num, cached: Num) -> tuple[Num, Num]:
     """(causal, full) query–key pairs of one prompt with ``isl − cached`` new tokens.
 
-    causal: n·c + n(n+1)/2 for n new tokens after c cached ones; full: n·(n + c). A sliding window w
-    caps what each token sees at w.
+    causal: n·c + n(n+1)/2 for n new tokens after c cached ones; full: n·(n + c). In a layer with a sliding
+    window w a token sees min(its position, w): the first r = w − c (0 … n) new tokens all, the others w.
     """
     new = isl - cached
     full = new * isl
     causal = new * cached + new * (new + 1) / 2
     if attention.window:
-        capped = np.minimum(causal, new * attention.window)
+        rising = np.clip(attention.window - cached, 0.0, new)
+        capped = rising * cached + rising * (rising + 1) / 2 + (new - rising) * attention.window
         causal = (capped + (attention.window_every - 1) * causal) / attention.window_every
         full = (np.minimum(full, new * attention.window) + (attention.window_every - 1) * full) / attention.window_every
     return causal, full
