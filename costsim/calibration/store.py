@@ -70,17 +70,15 @@ def _round(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def write_calibration(path: Path, accelerator: str, laws: Mapping[str, Fit], date: str) -> None:
-    """Write the file; re-running on the same rows gives the same bytes."""
+def calibration_text(accelerator: str, laws: Mapping[str, Fit], date: str) -> str:
+    """The text of a calibration file."""
     document = {
         "schema": SCHEMA,
         "accelerator": accelerator,
         "date": date,
         "laws": {key: law_json(fit) for key, fit in sorted(laws.items())},
     }
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    return json.dumps(document, indent=1) + "\n"
 
 
 @lru_cache(maxsize=64)

@@ -100,7 +100,7 @@ def search(
     """Cost every plan of ``grid`` (plan and load keys → values; words and numbers) for one phase.
 
     Divisibility, memory and targets are masks, so a million plans are a few array operations.
-    The frontier trades latency (step_s, tpot_s or ttft_s) against ``objective``. Raises BadInput for unknown
+    The frontier trades latency (tpot_s or ttft_s; memory in training) against ``objective``. Raises BadInput for unknown
     keys, empty axes, unknown words or dtypes the chip lacks.
     """
     if phase not in PHASES:
@@ -113,7 +113,7 @@ def search(
     if objective == "usd_per_mtok" and rate is None:
         raise BadInput(f"no hourly price is known for {chip.id}; pass --price 2USD/h or --objective tokens_per_s_per_gpu")
     usd = None if rate is None else in_usd(rate)
-    limits = {"ttft_s": ttft_s, "tpot_s": tpot_s}
+    limits = _limits(phase, ttft_s, tpot_s)
     tally = _Tally()
     for block in blocks(grid):
         _run_block(tally, block, model, chip, phase, objective, limits, max_gpus, usd, cluster)
@@ -122,9 +122,24 @@ def search(
     return _result(tally, phase, objective, rate, chip)
 
 
+def _limits(phase: str, ttft_s: float | None, tpot_s: float | None) -> dict[str, float]:
+    """The targets that were set; one that this phase has no number for is refused, not ignored."""
+    has = {"prefill": ("ttft_s",), "decode": ("tpot_s",), "serving": ("ttft_s", "tpot_s"), "training": ()}[phase]
+    limits = {}
+    for name, value in (("ttft_s", ttft_s), ("tpot_s", tpot_s)):
+        if value is None:
+            continue
+        if name not in has:
+            raise BadInput(f"{name.removesuffix('_s')}: does not apply to phase {phase}")
+        if not value > 0:
+            raise BadInput(f"{name.removesuffix('_s')} = {value:g} s: must be above zero")
+        limits[name] = value
+    return limits
+
+
 def _check_keys(phase: str, grid: Mapping[str, Values]) -> None:
     plan, load = _types(phase)
-    known = {f.name for f in (*fields(plan), *fields(load))}
+    known = plan_keys(phase)
     for name in grid:
         if name not in known:
             raise UnknownName(f"key of a {phase} plan", name, known)
@@ -139,6 +154,12 @@ def _types(phase: str) -> tuple[type[Any], type[Any]]:
     return (TrainingPlan if phase == "training" else ServingPlan), loads[phase]
 
 
+def plan_keys(phase: str) -> tuple[str, ...]:
+    """Every key that a grid of this phase may have, plan first."""
+    plan, load = _types(phase)
+    return tuple(dict.fromkeys(f.name for f in (*fields(plan), *fields(load))))
+
+
 def _split(block: Block, cls: type[Any]) -> Any:
     names = {f.name for f in fields(cls)}
     both: dict[str, Any] = {**block.words, **block.numbers}
@@ -147,7 +168,7 @@ def _split(block: Block, cls: type[Any]) -> Any:
 
 def _run_block(
     tally: _Tally, block: Block, model: ModelSpec, chip: Accelerator, phase: str, objective: str,
-    limits: Mapping[str, float | None], max_gpus: float | None, usd: float | None, cluster: Cluster | None,
+    limits: Mapping[str, float], max_gpus: float | None, usd: float | None, cluster: Cluster | None,
 ) -> None:  # fmt: skip
     with np.errstate(all="ignore"):
         metrics, rules, fits = _evaluate(block, model, chip, phase, cluster, usd)
@@ -158,8 +179,7 @@ def _run_block(
         if max_gpus is not None and "gpus" in block.numbers:
             _reject(tally, good, np.broadcast_to(block.numbers["gpus"] > max_gpus, block.shape), "more than max_gpus")
         for name, limit in limits.items():
-            if limit is not None and name in metrics:
-                _reject(tally, good, np.broadcast_to(metrics[name] > limit, block.shape), f"misses the {name} target")
+            _reject(tally, good, np.broadcast_to(metrics[name] > limit, block.shape), f"misses the {name} target")
     tally.evaluated += block.size
     count = int(np.count_nonzero(good))
     tally.feasible += count
@@ -208,7 +228,7 @@ def _serving_metrics(phase: str, setting: Any, load: Any) -> tuple[dict[str, Arr
 
 
 def _latency(phase: str) -> str:
-    return {"prefill": "ttft_s", "decode": "tpot_s", "serving": "tpot_s", "training": "step_s"}[phase]
+    return {"prefill": "ttft_s", "decode": "tpot_s", "serving": "tpot_s", "training": "memory_bytes"}[phase]
 
 
 def _keep_best(

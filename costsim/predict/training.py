@@ -176,7 +176,7 @@ def predict_training(
         sources=tuple(dict.fromkeys([*sources_of(t.each.fitted for t in step.timed), "megatron-1f1b", "deepseek-v3-report"])),
         notes=(
             "first order: no overlap of communication with compute, mean stage, no stragglers; DualPipe hides most of the all-to-all",
-            "MFU divides by the dense BF16 peak, as DeepSeek's does",
+            "MFU divides by the dense BF16 peak, as DeepSeek's does; FP8 work may pass 1 on chips whose kernels come near the FP8 peak",
             "no hourly price known: no USD" if rate is None else f"price: {rate.text} from {rate.id}, confidence {rate.confidence}",
         ),
     )  # fmt: skip
@@ -205,6 +205,8 @@ def _metrics(
     band = (max(low / seconds - SYSTEM_BAND, 0.05) * OVERLAP_POTENTIAL, high / seconds + SYSTEM_BAND)
     tokens = float(load.global_batch) * float(load.seq)
     peak = device.peak("bf16") * chip.dies * cards
+    # FP8 work over the BF16 peak may pass 1, but not the ratio of the two peaks.
+    ceiling = device.peak(plan.precision) / device.peak("bf16")
 
     def time(value: Num, unit: str = "s") -> Metric:
         v = float(np.max(value))
@@ -212,7 +214,7 @@ def _metrics(
 
     def per_s(value: float, unit: str) -> Metric:
         high = value / band[0]
-        return Metric(value, unit, value / band[1], high if unit else min(high, 1.0), grade)
+        return Metric(value, unit, value / band[1], high if unit else max(min(high, ceiling), value), grade)
 
     metrics = {
         "step_s": time(seconds),

@@ -21,7 +21,7 @@ GRADE_STYLES = {"A": "bold green", "B": "bold blue", "C": "bold yellow", "D": "b
 _BAR_WIDTH = 12
 _NAME_WIDTH = 30
 _SHORT = 10
-_MANY = 8
+_MANY = 6
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -116,7 +116,7 @@ def _remark(tag: str, text: str) -> RenderableType:
 
 
 def render_document(document: Document) -> RenderableType:
-    """Any document: heading, paragraphs and tables; a chart becomes its sentence."""
+    """Any document: heading, paragraphs and tables; a chart without a table becomes its sentence."""
     parts: list[RenderableType] = [Text(document.title, style="bold")]
     if document.subtitle:
         parts.append(Text(document.subtitle, style="dim"))
@@ -130,7 +130,8 @@ def _section(section: Section) -> list[RenderableType]:
     if section.heading:
         parts.append(Padding(Text(section.heading, style="bold underline"), (1, 0, 0, 0)))
     parts.extend(Text(paragraph) for paragraph in section.paragraphs)
-    parts.extend(Text(chart.label, style="italic") for chart in section.charts)
+    if not section.tables:  # a table says the same in full
+        parts.extend(Text(chart.label, style="italic") for chart in section.charts)
     parts.extend(rich_table(table) for table in section.tables)
     return parts
 

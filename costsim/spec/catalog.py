@@ -16,6 +16,8 @@ ACCELERATORS = ROOT / "hwprofiles" / "accelerators"
 CLUSTERS = ROOT / "hwprofiles" / "clusters"
 MODELS = ROOT / "model" / "specs"
 CALIBRATION = ROOT / "hwprofiles" / "calibration"
+POINTS = ROOT / "hwprofiles" / "points"
+MEASUREMENTS = ROOT / "hwprofiles" / "measurements"
 
 
 def names(folder: Path) -> list[str]:

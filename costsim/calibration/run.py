@@ -1,0 +1,81 @@
+"""Calibrate: measurements of one accelerator into its calibration file, family by family."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from costsim.calibration.fit import Fit, fit
+from costsim.calibration.measurement import Measurement, read_measurements
+from costsim.calibration.store import calibration_text, device_for, law_json
+from costsim.errors import BadInput
+from costsim.spec.accelerator import Accelerator
+from costsim.spec.catalog import MEASUREMENTS
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The fits of one accelerator, and families whose rows could not be fitted with the reason."""
+
+    accelerator: str
+    fits: dict[str, Fit]
+    refused: dict[str, str]
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "accelerator": self.accelerator,
+            "laws": {key: law_json(found) for key, found in sorted(self.fits.items())},
+            "refused": self.refused,
+        }
+
+
+def shipped_measurements() -> list[str]:
+    """Accelerators whose measurements ship with costsim."""
+    return sorted(path.stem for path in MEASUREMENTS.glob("*.csv"))
+
+
+def measurements_of(name: str) -> list[Measurement]:
+    """The shipped measurement file of an accelerator."""
+    path = MEASUREMENTS / f"{name}.csv"
+    if not path.is_file():
+        known = ", ".join(shipped_measurements())
+        raise BadInput(f"no measurements of {name} are shipped; shipped: {known}; pass --measurements FILE for your own")
+    return read_measurements(path)
+
+
+def calibrate(
+    chip: Accelerator, rows: Sequence[Measurement], progress: Callable[[str], None] | None = None
+) -> Calibrated:
+    """Fit every family/dtype in ``rows`` on the datasheet of ``chip``; rows faster than light are counted out."""
+    groups: dict[str, list[Measurement]] = defaultdict(list)
+    for row in rows:
+        groups[row.key].append(row)
+    device = device_for(chip)
+    fits: dict[str, Fit] = {}
+    refused: dict[str, str] = {}
+    for key, group in sorted(groups.items()):
+        if progress is not None:
+            progress(f"{chip.id} {key}: {len(group)} rows")
+        family, dtype = key.split("/", 1)
+        try:
+            fits[key] = fit(family, dtype, group, device)
+        except (ValueError, KeyError) as error:
+            refused[key] = str(error)
+    return Calibrated(chip.id, fits, refused)
+
+
+def written_text(result: Calibrated, target: Path) -> str:
+    """The file's text. The date changes only when a law does, so that a rerun gives the same bytes."""
+    today = datetime.date.today().isoformat()
+    text = calibration_text(result.accelerator, result.fits, today)
+    try:
+        old = json.loads(target.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return text
+    same = isinstance(old, dict) and old.get("laws") == json.loads(text)["laws"] and isinstance(old.get("date"), str)
+    return calibration_text(result.accelerator, result.fits, old["date"]) if same else text

@@ -1,0 +1,78 @@
+"""`costsim calibrate`: measurements into the laws of an accelerator, with their held-out errors."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from costsim.cli.output import finish, progress, write
+from costsim.errors import BadInput
+
+if TYPE_CHECKING:
+    from costsim.calibration.run import Calibrated
+    from costsim.report.document import Document
+
+NAME = "calibrate"
+HELP = "measurements into hwprofiles/calibration/<id>.json, with held-out residuals"
+EXAMPLE = """
+costsim calibrate
+costsim calibrate h800-sxm --measurements my_kernels.csv --folder my_calibration
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("question")
+    group.add_argument("accelerators", nargs="*", metavar="ID", help="accelerators; default: all whose measurements are shipped")
+    group.add_argument("--measurements", metavar="FILE", help="measurement CSV of your own, for one accelerator")
+    group.add_argument("--folder", metavar="DIR", help="where <id>.json is written; without it nothing is")
+
+
+def run(args: argparse.Namespace) -> int:
+    from costsim.calibration.measurement import read_measurements
+    from costsim.calibration.run import calibrate, measurements_of, shipped_measurements, written_text
+    from costsim.spec.catalog import load_accelerator
+
+    names = args.accelerators or shipped_measurements()
+    if args.measurements and len(args.accelerators) != 1:
+        raise BadInput("--measurements: name the one accelerator that the file was measured on")
+    _need_scipy()
+    folder = None if args.folder is None else Path(args.folder)
+    if folder is not None and not folder.is_dir():
+        raise BadInput(f"--folder {folder}: is not a directory; make it first")
+    results = []
+    for name in names:
+        rows = read_measurements(Path(args.measurements)) if args.measurements else measurements_of(name)
+        results.append(calibrate(load_accelerator(name), rows, progress))
+    for result in results:
+        if folder is not None:
+            target = folder / f"{result.accelerator}.json"
+            write(target, written_text(result, target))
+            progress(f"wrote {target}")
+    return finish(args, _document(results))
+
+
+def _need_scipy() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("scipy") is None:
+        raise BadInput("calibrate fits laws with scipy, which is not installed: pip install 'costsim[profile]'")
+
+
+def _document(results: list[Calibrated]) -> Document:
+    from costsim.report.document import Cell, Content, Document, Section, Table
+    from costsim.report.words import percent
+    from costsim.version import __version__
+
+    sections, flat = [], []
+    for result in results:
+        rows: list[list[Content]] = []
+        for key, law in sorted(result.fits.items()):
+            rows.append([key, law.points, law.rejected, *(Cell(percent(v), v) for v in (law.median_ape, law.p90_ape)), ", ".join(law.sources)])
+            flat.append({"accelerator": result.accelerator, "law": key, "n": law.points, "rejected": law.rejected,
+                         "held_out_median_ape": law.median_ape, "held_out_p90_ape": law.p90_ape})  # fmt: skip
+        columns = ("family/dtype", "n", "too fast", "median", "P90", "sources")
+        notes = [f"{key}: {why}" for key, why in result.refused.items()]
+        sections.append(Section(result.accelerator, notes, [Table(columns, rows)]))
+    payload = {"accelerators": [result.json() for result in results], "version": __version__}
+    return Document("Laws fitted to measurements; median and P90 error on shapes left out of the fit", sections, payload, rows=flat)

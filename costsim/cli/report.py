@@ -1,0 +1,66 @@
+"""`costsim report`: the whole answer for one scenario, printed and written to out/report.html and out/report.json."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from costsim.cli.output import finish, progress, rendered, write
+from costsim.errors import BadInput
+
+NAME = "report"
+HELP = "the main job: cost and efficiency of one scenario on many chips, with the published figures beside"
+EXAMPLE = """
+costsim report
+costsim report --example > my.toml && costsim report my.toml --out my.html
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("question")
+    group.add_argument("scenario", nargs="?", metavar="SCENARIO.toml", help="what to answer; default: DeepSeek-V3 on H800 and six others")
+    group.add_argument("--example", action="store_true", help="print a commented scenario and stop")
+    group.add_argument("--folder", default="out", metavar="DIR", help="where report.html and report.json go (out); - for nowhere")
+
+
+def run(args: argparse.Namespace) -> int:
+    from costsim.spec.scenario import EXAMPLE as scenario_text
+    from costsim.spec.scenario import load_scenario
+
+    if args.example:
+        sys.stdout.write(scenario_text)
+        return 0
+    scenario = load_scenario(args.scenario)
+
+    from costsim.evidence.points import read_points
+    from costsim.evidence.validate import validate
+    from costsim.explore.study import study
+    from costsim.report.study import study_document
+    from costsim.spec.catalog import POINTS
+
+    result = study(scenario, lambda name: progress(f"searching plans on {name}"))
+    rows = validate(read_points(POINTS / "serving_phases.csv"))
+    document = study_document(result, rows)
+    written = _write_folder(args, document)
+    status = finish(args, document)
+    if written and not args.json:
+        print(f"\nwrote {' and '.join(written)}")
+    return status
+
+
+def _write_folder(args: argparse.Namespace, document: object) -> list[str]:
+    """report.html and report.json in the folder, made if it is not there."""
+    if args.folder == "-" or args.out is not None:
+        return []
+    folder = Path(args.folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--folder {folder}: cannot be made ({error.strerror})") from None
+    names = []
+    for form in ("html", "json"):
+        path = folder / f"report.{form}"
+        write(path, rendered(document, form))  # type: ignore[arg-type]
+        names.append(str(path))
+    return names

@@ -1,0 +1,116 @@
+"""`costsim search`: every plan of a grid costed, the Pareto frontier shown, and why the rest fell out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from costsim.cli import ask as asking
+from costsim.cli import infer, train
+from costsim.cli.ask import Key, Words
+from costsim.cli.output import finish
+from costsim.cli.parser import add_choice, add_quantity
+
+if TYPE_CHECKING:
+    from costsim.spec.accelerator import Accelerator
+    from costsim.spec.model import ModelSpec
+
+NAME = "search"
+HELP = "layouts or deployments under constraints: the Pareto frontier, and why the rest fell out"
+EXAMPLE = """
+costsim search --accelerator h20-96g --gpus 8,16,32 --ep 8,16,32 --batch-per-gpu 1:256 --tpot 50ms
+costsim search --phase training --accelerator h800-sxm --gpus 2048 --pp 1,2,4,8,16 --ep 8,16,32,64 --objective step_s
+"""
+PHASES = ("decode", "prefill", "serving", "training")
+OBJECTIVES = ("usd_per_mtok", "tokens_per_s_per_gpu", "step_s")
+#: what is searched when the user names nothing: a small grid that covers how such models are deployed
+_SERVING_GRID: dict[str, list[Any]] = {
+    "gpus": [8, 16, 32, 64, 128], "tp": [1, 2, 4, 8], "pp": [1], "ep": [1, 2, 4, 8, 16, 32, 64, 128],
+    "overlap": ["none", "two-batch"],
+}  # fmt: skip
+_LOAD_GRID: dict[str, dict[str, list[Any]]] = {
+    "decode": {"context": [4096], "batch_per_gpu": [1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512]},
+    "prefill": {"isl": [4096], "tokens_per_gpu": [1024, 2048, 4096, 8192, 16384, 32768]},
+    "serving": {"isl": [1024], "osl": [1024], "concurrency": [1, 4, 16, 64, 256, 1024]},
+    "training": {"seq": [4096], "micro_batch": [1, 2], "global_batch": [15360]},
+}
+_TRAINING_GRID: dict[str, list[Any]] = {
+    "gpus": [2048], "tp": [1, 2, 4, 8], "pp": [1, 2, 4, 8, 16], "vpp": [1], "ep": [1, 8, 16, 32, 64], "cp": [1],
+    "recompute": ["none", "selective", "full"],
+}  # fmt: skip
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("question")
+    add_choice(group, "--phase", PHASES, "what to search over (decode)")
+    add_choice(group, "--objective", OBJECTIVES, "what to make best (usd_per_mtok)")
+    add_quantity(group, "--ttft", "time", "largest time to the first token, like 2s")
+    add_quantity(group, "--tpot", "time", "largest time per output token, like 50ms")
+    group.add_argument("--max-gpus", type=int, metavar="N", help="largest number of cards")
+    group.add_argument("--top", type=int, default=20, metavar="N", help="rows of the frontier to print (20)")
+    parser.set_defaults(phase="decode", objective="usd_per_mtok")
+    asking.add_subject(parser, "deepseek-v3", "h800-sxm")
+    asking.add_keys(parser, "plan and load (lists and ranges)", _keys())
+    for words in infer.words():
+        parser.add_argument(f"--{words.name.replace('_', '-')}", metavar="WORDS", help=f"{words.help}: {', '.join(words.choices)}")
+    parser.add_argument("--recompute", metavar="WORDS", help="activations recomputed in training: none, selective, full")
+
+
+def _keys() -> list[Key]:
+    plan: list[Key | Words] = [*infer.PLAN, *train.PLAN]
+    loads = [key for keys in infer.LOADS.values() for key in keys]
+    every = [key for key in (*plan, *loads, *train.LOAD) if isinstance(key, Key)]
+    return list({key.name: key for key in every}.values())
+
+
+def run(args: argparse.Namespace) -> int:
+    from costsim.explore.search import search
+    from costsim.report.frontier import frontier_document
+    from costsim.spec.catalog import load_accelerator, load_model
+
+    model, chip = load_model(args.model), load_accelerator(args.accelerator)
+    price, cluster, about = asking.supply(args, chip)
+    grid, assumed = _grid(args, model, chip)
+    result = search(
+        model, chip, args.phase, grid, objective=args.objective, ttft_s=args.ttft, tpot_s=args.tpot,
+        max_gpus=args.max_gpus, price=price, cluster=cluster, progress=_bar if sys.stderr.isatty() else None,
+    )  # fmt: skip
+    document = frontier_document(result, model.id, chip.id, args.phase, (*assumed, *about), args.top)
+    return finish(args, document)
+
+
+def _grid(args: argparse.Namespace, model: ModelSpec, chip: Accelerator) -> tuple[dict[str, list[Any]], list[str]]:
+    """The user's axes, and the small default grid for keys left out; what was filled in is said."""
+    from costsim.explore.search import plan_keys
+
+    known = plan_keys(args.phase)
+    defaults = dict(_TRAINING_GRID if args.phase == "training" else _SERVING_GRID) | _LOAD_GRID[args.phase]
+    precision, _ = asking.precision_for(chip, None)
+    defaults["precision"] = [precision if args.phase != "training" or precision == "fp8" else "bf16"]
+    if model.moe is None:
+        defaults["ep"] = [1]
+    grid: dict[str, list[Any]] = {}
+    for name in known:
+        value = getattr(args, name, None)
+        if isinstance(value, str):
+            value = [word.strip() for word in value.split(",")]
+        if value is not None:
+            grid[name] = value
+        elif name in defaults:
+            grid[name] = defaults[name]
+    _refuse_foreign(args, known)
+    assumed = [f"--{name.replace('_', '-')} {','.join(str(v) for v in grid[name])}" for name in grid if getattr(args, name, None) is None]
+    return grid, assumed
+
+
+def _refuse_foreign(args: argparse.Namespace, known: tuple[str, ...]) -> None:
+    every = _keys()
+    own = [key for key in every if key.name in known]
+    asking.refuse_foreign(args, every, own, f"--phase {args.phase}")
+
+
+def _bar(done: int, total: int) -> None:
+    """Progress on a terminal, one line that rewrites itself."""
+    end = "\n" if done >= total else ""
+    print(f"\r{done:,} of {total:,} plans", end=end, file=sys.stderr, flush=True)

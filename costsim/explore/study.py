@@ -1,0 +1,131 @@
+"""Study: one model side by side on several accelerators: best deployments, FP8 against 16 bits, a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from costsim.errors import BadInput
+from costsim.explore.search import search
+from costsim.predict.inference import predict_inference
+from costsim.predict.report import Report
+from costsim.predict.training import predict_training
+from costsim.spec.accelerator import Accelerator
+from costsim.spec.catalog import load_accelerator, load_model
+from costsim.spec.model import ModelSpec
+from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingPlan, TrainingLoad, TrainingPlan
+from costsim.spec.price import Price, default_rate, parse_rate
+from costsim.spec.scenario import Scenario
+
+GPUS = [1, 2, 4, 8, 16, 32, 64, 80, 128, 144, 160, 256, 320]
+TP = [1, 2, 4, 8]
+EP = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+BATCH = [1, 2, 4, 8, 12, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512]
+TOKENS = [1024, 2048, 4096, 8192, 16384]
+#: prefill and decode units of the same chip; a larger unit only wins when it is better
+_PREFILL_GPUS = [8, 16, 32, 64]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The cheapest plan of each phase on one accelerator in one precision, or why there is none."""
+
+    accelerator: str
+    precision: str
+    prefill: Report | None
+    decode: Report | None
+    reason: str = ""
+
+    @property
+    def works(self) -> bool:
+        return self.prefill is not None and self.decode is not None
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything a report shows about one scenario."""
+
+    scenario: Scenario
+    model: ModelSpec
+    deployments: tuple[Deployment, ...]
+    precisions: tuple[tuple[Deployment, Deployment], ...]
+    training: tuple[tuple[str, Report | None, str], ...]
+    rate: Price | None
+
+
+def precisions_of(chip: Accelerator) -> list[str]:
+    """Formats the chip multiplies in, narrowest first: the first is its best, the last 16-bit."""
+    return [dtype for dtype in ("fp8", "int8", "bf16") if chip.known(dtype)]
+
+
+def study(scenario: Scenario, progress: Callable[[str], None] | None = None) -> Study:
+    """Search the cheapest prefill and decode deployment on every accelerator of the scenario; price a training run."""
+    model = load_model(scenario.model.id)
+    rate = parse_rate(scenario.price.rate, "price.rate") if scenario.price.rate else None
+    chips = [load_accelerator(name) for name in dict.fromkeys((scenario.cluster.accelerator, *scenario.cluster.compare))]
+    deployments, pairs, runs = [], [], []
+    for chip in chips:
+        if progress is not None:
+            progress(chip.id)
+        formats = precisions_of(chip)
+        best = formats[0] if scenario.plan.precision == "best" and formats else scenario.plan.precision
+        deployments.append(_deploy(model, chip, best, scenario, rate))
+        if "bf16" in formats and best != "bf16":
+            pairs.append((deployments[-1], _deploy(model, chip, "bf16", scenario, rate)))
+        runs.append((chip.id, *_train(model, chip, scenario, rate)))
+    return Study(scenario, model, tuple(deployments), tuple(pairs), tuple(runs), rate)
+
+
+def _deploy(model: ModelSpec, chip: Accelerator, precision: str, scenario: Scenario, rate: Price | None) -> Deployment:
+    try:
+        decode = _cheapest(model, chip, "decode", precision, scenario, rate)
+        prefill = _cheapest(model, chip, "prefill", precision, scenario, rate)
+    except BadInput as error:
+        return Deployment(chip.id, precision, None, None, str(error))
+    return Deployment(chip.id, precision, prefill, decode)
+
+
+def _cheapest(
+    model: ModelSpec, chip: Accelerator, phase: str, precision: str, scenario: Scenario, rate: Price | None
+) -> Report:
+    """The plan with the most tokens per second and card that fits and meets the target, as a full Report."""
+    limit = scenario.plan.max_gpus
+    gpus = [n for n in (GPUS if phase == "decode" else _PREFILL_GPUS) if n <= limit] or [limit]
+    grid: dict[str, list[Any]] = {
+        "gpus": gpus, "tp": TP, "ep": EP if model.moe else [1], "precision": [precision],
+        "overlap": ["none", "two-batch"], "routing": [scenario.plan.routing],
+    }  # fmt: skip
+    work = scenario.workload
+    if phase == "decode":
+        grid |= {"context": [work.context], "batch_per_gpu": BATCH}
+    else:
+        grid |= {"isl": [work.isl], "tokens_per_gpu": TOKENS}
+    found = search(
+        model, chip, phase, grid, objective="tokens_per_s_per_gpu", price=rate,
+        tpot_s=work.tpot if phase == "decode" else None,
+    )  # fmt: skip
+    if found.best is None:
+        raise BadInput(f"no {phase} plan of up to {limit} cards works: {found.notes[-1] if found.notes else 'none fits'}")
+    best = dict(found.best.plan)
+    load = (
+        DecodeLoad(best.pop("context"), best.pop("batch_per_gpu"))
+        if phase == "decode"
+        else PrefillLoad(best.pop("isl"), best.pop("tokens_per_gpu"))
+    )
+    return predict_inference(model, chip, ServingPlan(**best), load, rate or default_rate(chip))
+
+
+def _train(model: ModelSpec, chip: Accelerator, scenario: Scenario, rate: Price | None) -> tuple[Report | None, str]:
+    part = scenario.training
+    precision = "fp8" if chip.known("fp8") else "bf16"
+    plan = TrainingPlan(gpus=part.gpus // chip.dies or 1, pp=part.pp, ep=part.ep if model.moe else 1, precision=precision)
+    load = TrainingLoad(part.seq, part.global_batch, 1, part.tokens)
+    reason = ""
+    for recompute in ("selective", "full"):
+        try:
+            tried = TrainingPlan(**{**plan.__dict__, "recompute": recompute})
+            return predict_training(model, chip, tried, load, rate or default_rate(chip)), ""
+        except BadInput as error:
+            reason = str(error)
+    return None, reason
