@@ -87,7 +87,7 @@ def counted_flop(family: str, keys: dict[str, Any], attention: str) -> tuple[int
 
         config = transformers.AutoConfig.for_model(family, **keys)
         torch.manual_seed(0)
-        # One expert at a time, as grouped_mm counts as zero; attention in plain products, as the fused CPU kernel does too.
+        # One expert at a time and attention in plain products: grouped_mm and the fused CPU kernel count as zero.
         module = transformers.AutoModelForCausalLM.from_config(
             config, attn_implementation=attention, experts_implementation="eager"
         )
@@ -114,7 +114,7 @@ def core_flop(demand: Demand) -> float:
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("case", SMALL)
 def test_passes_equal_torch(case: str, attention: str, tmp_path: Path) -> None:
-    """Both exactly, but for the scores that a fused attention recomputes going backward: we count 5/2, eager torch 2."""
+    """Both exactly, but for the scores that fused attention recomputes going backward: we count 5/2, torch 2."""
     family, keys = SMALL[case]
     forward, backward = counted_flop(family, keys, attention)
     model = spec_of(family, keys, tmp_path)
