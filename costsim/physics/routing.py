@@ -26,10 +26,17 @@ def units_touched(moe: MoE, units: Num) -> Num:
 
     A unit is a rank or a node. With G groups of which M are chosen and k/M experts picked per chosen
     group: a unit of u = G/units whole groups is missed with C(G−u, M)/C(G, M); a unit inside a group is
-    hit with (M/G)·(1 − (1−u)^(k/M)), u its share of the group. Both meet at u = 1. G = 1 gives the
-    classical units·(1 − (1 − 1/units)^k). [deepseek-v3-report, sec. 2.1.2]
+    hit with (M/G)·(1 − (1−u)^(k/M)), u its share of the group. Both meet at u = 1. Without groups the k
+    experts are drawn without replacement from E: a unit of e is missed with C(E−e, k)/C(E, k), exactly.
+    [deepseek-v3-report, sec. 2.1.2]
     """
     units = np.asarray(units, dtype=float)
+    if moe.groups == 1:
+        own, missed = moe.experts / units, np.ones_like(units)
+        for i in range(moe.top_k):
+            missed = missed * np.clip(moe.experts - own - i, 0.0, None) / (moe.experts - i)
+        # More units than experts (replicas): every chosen expert is a unit of its own.
+        return np.minimum(units * (1.0 - missed), float(moe.top_k))
     groups, chosen = float(moe.groups), float(moe.top_groups)
     picks = moe.top_k / chosen
     u = groups / units
@@ -38,7 +45,6 @@ def units_touched(moe: MoE, units: Num) -> Num:
         missed = missed * np.clip(groups - np.maximum(u, 1.0) - i, 0.0, None) / (groups - i)
     inside = chosen / groups * (1.0 - (1.0 - np.minimum(u, 1.0)) ** picks)
     hit = np.where(u >= 1.0, 1.0 - missed, inside)
-    # A single unit is always hit; without groups the inside branch already covers every case.
     return np.where(units <= 1.0, 1.0, np.maximum(units * hit, 1.0))
 
 
@@ -62,7 +68,8 @@ def _busiest(spread: Num, slots: Num, ranks: Num) -> Num:
     root = np.sqrt(2.0 * log_r)
     top = root - (np.log(log_r) + np.log(4.0 * np.pi)) / (2.0 * root)
     top = top * np.minimum(np.log(ranks) / np.log(3.0), 1.0)  # one rank has no maximum over others
-    return np.exp(np.sqrt(variance) * top - variance / 2.0)
+    busiest: Num = np.exp(np.sqrt(variance) * top - variance / 2.0)
+    return busiest
 
 
 def _planned(slots: Num) -> Num:
