@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 from numpy.typing import NDArray
 
-Num = float | NDArray[np.float64]
+Num = float | NDArray[Any]

@@ -114,7 +114,7 @@ class _Table:
             column([r.wire for r in rows], WIRE_COLUMNS),
         )
 
-    def take(self, keep: Array) -> _Table:
+    def take(self, keep: NDArray[np.bool_]) -> _Table:
         def cut(columns: dict[str, Array]) -> dict[str, Array]:
             return {name: values[keep] for name, values in columns.items()}
 

@@ -1,8 +1,10 @@
 """Measurements: one CSV row is one timed kernel or collective. The form every source is turned into.
 
-Columns: ``family,dtype,m,n,k,groups,batch,queries,heads,kv_heads,context,flop,bytes,up_bytes,out_bytes,``
-``ranks,domain,time_s,source,notes``. SI units; empty where it does not apply. ``flop`` and ``bytes`` are
-the compulsory work of the kernel as :mod:`costsim.physics` counts it.
+Columns: ``family,dtype,m,n,k,groups,batch,queries,heads,kv_heads,context,rows,head_dim,experts,skew,tokens,``
+``sms,flop,bytes,up_bytes,out_bytes,ranks,domain,time_s,source,notes``. SI units; empty where it does not
+apply, and a file may leave columns out. ``flop`` and ``bytes`` are the compulsory work of the kernel as
+:mod:`costsim.physics` counts it. For an MoE layer ``experts`` are held by the rank, ``groups`` of them get
+tokens, ``skew`` is the busiest over their mean and ``tokens`` the batch; ``sms`` a collective may use.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ from pathlib import Path
 
 from costsim.errors import BadInput
 
-SHAPE_COLUMNS = ("m", "n", "k", "groups", "batch", "queries", "heads", "kv_heads", "context", "rows")
+SHAPE_COLUMNS = (
+    "m", "n", "k", "groups", "batch", "queries", "heads", "kv_heads", "context", "rows",
+    "head_dim", "experts", "skew", "tokens", "sms",
+)  # fmt: skip
 WIRE_COLUMNS = ("up_bytes", "out_bytes", "ranks", "domain")
 COLUMNS = ("family", "dtype", *SHAPE_COLUMNS, "flop", "bytes", *WIRE_COLUMNS, "time_s", "source", "notes")
 MAX_ROWS = 2_000_000
@@ -42,12 +47,12 @@ class Measurement:
 
     @property
     def shape_class(self) -> tuple[float, ...]:
-        """What is left out together when a shape is held out: a GEMM's (n, k), else the shape without its batch."""
+        """What is held out together: a GEMM's (n, k), a collective's size, else the shape without its batch."""
         if "n" in self.shape:
             return (self.shape["n"], self.shape["k"])
-        if self.shape:
-            return tuple(value for name, value in sorted(self.shape.items()) if name != "batch")
-        return (self.wire.get("ranks", 0.0), self.bytes)
+        if self.wire:
+            return tuple(value for _, value in sorted(self.wire.items()))
+        return tuple(value for name, value in sorted(self.shape.items()) if name != "batch")
 
 
 def _number(row: dict[str, str], name: str, where: str) -> float | None:
@@ -115,4 +120,6 @@ def write_measurements(path: Path, rows: Iterable[Measurement], comment: str = "
         for row in rows:
             values = {"family": row.family, "dtype": row.dtype, "time_s": row.time_s, "source": row.source,
                       "flop": row.flop or None, "bytes": row.bytes or None, **row.shape, **row.wire}  # fmt: skip
-            writer.writerow(["" if (v := values.get(c)) is None else f"{v:.8g}" if isinstance(v, float) else v for c in used])
+            writer.writerow(
+                ["" if (v := values.get(c)) is None else f"{v:.8g}" if isinstance(v, float) else v for c in used]
+            )

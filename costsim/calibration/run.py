@@ -44,7 +44,9 @@ def measurements_of(name: str) -> list[Measurement]:
     path = MEASUREMENTS / f"{name}.csv"
     if not path.is_file():
         known = ", ".join(shipped_measurements())
-        raise BadInput(f"no measurements of {name} are shipped; shipped: {known}; pass --measurements FILE for your own")
+        raise BadInput(
+            f"no measurements of {name} are shipped; shipped: {known}; pass --measurements FILE for your own"
+        )
     return read_measurements(path)
 
 

@@ -158,7 +158,7 @@ def _transferred(entry: FittedLaw, grade: str, steps: int) -> FittedLaw:
     base = entry.grade if grade == "A" else grade
     final = worse(base, min(steps, 1) * 2) if base == "A" and steps else worse(base, min(steps, 1))
     half = TRANSFER_BAND[final]
-    low = min(entry.low, 2.718281828459045 ** -half)
+    low = min(entry.low, 2.718281828459045**-half)
     high = max(entry.high, 2.718281828459045**half)
     return FittedLaw(entry.law, final, low, high, entry.sources, entry.points, entry.ranges, entry.origin)
 
@@ -167,8 +167,16 @@ def device_for(chip: Accelerator, cluster: Cluster | None = None) -> Device:
     """The device one rank of a plan sees: a die of a multi-die card, with the cluster's fabrics."""
     rank = chip.rank()
     dies = chip.dies
-    up = cluster.scale_up_bandwidth / dies if cluster and cluster.scale_up_bandwidth else _known(rank, "scale_up_bandwidth")
-    out = cluster.scale_out_bandwidth / dies if cluster and cluster.scale_out_bandwidth else _known(rank, "scale_out_bandwidth")
+    up = (
+        cluster.scale_up_bandwidth / dies
+        if cluster and cluster.scale_up_bandwidth
+        else _known(rank, "scale_up_bandwidth")
+    )
+    out = (
+        cluster.scale_out_bandwidth / dies
+        if cluster and cluster.scale_out_bandwidth
+        else _known(rank, "scale_out_bandwidth")
+    )
     peaks = {dtype: value for dtype, key in PEAK_OF.items() if (value := rank.datasheet[key].value) is not None}
     return Device(
         id=chip.id,

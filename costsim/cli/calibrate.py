@@ -23,7 +23,9 @@ costsim calibrate h800-sxm --measurements my_kernels.csv --folder my_calibration
 
 def configure(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("question")
-    group.add_argument("accelerators", nargs="*", metavar="ID", help="accelerators; default: all whose measurements are shipped")
+    group.add_argument(
+        "accelerators", nargs="*", metavar="ID", help="accelerators; default: all whose measurements are shipped"
+    )
     group.add_argument("--measurements", metavar="FILE", help="measurement CSV of your own, for one accelerator")
     group.add_argument("--folder", metavar="DIR", help="where <id>.json is written; without it nothing is")
 
@@ -68,11 +70,21 @@ def _document(results: list[Calibrated]) -> Document:
     for result in results:
         rows: list[list[Content]] = []
         for key, law in sorted(result.fits.items()):
-            rows.append([key, law.points, law.rejected, *(Cell(percent(v), v) for v in (law.median_ape, law.p90_ape)), ", ".join(law.sources)])
+            rows.append(
+                [
+                    key,
+                    law.points,
+                    law.rejected,
+                    *(Cell(percent(v), v) for v in (law.median_ape, law.p90_ape)),
+                    ", ".join(law.sources),
+                ]
+            )
             flat.append({"accelerator": result.accelerator, "law": key, "n": law.points, "rejected": law.rejected,
                          "held_out_median_ape": law.median_ape, "held_out_p90_ape": law.p90_ape})  # fmt: skip
         columns = ("family/dtype", "n", "too fast", "median", "P90", "sources")
         notes = [f"{key}: {why}" for key, why in result.refused.items()]
         sections.append(Section(result.accelerator, notes, [Table(columns, rows)]))
     payload = {"accelerators": [result.json() for result in results], "version": __version__}
-    return Document("Laws fitted to measurements; median and P90 error on shapes left out of the fit", sections, payload, rows=flat)
+    return Document(
+        "Laws fitted to measurements; median and P90 error on shapes left out of the fit", sections, payload, rows=flat
+    )

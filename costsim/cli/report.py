@@ -19,19 +19,25 @@ costsim report --example > my.toml && costsim report my.toml --out my.html
 
 def configure(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("question")
-    group.add_argument("scenario", nargs="?", metavar="SCENARIO.toml", help="what to answer; default: DeepSeek-V3 on H800 and six others")
+    group.add_argument(
+        "scenario",
+        nargs="?",
+        metavar="SCENARIO.toml",
+        help="what to answer; default: DeepSeek-V3 on H800 and six others",
+    )
     group.add_argument("--example", action="store_true", help="print a commented scenario and stop")
-    group.add_argument("--folder", default="out", metavar="DIR", help="where report.html and report.json go (out); - for nowhere")
+    group.add_argument(
+        "--folder", default="out", metavar="DIR", help="where report.html and report.json go (out); - for nowhere"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    from costsim.spec.scenario import EXAMPLE as scenario_text
-    from costsim.spec.scenario import load_scenario
+    from costsim.spec import scenario as scenarios
 
     if args.example:
-        sys.stdout.write(scenario_text)
+        sys.stdout.write(scenarios.EXAMPLE)
         return 0
-    scenario = load_scenario(args.scenario)
+    scenario = scenarios.load_scenario(args.scenario)
 
     from costsim.evidence.points import read_points
     from costsim.evidence.validate import validate

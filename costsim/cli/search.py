@@ -53,8 +53,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     asking.add_subject(parser, "deepseek-v3", "h800-sxm")
     asking.add_keys(parser, "plan and load (lists and ranges)", _keys())
     for words in infer.words():
-        parser.add_argument(f"--{words.name.replace('_', '-')}", metavar="WORDS", help=f"{words.help}: {', '.join(words.choices)}")
-    parser.add_argument("--recompute", metavar="WORDS", help="activations recomputed in training: none, selective, full")
+        parser.add_argument(
+            f"--{words.name.replace('_', '-')}", metavar="WORDS", help=f"{words.help}: {', '.join(words.choices)}"
+        )
+    parser.add_argument(
+        "--recompute", metavar="WORDS", help="activations recomputed in training: none, selective, full"
+    )
 
 
 def _keys() -> list[Key]:
@@ -100,7 +104,11 @@ def _grid(args: argparse.Namespace, model: ModelSpec, chip: Accelerator) -> tupl
         elif name in defaults:
             grid[name] = defaults[name]
     _refuse_foreign(args, known)
-    assumed = [f"--{name.replace('_', '-')} {','.join(str(v) for v in grid[name])}" for name in grid if getattr(args, name, None) is None]
+    assumed = [
+        f"--{name.replace('_', '-')} {','.join(str(v) for v in grid[name])}"
+        for name in grid
+        if getattr(args, name, None) is None
+    ]
     return grid, assumed
 
 

@@ -18,7 +18,10 @@ costsim validate --points my_measurements.csv --json
 def configure(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("question")
     group.add_argument(
-        "--points", action="append", metavar="FILE", help="points CSV, may be repeated; default: the published points shipped with costsim"
+        "--points",
+        action="append",
+        metavar="FILE",
+        help="points CSV, may be repeated; default: the published points shipped with costsim",
     )
 
 

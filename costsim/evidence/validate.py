@@ -94,7 +94,10 @@ def _prefill(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
 
 def _decode(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
     load = DecodeLoad(
-        point.number("context"), point.number("batch_per_gpu"), point.number("mtp_tokens", 0.0), point.number("mtp_acceptance", 0.0)
+        point.number("context"),
+        point.number("batch_per_gpu"),
+        point.number("mtp_tokens", 0.0),
+        point.number("mtp_acceptance", 0.0),
     )
     return predict_inference(model, chip, _plan(point, model), load)
 
@@ -135,7 +138,7 @@ def cut_layers(model: ModelSpec, layers: int) -> ModelSpec:
     return model.model_copy(update={"layers": layers, "moe": moe, "mtp_layers": 0})
 
 
-def _fleet(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
+def _fleet(point: Point, _model: ModelSpec, chip: Accelerator) -> Report:
     """A day's bill and theoretical income: arithmetic on stated nodes, tokens and prices."""
     if point.metric == "usd_per_day":
         value = point.number("nodes") * chip.node_devices * _HOURS_PER_DAY * point.number("usd_per_gpu_h")
@@ -184,7 +187,10 @@ def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:
     for row in rows:
         p = row.point
         groups.setdefault((p.kind, p.model, p.accelerator, p.metric), []).append(row)
-    out = [dict(zip(("kind", "model", "accelerator", "metric"), key, strict=True)) | statistics(group) for key, group in groups.items()]
+    out = [
+        dict(zip(("kind", "model", "accelerator", "metric"), key, strict=True)) | statistics(group)
+        for key, group in groups.items()
+    ]
     return sorted(out, key=lambda entry: (entry["kind"], entry["model"], entry["accelerator"], entry["metric"]))
 
 

@@ -100,8 +100,8 @@ def search(
     """Cost every plan of ``grid`` (plan and load keys → values; words and numbers) for one phase.
 
     Divisibility, memory and targets are masks, so a million plans are a few array operations.
-    The frontier trades latency (tpot_s or ttft_s; memory in training) against ``objective``. Raises BadInput for unknown
-    keys, empty axes, unknown words or dtypes the chip lacks.
+    The frontier trades latency (tpot_s or ttft_s; memory in training) against ``objective``. Raises BadInput for
+    unknown keys, empty axes, unknown words or dtypes the chip lacks.
     """
     if phase not in PHASES:
         raise UnknownName("phase", phase, PHASES)
@@ -111,7 +111,9 @@ def search(
     total = plan_count(grid)
     rate = price if price is not None else default_rate(chip)
     if objective == "usd_per_mtok" and rate is None:
-        raise BadInput(f"no hourly price is known for {chip.id}; pass --price 2USD/h or --objective tokens_per_s_per_gpu")
+        raise BadInput(
+            f"no hourly price is known for {chip.id}; pass --price 2USD/h or --objective tokens_per_s_per_gpu"
+        )
     usd = None if rate is None else in_usd(rate)
     limits = _limits(phase, ttft_s, tpot_s)
     tally = _Tally()
@@ -119,7 +121,7 @@ def search(
         _run_block(tally, block, model, chip, phase, objective, limits, max_gpus, usd, cluster)
         if progress is not None:
             progress(tally.evaluated, total)
-    return _result(tally, phase, objective, rate, chip)
+    return _result(tally, phase, objective, rate)
 
 
 def _limits(phase: str, ttft_s: float | None, tpot_s: float | None) -> dict[str, float]:
@@ -222,7 +224,9 @@ def _serving_metrics(phase: str, setting: Any, load: Any) -> tuple[dict[str, Arr
         metrics["memory_bytes"] = blend.decode.memory.total_bytes
         return metrics, blend.rules, blend.decode.memory.fits
     answer = prefill(setting, load, strict=False) if phase == "prefill" else decode(setting, load, strict=False)
-    metrics = {name: value for name, (value, _) in answer.metrics.items() if name not in ("flop_per_token", "mfu", "mbu")}
+    metrics = {
+        name: value for name, (value, _) in answer.metrics.items() if name not in ("flop_per_token", "mfu", "mbu")
+    }
     metrics["memory_bytes"] = answer.memory.total_bytes
     return metrics, answer.rules, answer.memory.fits
 
@@ -244,7 +248,7 @@ def _keep_best(
         tally.kept.append((block.plan_at(int(index)), {name: float(values[index]) for name, values in full.items()}))
 
 
-def _result(tally: _Tally, phase: str, objective: str, rate: Price | None, chip: Accelerator) -> SearchResult:
+def _result(tally: _Tally, phase: str, objective: str, rate: Price | None) -> SearchResult:
     notes = [] if rate is None else [f"price: {rate.text} from {rate.id}, confidence {rate.confidence}"]
     if not tally.kept:
         if tally.rejected:
@@ -255,4 +259,6 @@ def _result(tally: _Tally, phase: str, objective: str, rate: Price | None, chip:
     cost = np.array([metrics[objective] * OBJECTIVES[objective] for _, metrics in tally.kept])
     front = tuple(Found(*tally.kept[i]) for i in pareto(latency, cost))
     best = Found(*tally.kept[int(np.argmin(cost))])
-    return SearchResult(tally.evaluated, tally.feasible, dict(tally.rejected.most_common()), front, best, objective, tuple(notes))
+    return SearchResult(
+        tally.evaluated, tally.feasible, dict(tally.rejected.most_common()), front, best, objective, tuple(notes)
+    )

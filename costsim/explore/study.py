@@ -29,17 +29,12 @@ _PREFILL_GPUS = [8, 16, 32, 64]
 
 @dataclass(frozen=True)
 class Deployment:
-    """The cheapest plan of each phase on one accelerator in one precision, or why there is none."""
+    """The best plan for prefill and for decode on one accelerator in one precision, or why there is none."""
 
     accelerator: str
     precision: str
-    prefill: Report | None
-    decode: Report | None
+    phases: tuple[Report, Report] | None
     reason: str = ""
-
-    @property
-    def works(self) -> bool:
-        return self.prefill is not None and self.decode is not None
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,9 @@ def study(scenario: Scenario, progress: Callable[[str], None] | None = None) -> 
     """Search the cheapest prefill and decode deployment on every accelerator of the scenario; price a training run."""
     model = load_model(scenario.model.id)
     rate = parse_rate(scenario.price.rate, "price.rate") if scenario.price.rate else None
-    chips = [load_accelerator(name) for name in dict.fromkeys((scenario.cluster.accelerator, *scenario.cluster.compare))]
+    chips = [
+        load_accelerator(name) for name in dict.fromkeys((scenario.cluster.accelerator, *scenario.cluster.compare))
+    ]
     deployments, pairs, runs = [], [], []
     for chip in chips:
         if progress is not None:
@@ -82,8 +79,8 @@ def _deploy(model: ModelSpec, chip: Accelerator, precision: str, scenario: Scena
         decode = _cheapest(model, chip, "decode", precision, scenario, rate)
         prefill = _cheapest(model, chip, "prefill", precision, scenario, rate)
     except BadInput as error:
-        return Deployment(chip.id, precision, None, None, str(error))
-    return Deployment(chip.id, precision, prefill, decode)
+        return Deployment(chip.id, precision, None, str(error))
+    return Deployment(chip.id, precision, (prefill, decode))
 
 
 def _cheapest(
@@ -106,7 +103,9 @@ def _cheapest(
         tpot_s=work.tpot if phase == "decode" else None,
     )  # fmt: skip
     if found.best is None:
-        raise BadInput(f"no {phase} plan of up to {limit} cards works: {found.notes[-1] if found.notes else 'none fits'}")
+        raise BadInput(
+            f"no {phase} plan of up to {limit} cards works: {found.notes[-1] if found.notes else 'none fits'}"
+        )
     best = dict(found.best.plan)
     load = (
         DecodeLoad(best.pop("context"), best.pop("batch_per_gpu"))
@@ -119,7 +118,9 @@ def _cheapest(
 def _train(model: ModelSpec, chip: Accelerator, scenario: Scenario, rate: Price | None) -> tuple[Report | None, str]:
     part = scenario.training
     precision = "fp8" if chip.known("fp8") else "bf16"
-    plan = TrainingPlan(gpus=part.gpus // chip.dies or 1, pp=part.pp, ep=part.ep if model.moe else 1, precision=precision)
+    plan = TrainingPlan(
+        gpus=part.gpus // chip.dies or 1, pp=part.pp, ep=part.ep if model.moe else 1, precision=precision
+    )
     load = TrainingLoad(part.seq, part.global_batch, 1, part.tokens)
     reason = ""
     for recompute in ("selective", "full"):

@@ -74,8 +74,10 @@ def prefill_attention(model: ModelSpec, layout: Layout, tokens: Num, isl: Num, c
     return [*before, core, *_output(model, layout, tokens, count)]
 
 
-def decode_attention(model: ModelSpec, layout: Layout, requests: Num, queries: Num, context: Num, count: Num) -> list[Op]:
-    """Ops of one layer's attention when ``requests`` sequences each add ``queries`` tokens to ``context`` cached ones."""
+def decode_attention(
+    model: ModelSpec, layout: Layout, requests: Num, queries: Num, context: Num, count: Num
+) -> list[Op]:
+    """Ops of one layer's attention when ``requests`` sequences each add ``queries`` tokens to ``context`` cached."""
     a = model.attention
     tokens = requests * queries
     heads = a.heads / layout.tp
@@ -85,8 +87,12 @@ def decode_attention(model: ModelSpec, layout: Layout, requests: Num, queries: N
         width = 2 * a.kv_lora_rank + a.qk_rope_head_dim
         flop = 2.0 * requests * queries * heads * seen * width
         moved = requests * seen * kv_bytes_per_layer_token(a, layout.kv_dtype) + tokens * heads * width * _B16
-        core = Op("attention", "mla_decode", "bf16", flop, moved, count, "attention", {**shape, "rows": heads * queries})
-        absorb = batched_gemm("absorb query", tokens, a.kv_lora_rank, a.qk_nope_head_dim, heads, "bf16", count, "attention")
+        core = Op(
+            "attention", "mla_decode", "bf16", flop, moved, count, "attention", {**shape, "rows": heads * queries}
+        )
+        absorb = batched_gemm(
+            "absorb query", tokens, a.kv_lora_rank, a.qk_nope_head_dim, heads, "bf16", count, "attention"
+        )
         expand = batched_gemm("expand value", tokens, a.v_head_dim, a.kv_lora_rank, heads, "bf16", count, "attention")
         rope = stream("rope, cache write", _rope_bytes(a, tokens, heads), count, "attention", "strided")
         ops = [*_mla_down(model, layout, tokens, count), absorb, rope, core, expand]
@@ -120,7 +126,9 @@ def _mla_expand(a: Attention, tokens: Num, seen: Num, heads: Num, dtype: str, co
     """Prefill multiplies keys and values out of the latent (also the cached part) and joins the rope halves."""
     joined = _B16 * seen * heads * (2.0 * a.qk_nope_head_dim + 2.0 * a.qk_rope_head_dim)
     return [
-        gemm("key-value up", seen, heads * (a.qk_nope_head_dim + a.v_head_dim), a.kv_lora_rank, dtype, count, "attention"),
+        gemm(
+            "key-value up", seen, heads * (a.qk_nope_head_dim + a.v_head_dim), a.kv_lora_rank, dtype, count, "attention"
+        ),
         stream("rope", _rope_bytes(a, tokens, heads), count, "attention", "strided"),
         stream("join keys", joined, count, "attention"),
     ]
@@ -138,7 +146,15 @@ def _gqa_projection(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -
     ]
     if a.qk_norm != "none":
         ops.append(stream("qk norm", 2.0 * _B16 * tokens * (heads + kv_heads) * a.head_dim, count, "attention", "norm"))
-    ops.append(stream("rope, cache write", 2.0 * _B16 * tokens * (heads + 2 * kv_heads) * a.head_dim, count, "attention", "strided"))
+    ops.append(
+        stream(
+            "rope, cache write",
+            2.0 * _B16 * tokens * (heads + 2 * kv_heads) * a.head_dim,
+            count,
+            "attention",
+            "strided",
+        )
+    )
     return ops
 
 

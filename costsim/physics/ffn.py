@@ -87,5 +87,3 @@ def moe_ffn(model: ModelSpec, layout: Layout, tokens: Num, count: Num, low_laten
         ops += gated_ffn("shared expert", tokens, shared, model, layout, count, "shared")
         ops.append(stream("add shared", 3.0 * _B16 * tokens * h, count, "shared"))
     return ops
-
-

@@ -33,7 +33,9 @@ class Footprint:
 
     @property
     def total_bytes(self) -> Num:
-        return self.weights_bytes + self.kv_bytes + self.activations_bytes + self.communication_bytes + self.reserve_bytes
+        return (
+            self.weights_bytes + self.kv_bytes + self.activations_bytes + self.communication_bytes + self.reserve_bytes
+        )
 
     @property
     def fits(self) -> Num:
@@ -59,7 +61,7 @@ def weight_bytes_per_rank(model: ModelSpec, layout: Layout, with_mtp: bool) -> N
     dense_layer = p.dense_ffn * b / layout.tp
     layers = (model.layers * attention + model.dense_layers * dense_layer + model.moe_layers * moe_layer) * share
     ends = (p.embedding + p.head) * _B16 / layout.tp
-    draft = 0.0
+    draft: Num = 0.0
     if with_mtp and model.mtp_layers:
         draft = attention + (moe_layer if model.moe else dense_layer) + 2.0 * model.hidden**2 * _B16
     return layers + ends + draft

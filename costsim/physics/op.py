@@ -13,7 +13,8 @@ from costsim.num import Num
 
 #: bytes of one element as stored; FP8, INT8 and W4 add their block scales where those are moved
 ELEMENT_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": 0.5, "w4": 0.5}
-#: block scaling of DeepSeek-V3: one FP32 scale per 1×128 activations, one per 128×128 weights [deepseek-v3-report, sec. 3.3.2]
+#: block scaling of DeepSeek-V3: one FP32 scale per 1×128 activations, one per 128×128 weights
+#: [deepseek-v3-report, sec. 3.3.2]
 SCALE_BLOCK = 128
 SCALE_BYTES = 4.0
 
@@ -94,5 +95,5 @@ def batched_gemm(name: str, m: Num, n: Num, k: Num, groups: Num, dtype: str, cou
 
 
 def stream(name: str, moved: Num, count: Num, part: str, pattern: str = "stream") -> Op:
-    """A memory-bound kernel that moves ``moved`` bytes. ``pattern``: stream, norm (reduction), strided (RoPE, concat)."""
+    """A memory-bound kernel that moves ``moved`` bytes. ``pattern``: stream, norm (a reduction), strided (RoPE)."""
     return Op(name, f"memory_{pattern}", "bf16", 0.0, moved, count, part)

@@ -88,7 +88,7 @@ def decode_demand(model: ModelSpec, layout: Layout, requests: Num, context: Num,
 
 
 def draft_demand(model: ModelSpec, layout: Layout, requests: Num, context: Num, queries: Num) -> Demand:
-    """One MTP draft pass: a whole layer with its input projection and the shared head [deepseek-v3-report, sec. 2.2]."""
+    """One MTP draft pass: a layer with its input projection and the shared head [deepseek-v3-report, sec. 2.2]."""
     tokens, h = requests * queries, float(model.hidden)
     one_moe = 1.0 if model.moe is not None else 0.0
     ops = [

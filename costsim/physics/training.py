@@ -21,7 +21,8 @@ from costsim.spec.model import ModelSpec
 _B16, _B32 = 2.0, 4.0
 #: matrix products of attention: two forward, five backward (with the recomputed scores)
 ATTENTION_BACKWARD = 2.5
-#: bytes per parameter beyond the working weights: FP32 gradient, FP32 master, two BF16 moments [deepseek-v3-report, sec. 3.3.2]
+#: bytes per parameter beyond the working weights: FP32 gradient, FP32 master, two BF16 moments
+#: [deepseek-v3-report, sec. 3.3.2]
 GRADIENT_BYTES, MASTER_BYTES, MOMENT_BYTES = _B32, _B32, 2 * _B16
 #: words one parameter moves in an optimiser step: read gradient, master, moments; write master, moments, weight
 OPTIMISER_TRAFFIC = _B32 + 2 * MASTER_BYTES + 2 * MOMENT_BYTES + _B16
@@ -76,16 +77,22 @@ class MicroBatch:
     backward: Demand
 
 
-def micro_batch_demand(model: ModelSpec, layout: Layout, sequences: Num, seq: Num, recompute: str, with_mtp: bool) -> MicroBatch:
-    """Forward and backward of ``sequences`` of ``seq`` tokens. MTP adds its share of one layer and the head to a stage."""
+def micro_batch_demand(
+    model: ModelSpec, layout: Layout, sequences: Num, seq: Num, recompute: str, with_mtp: bool
+) -> MicroBatch:
+    """Forward and backward of ``sequences`` of ``seq`` tokens; MTP adds its share of a layer and a head."""
     tokens = sequences * seq
     forward = prefill_demand(model, layout, tokens, seq, all_logits=True)
     if with_mtp and model.mtp_layers:
         extra = model.mtp_layers / (model.layers * layout.pp)
         scale = 1.0 + model.mtp_layers / model.layers
         ops = tuple(replace(op, count=op.count * (scale if op.part != "head" else 1.0)) for op in forward.ops)
-        head = tuple(replace(op, name=f"MTP {op.name}", count=op.count / layout.pp) for op in forward.ops if op.part == "head")
-        join = grouped_gemm("MTP input", tokens, float(model.hidden), 2.0 * model.hidden, 1.0, "bf16", extra * model.layers, "head")
+        head = tuple(
+            replace(op, name=f"MTP {op.name}", count=op.count / layout.pp) for op in forward.ops if op.part == "head"
+        )
+        join = grouped_gemm(
+            "MTP input", tokens, float(model.hidden), 2.0 * model.hidden, 1.0, "bf16", extra * model.layers, "head"
+        )
         wires = tuple(replace(wire, count=wire.count * scale) for wire in forward.wires)
         forward = Demand((*ops, *head, replace(join, family="gemm")), wires)
     # The head sits on one stage; the mean stage carries 1/pp of it.
@@ -154,19 +161,23 @@ def activation_bytes_per_token_layer(model: ModelSpec, layout: Layout, recompute
         return h * _B16
     attention = heads * (2 * a.qk_head_dim + 2 * a.value_head_dim) * _B16 + heads * a.value_head_dim * act
     if recompute == "selective" and a.kind == "mla":
-        attention = (a.q_lora_rank + a.kv_lora_rank + a.qk_rope_head_dim) * _B16 + heads * a.value_head_dim * (act + _B16)
+        attention = (a.q_lora_rank + a.kv_lora_rank + a.qk_rope_head_dim) * _B16 + heads * a.value_head_dim * (
+            act + _B16
+        )
     norms = (2.0 if recompute == "selective" else 4.0) * h * _B16
     ffn = 3.0 * model.intermediate / layout.tp * act
     if model.moe:
         width = model.moe.intermediate * (model.moe.top_k / layout.moe_tp + model.moe.shared_experts / layout.tp)
-        ffn = (model.moe.top_k + 1.0) * h * act + 2.0 * width * _B16 + (0.0 if recompute == "selective" else width * act)
+        ffn = (
+            (model.moe.top_k + 1.0) * h * act + 2.0 * width * _B16 + (0.0 if recompute == "selective" else width * act)
+        )
     return attention + norms + ffn + 2.0 * h * act
 
 
 def training_footprint(
     model: ModelSpec, layout: Layout, tokens: Num, recompute: str, dp: Num, expert_dp: Num, zero: Num
 ) -> TrainingFootprint:
-    """Weights in the plan's precision with a BF16 copy where FP8, FP32 gradients, sharded optimiser state, activations."""
+    """BF16 weights (and FP8 beside them), FP32 gradients, sharded optimiser state, activations in flight."""
     dense, expert = parameters_per_rank(model, layout)
     count = dense + expert
     shard = np.where(np.asarray(zero) >= 1, dense / dp + expert / expert_dp, count)

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from costsim.physics.op import Op
 from costsim.predict.phase import Phase, StepTime
 from costsim.timing.device import FittedLaw, worst
 from costsim.timing.duration import combined_band, grade_at
-from costsim.physics.op import Op
 
 #: what no kernel table shows (host, stragglers, power capping, framework glue) moved measured steps of kernel
 #: sums by about this much either way, log units at P10–P90

@@ -74,8 +74,9 @@ def refuse_memory(memory: Footprint, setting: Setting) -> None:
         "communication_bytes": "lower batch_per_gpu or tokens_per_gpu",
     }
     raise DoesNotFit(
-        f"does not fit: {total / GIGA:.1f} GB needed on each rank of {setting.chip.id}, {memory.capacity_bytes / GIGA:.1f} GB "
-        f"there; the largest term is {name.removesuffix('_bytes')} with {largest / GIGA:.1f} GB; {cures.get(name, '')}"
+        f"does not fit: {total / GIGA:.1f} GB needed on each rank of {setting.chip.id}, "
+        f"{memory.capacity_bytes / GIGA:.1f} GB there; "
+        f"the largest term is {name.removesuffix('_bytes')} with {largest / GIGA:.1f} GB; {cures.get(name, '')}"
     )
 
 
@@ -169,7 +170,7 @@ def _grade(rate: Price) -> str:
     return rate.confidence[0]
 
 
-def _cached_price(setting: Setting, rate: Price | None, grade: str) -> dict[str, Metric]:
+def _cached_price(setting: Setting, rate: Price | None) -> dict[str, Metric]:
     """A cached input token costs the time to bring its KV over the scale-out network: a floor, no storage rent."""
     out = setting.cluster.scale_out_bandwidth
     if rate is None or not out:
@@ -179,7 +180,7 @@ def _cached_price(setting: Setting, rate: Price | None, grade: str) -> dict[str,
     return {"usd_per_mtok_cached": Metric(usd, "USD/Mtok", usd, usd * 3.0, "D")}
 
 
-def _notes(setting: Setting, rate: Price | None, power: Power | None) -> tuple[str, ...]:
+def _notes(setting: Setting, rate: Price | None, power: Power | None, kind: str) -> tuple[str, ...]:
     """Everything a reader should know that is not in a number: implicit choices and missing facts."""
     plan, device = setting.plan, setting.device
     notes = []
@@ -194,13 +195,20 @@ def _notes(setting: Setting, rate: Price | None, power: Power | None) -> tuple[s
         notes.append("energy assumes the chip at its TDP with server overhead and PUE; low end at half TDP")
     if plan.overlap == "two-batch":
         sms = plan.comm_sms if plan.comm_sms is not None else setting.system.comm_sm_share * device.cores
-        notes.append(f"two micro-batches overlap; in prefill {float(sms):.0f} of {device.cores:.0f} cores run communication")
+        cores = (
+            f"{float(sms):.0f} of {device.cores:.0f} cores run communication" if kind == "prefill" else "no core sends"
+        )
+        notes.append(f"two micro-batches overlap; {cores}")
     if plan.routing != "balanced":
         notes.append(f"routing {plan.routing}: the busiest expert rank sets the time")
     if plan.routing == "production":
-        notes.append("production: throughput is scaled to a 24 h fleet average (prefill 0.5, decode 0.8 of the kernel path)")
+        notes.append(
+            "production: throughput is scaled to a 24 h fleet average (prefill 0.5, decode 0.8 of the kernel path)"
+        )
     if setting.chip.dies > 1:
-        notes.append(f"{setting.chip.id} has {setting.chip.dies} dies: ep, tp, pp count dies; gpus and batch count cards")
+        notes.append(
+            f"{setting.chip.id} has {setting.chip.dies} dies: ep, tp, pp count dies; gpus and batch count cards"
+        )
     origins = sorted({law.origin for law in _laws(setting) if law.origin and law.origin != setting.chip.id})
     if origins:
         notes.append(f"kernel efficiencies partly carried over from {', '.join(origins)} (grades C and D)")
@@ -214,7 +222,9 @@ def _laws(setting: Setting) -> list[Any]:
 
 
 def _sources(setting: Setting, rate: Price | None, power: Power | None) -> tuple[str, ...]:
-    sheet = [key for name in ("memory_bandwidth", "bf16", "fp8", "int8") for key in setting.chip.datasheet[name].sources]
+    sheet = [
+        key for name in ("memory_bandwidth", "bf16", "fp8", "int8") for key in setting.chip.datasheet[name].sources
+    ]
     keys = [*sources_of(_laws(setting)), *sheet, *setting.system.sources, *(rate.sources if rate else ())]
     return tuple(dict.fromkeys([*keys, *(power.sources if power else ())]))
 
@@ -228,7 +238,7 @@ def _phase_report(setting: Setting, load: Load, answer: Answer, price: Price | N
     name = "input" if kind == "prefill" else "output"
     metrics |= _priced(name, answer.tokens_per_s, rate, power, (low, high), grade)
     if kind == "prefill":
-        metrics |= _cached_price(setting, rate, grade)
+        metrics |= _cached_price(setting, rate)
     return Report(
         kind=kind,
         inputs=_inputs(setting, load, rate),
@@ -236,7 +246,7 @@ def _phase_report(setting: Setting, load: Load, answer: Answer, price: Price | N
         breakdown=_lines(answer, float(np.max(answer.step_s))),
         memory=_memory(answer.memory),
         sources=_sources(setting, rate, power),
-        notes=_notes(setting, rate, power),
+        notes=_notes(setting, rate, power, kind),
     )
 
 

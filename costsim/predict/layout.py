@@ -96,8 +96,8 @@ def _divides(field: str, value: Num, whole: str, limit: Num) -> Rule:
     with np.errstate(invalid="ignore", divide="ignore"):
         broken = ~(total % np.where(v > 0, v, np.nan) == 0)
     near = _nearest(float(v.flat[0]), int(total.flat[0])) if np.isfinite(v.flat[0]) and total.flat[0] >= 1 else "1"
-    return Rule(f"{field} does not divide {whole}",
-                f"{field} = {_shown(value)} does not divide {whole} = {_shown(limit)}; nearest that works: {near}", broken)  # fmt: skip
+    message = f"{field} = {_shown(value)} does not divide {whole} = {_shown(limit)}; nearest that works: {near}"
+    return Rule(f"{field} does not divide {whole}", message, broken)
 
 
 def plan_rules(model: ModelSpec, chip: Accelerator, plan: ServingPlan, layout: Layout) -> list[Rule]:
@@ -114,11 +114,13 @@ def plan_rules(model: ModelSpec, chip: Accelerator, plan: ServingPlan, layout: L
     rules.append(Rule("pp exceeds layers", f"pp = {_shown(plan.pp)} exceeds the model's {model.layers} layers", over))
     if model.moe is None:
         dense = _as(plan.ep) > 1
-        rules.append(Rule("ep on a dense model", f"ep = {_shown(plan.ep)}: {model.id} has no experts; use ep = 1", dense))
+        rules.append(
+            Rule("ep on a dense model", f"ep = {_shown(plan.ep)}: {model.id} has no experts; use ep = 1", dense)
+        )
         return rules
     group = layout.ep * layout.moe_tp
     # Ranks beyond the experts hold replicas (CloudMatrix384 runs EP320), but not more than one more of each.
-    over = layout.ep > 2 * model.moe.experts
+    over = _as(layout.ep) > 2 * model.moe.experts
     most = f"ep = {_shown(plan.ep)} exceeds twice the {model.moe.experts} experts of {model.id}"
     rules += [
         _divides("ep × moe_tp", group * layout.pp, what, ranks),
@@ -150,5 +152,7 @@ def positive(fields: dict[str, Any], least: float = 0.0) -> list[Rule]:
         v = _as(value)
         with np.errstate(invalid="ignore"):
             broken = ~(np.isfinite(v) & (v > least))
-        rules.append(Rule(f"{name} not positive", f"{name} = {_shown(value)}: must be a finite number above {least:g}", broken))
+        rules.append(
+            Rule(f"{name} not positive", f"{name} = {_shown(value)}: must be a finite number above {least:g}", broken)
+        )
     return rules

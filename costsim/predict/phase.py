@@ -58,7 +58,9 @@ def time_demand(
         Timed(op, time_op(op, device, cores_share).stretched(contention if "gemm" in op.family else 1.0))
         for op in demand.ops
     )
-    wires = tuple(Timed(wire, time_wire(wire, device)) for wire in demand.wires if bool(np.any(np.asarray(wire.count) > 0)))
+    wires = tuple(
+        Timed(wire, time_wire(wire, device)) for wire in demand.wires if bool(np.any(np.asarray(wire.count) > 0))
+    )
     return Phase(ops, wires, system.kernel_gap_s)
 
 

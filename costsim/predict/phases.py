@@ -126,7 +126,9 @@ def prefill(setting: Setting, load: PrefillLoad, *, strict: bool = True) -> Answ
     step = _overlapped(phase, setting, setting.system.overlap_slowdown)
     stage_s = step.total_s + setting.system.step_host_s
     rate = load.tokens_per_gpu / (stage_s * layout.pp) * _production(setting, "prefill")
-    memory = footprint(model, layout, chip.rank().need("memory"), tokens / (isl - cached), isl, tokens / batches, prefill=True)
+    memory = footprint(
+        model, layout, chip.rank().need("memory"), tokens / (isl - cached), isl, tokens / batches, prefill=True
+    )
     metrics: dict[str, tuple[Num, str]] = {
         "tokens_per_s_per_gpu": (rate, "token/s"),
         "step_s": (stage_s * layout.pp, "s"),
@@ -213,7 +215,7 @@ def _overlapped(phase: Phase, setting: Setting, slowdown: Num) -> StepTime:
 
 
 def _draft_s(setting: Setting, part: Num, context: Num, drafts: Num, batches: int) -> Num:
-    """Draft passes: the first rereads every verified token, each further one adds a token. [deepseek-v3-report, sec. 2.2]"""
+    """Draft passes: the first reads every verified token, each further one adds one. [deepseek-v3-report, sec. 2.2]"""
     if not bool(np.any(np.asarray(drafts) > 0)):
         return 0.0
     model, layout = setting.model, setting.layout
@@ -229,7 +231,7 @@ def _mfu(flop: Num, seconds: Num, setting: Setting) -> Num:
 
 
 def _kv_room(setting: Setting, context: Num) -> Num:
-    """Requests of ``context`` tokens that fit on a replica beside its weights (at least one: memory is checked apart)."""
+    """Requests of ``context`` tokens that fit on a replica beside its weights, at least one."""
     capacity = setting.chip.rank().need("memory")
     layout = setting.layout
     weights = weight_bytes_per_rank(setting.model, layout, with_mtp=False)

@@ -40,6 +40,13 @@ from costsim.units import DAY_S, GIGA, HOUR_S
 OVERLAP_POTENTIAL = 0.5
 
 
+_SOURCES = ("megatron-1f1b", "deepseek-v3-report")
+_NOTES = (
+    "first order: nothing overlaps, mean stage, no stragglers, kernels timed alone; under DualPipe they take 1.4 times",
+    "MFU divides by the dense BF16 peak, as DeepSeek's does; FP8 work may pass 1 where kernels come near the FP8 peak",
+)
+
+
 @dataclass(frozen=True)
 class TrainingStep:
     """One optimiser step, in seconds by part; all fields broadcast."""
@@ -76,7 +83,11 @@ def _layout(model: ModelSpec, chip: Accelerator, plan: TrainingPlan, cluster: Cl
 def training_rules(model: ModelSpec, chip: Accelerator, plan: TrainingPlan, load: TrainingLoad) -> list[Rule]:
     """Every rule a training layout can break."""
     rules = [_whole(name, getattr(plan, name)) for name in ("gpus", "tp", "pp", "vpp", "ep", "cp")]
-    rules += [_whole("zero", plan.zero, 0.0), _whole("micro_batch", load.micro_batch), _whole("global_batch", load.global_batch)]
+    rules += [
+        _whole("zero", plan.zero, 0.0),
+        _whole("micro_batch", load.micro_batch),
+        _whole("global_batch", load.global_batch),
+    ]
     rules += positive({"seq": load.seq})
     ranks = _as(plan.gpus) * chip.dies
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -110,7 +121,13 @@ def _check_words(plan: TrainingPlan, chip: Accelerator) -> None:
 
 
 def training_step(
-    model: ModelSpec, chip: Accelerator, plan: TrainingPlan, load: TrainingLoad, cluster: Cluster, *, strict: bool = True
+    model: ModelSpec,
+    chip: Accelerator,
+    plan: TrainingPlan,
+    load: TrainingLoad,
+    cluster: Cluster,
+    *,
+    strict: bool = True,
 ) -> tuple[TrainingStep, Device]:
     """Time one step: (m + (pp−1)/vpp)·(F + B) + gradients + optimiser, m micro-batches per data-parallel rank.
 
@@ -123,13 +140,17 @@ def training_step(
     dp = layout.ranks / (layout.tp * layout.pp * _as(plan.cp))
     expert_dp = layout.ranks / (layout.pp * layout.ep * layout.moe_tp)
     sequences, seq = _as(load.micro_batch), _as(load.seq)
-    demand = micro_batch_demand(model, layout, sequences / _as(plan.cp), seq, plan.recompute, with_mtp=model.mtp_layers > 0)
+    demand = micro_batch_demand(
+        model, layout, sequences / _as(plan.cp), seq, plan.recompute, with_mtp=model.mtp_layers > 0
+    )
     forward = time_demand(demand.forward, device, system)
     backward = time_demand(demand.backward, device, system)
     f, b = serial_step(forward).total_s, serial_step(backward).total_s
     m = _as(load.global_batch) / (dp * sequences)
     bubble = (layout.pp - 1) / _as(plan.vpp) * (f + b)
-    gradient = sum((time_wire(w, device).time_s * w.count for w in gradient_wires(model, layout, dp, expert_dp)), start=0.0)
+    gradient = sum(
+        (time_wire(w, device).time_s * w.count for w in gradient_wires(model, layout, dp, expert_dp)), start=0.0
+    )
     optimizer = time_op(optimiser_op(model, layout, dp, expert_dp, plan.zero), device).time_s
     step = m * (f + b) + bubble + gradient + optimizer + system.step_host_s
     whole = m * layout.ranks
@@ -167,18 +188,15 @@ def predict_training(
     return Report(
         kind="training",
         inputs={
-            "model": model.id, "accelerator": chip.id, "cluster": cluster.id, "plan": asdict(plan), "load": asdict(load),
+            "model": model.id, "accelerator": chip.id, "cluster": cluster.id, "plan": asdict(plan),
+            "load": asdict(load),
             "price": None if rate is None else {"id": rate.id, "text": rate.text, "usd_per_h": in_usd(rate)},
         },
         metrics=_metrics(step, plan, load, chip, device, rate),
         breakdown=_breakdown(step),
         memory=_memory(step.memory, capacity),
-        sources=tuple(dict.fromkeys([*sources_of(t.each.fitted for t in step.timed), "megatron-1f1b", "deepseek-v3-report"])),
-        notes=(
-            "first order: no overlap of communication with compute, mean stage, no stragglers; DualPipe hides most of the all-to-all",
-            "MFU divides by the dense BF16 peak, as DeepSeek's does; FP8 work may pass 1 on chips whose kernels come near the FP8 peak",
-            "no hourly price known: no USD" if rate is None else f"price: {rate.text} from {rate.id}, confidence {rate.confidence}",
-        ),
+        sources=tuple(dict.fromkeys([*sources_of(t.each.fitted for t in step.timed), *_SOURCES])),
+        notes=(*_NOTES, "no hourly price known: no USD" if rate is None else f"price: {rate.text} from {rate.id}"),
     )  # fmt: skip
 
 
@@ -187,13 +205,15 @@ def _refuse_memory(memory: TrainingFootprint, capacity: float, chip: Accelerator
     if total > capacity:
         name, largest = max(((n, float(np.max(v))) for n, v in memory.terms().items()), key=lambda item: item[1])
         raise DoesNotFit(
-            f"does not fit: {total / GIGA:.1f} GB needed on each rank of {chip.id}, {capacity / GIGA:.1f} GB there; the "
-            f"largest term is {name.removesuffix('_bytes')} with {largest / GIGA:.1f} GB; raise pp, ep or recompute"
+            f"does not fit: {total / GIGA:.1f} GB needed on each rank of {chip.id}, {capacity / GIGA:.1f} GB there; "
+            f"the largest term is {name.removesuffix('_bytes')} with {largest / GIGA:.1f} GB; raise pp, ep or recompute"
         )
 
 
 def _memory(memory: TrainingFootprint, capacity: float) -> dict[str, float]:
-    terms = {name: float(np.max(value)) for name, value in memory.terms().items()} | {"reserve_bytes": RESERVE_SHARE * capacity}
+    terms = {name: float(np.max(value)) for name, value in memory.terms().items()} | {
+        "reserve_bytes": RESERVE_SHARE * capacity
+    }
     return terms | {"kv_bytes": 0.0, "total_bytes": sum(terms.values()), "capacity_bytes": capacity}
 
 
@@ -201,7 +221,9 @@ def _metrics(
     step: TrainingStep, plan: TrainingPlan, load: TrainingLoad, chip: Accelerator, device: Device, rate: Price | None
 ) -> dict[str, Metric]:
     seconds, cards = float(np.max(step.step_s)), float(plan.gpus)
-    low, high, grade = combined_band(((float(np.max(t.total_s)) * float(np.max(step.micro_batches)), t.each.fitted) for t in step.timed), seconds)
+    low, high, grade = combined_band(
+        ((float(np.max(t.total_s)) * float(np.max(step.micro_batches)), t.each.fitted) for t in step.timed), seconds
+    )
     band = (max(low / seconds - SYSTEM_BAND, 0.05) * OVERLAP_POTENTIAL, high / seconds + SYSTEM_BAND)
     tokens = float(load.global_batch) * float(load.seq)
     peak = device.peak("bf16") * chip.dies * cards
@@ -236,7 +258,9 @@ def _metrics(
     power = wall_power(chip)
     if power is not None:
         joules = power.watts * HOUR_S * hours_per_token
-        metrics["joules_per_token"] = Metric(joules, "J", power.low_watts / power.watts * joules * band[0], joules * band[1], "D")
+        metrics["joules_per_token"] = Metric(
+            joules, "J", power.low_watts / power.watts * joules * band[0], joules * band[1], "D"
+        )
     if load.tokens is not None:
         hours = hours_per_token * float(load.tokens)
         metrics["gpu_hours"] = time(hours, "GPU h")
@@ -252,12 +276,20 @@ def _breakdown(step: TrainingStep) -> tuple[Line, ...]:
     for t in step.timed:
         seconds = float(np.max(t.total_s)) * m
         bound = t.each.bound if isinstance(t.item, Op) else "network"
-        lines.append(Line(t.item.name, seconds, seconds / total, bound, t.each.grade, getattr(t.item, "family", "network")))
+        lines.append(
+            Line(t.item.name, seconds, seconds / total, bound, t.each.grade, getattr(t.item, "family", "network"))
+        )
     merged: dict[str, Line] = {}
     for line in lines:
         old = merged.get(line.name)
-        merged[line.name] = line if old is None else replace(old, time_s=old.time_s + line.time_s, share=old.share + line.share)
-    for name, value in (("pipeline bubble", step.bubble_s), ("gradient sync", step.gradient_s), ("optimizer", step.optimizer_s)):
+        merged[line.name] = (
+            line if old is None else replace(old, time_s=old.time_s + line.time_s, share=old.share + line.share)
+        )
+    for name, value in (
+        ("pipeline bubble", step.bubble_s),
+        ("gradient sync", step.gradient_s),
+        ("optimizer", step.optimizer_s),
+    ):
         seconds = float(np.max(value))
         merged[name] = Line(name, seconds, seconds / total, "schedule" if "bubble" in name else "network", "D", "step")
     rest = total - sum(line.time_s for line in merged.values())

@@ -11,7 +11,6 @@ from costsim.report.figures import predicted_against_measured
 from costsim.report.words import label, number, percent, quantity
 from costsim.version import __version__
 
-
 #: kinds that are sums of stated figures, not predictions: shown, but left out of the overall error
 ARITHMETIC = ("fleet",)
 
@@ -22,7 +21,7 @@ OUT = "A grade marked out: the measurement lies outside the P10–P90 band."
 def accuracy_document(rows: Sequence[Row]) -> Document:
     """``costsim validate`` as a document; the payload holds every row and the summary."""
     overall = statistics([row for row in rows if row.point.kind not in ARITHMETIC])
-    payload = {
+    payload: dict[str, Any] = {
         "rows": [row.json() for row in rows],
         "summary": summarise(rows),
         "overall": overall,
@@ -75,7 +74,8 @@ def points_table(rows: Sequence[Row], most: int = 60) -> Table:
         error = None if row.ratio is None else row.ratio - 1.0
         out.append([
             p.id.removesuffix(f"-{p.metric}"), Cell(value_text(p.value, p.unit), p.value),
-            Cell(value_text(row.predicted, p.unit), row.predicted), Cell(f"{error:+.1%}" if error is not None else "–", error),
+            Cell(value_text(row.predicted, p.unit), row.predicted),
+            Cell(f"{error:+.1%}" if error is not None else "–", error),
             span_text(row.low, row.high, p.unit), f"{row.grade}{'' if row.inside else ' out'}",
         ])  # fmt: skip
     caption = "" if len(known) <= most else f"the {most} largest errors of {len(known)}; --json and --out have all"
@@ -100,7 +100,9 @@ def charts(rows: Sequence[Row]) -> list[Chart]:
     for row in rows:
         if row.predicted is not None:
             p = row.point
-            units.setdefault(p.unit, {}).setdefault(f"{p.kind}, {p.accelerator}", []).append((p.value, row.predicted, p.id))
+            units.setdefault(p.unit, {}).setdefault(f"{p.kind}, {p.accelerator}", []).append(
+                (p.value, row.predicted, p.id)
+            )
     out = []
     for unit, groups in units.items():
         count = sum(len(group) for group in groups.values())

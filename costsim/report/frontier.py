@@ -11,7 +11,12 @@ from costsim.report.figures import PALETTE
 from costsim.report.words import label, number, quantity
 from costsim.version import __version__
 
-_UNITS = {"tokens_per_s_per_gpu": "token/s", "tokens_per_s_per_user": "token/s", "usd_per_mtok": "USD/Mtok", "memory_bytes": "B"}
+_UNITS = {
+    "tokens_per_s_per_gpu": "token/s",
+    "tokens_per_s_per_user": "token/s",
+    "usd_per_mtok": "USD/Mtok",
+    "memory_bytes": "B",
+}
 _SHOWN = ("tpot_s", "ttft_s", "step_s", "tokens_per_s_per_gpu", "usd_per_mtok", "memory_bytes")
 
 
@@ -19,19 +24,34 @@ def frontier_document(
     result: SearchResult, model: str, chip: str, phase: str, assumed: Sequence[str], top: int
 ) -> Document:
     """``costsim search`` as a document; the payload is the whole frontier."""
-    payload = {**result.json(), "model": model, "accelerator": chip, "phase": phase, "defaults": list(assumed), "version": __version__}
-    counted = f"{result.evaluated:,} plans costed, {result.feasible:,} feasible, {len(result.frontier)} on the frontier."
+    payload = {
+        **result.json(),
+        "model": model,
+        "accelerator": chip,
+        "phase": phase,
+        "defaults": list(assumed),
+        "version": __version__,
+    }
+    counted = (
+        f"{result.evaluated:,} plans costed, {result.feasible:,} feasible, {len(result.frontier)} on the frontier."
+    )
     sections = [Section("Answer", [counted, _best_words(result)])]
     if result.frontier:
         shown = thin(result.frontier, top)
-        sections.append(Section(_front_title(phase), (), [_table(shown, len(result.frontier))], [_chart(result, phase)]))
+        sections.append(
+            Section(_front_title(phase), (), [_table(shown, len(result.frontier))], [_chart(result, phase)])
+        )
     if result.rejected:
-        rows: list[list[Content]] = [[reason, count, Cell(f"{count / result.evaluated:.1%}", count)] for reason, count in result.rejected.items()]
+        rows: list[list[Content]] = [
+            [reason, count, Cell(f"{count / result.evaluated:.1%}", count)] for reason, count in result.rejected.items()
+        ]
         sections.append(Section("Why the rest fell out", (), [Table(("reason", "plans", "share"), rows)]))
     notes = [*result.notes, *([f"defaults: {'  '.join(assumed)}"] if assumed else [])]
     sections.append(Section("Notes", notes))
     title = f"{phase} plans of {model} on {chip}, best {label(result.objective)}"
-    return Document(title=title, sections=sections, payload=payload, rows=[{**f.plan, **f.metrics} for f in result.frontier])
+    return Document(
+        title=title, sections=sections, payload=payload, rows=[{**f.plan, **f.metrics} for f in result.frontier]
+    )
 
 
 def thin(found: Sequence[Found], most: int) -> list[Found]:
@@ -46,7 +66,8 @@ def _best_words(result: SearchResult) -> str:
     if result.best is None:
         return "No plan meets the constraints; the reasons are below."
     plan = " ".join(f"{name}={value}" for name, value in result.best.plan.items())
-    return f"Best {label(result.objective)}: {metric_text(result.objective, result.best.metrics[result.objective])} with {plan}."
+    value = metric_text(result.objective, result.best.metrics[result.objective])
+    return f"Best {label(result.objective)}: {value} with {plan}."
 
 
 def metric_text(name: str, value: float) -> str:
@@ -86,4 +107,6 @@ def _chart(result: SearchResult, phase: str) -> Chart:
         "xaxis": {"title": {"text": f"{label(latency)}, {'bytes' if phase == 'training' else 's'}"}, "type": "log"},
         "yaxis": {"title": {"text": label(result.objective)}, "type": "log"},
     }  # fmt: skip
-    return Chart({"data": [trace], "layout": layout}, f"From {metric_text(latency, min(x))} to {metric_text(latency, max(x))}.")
+    return Chart(
+        {"data": [trace], "layout": layout}, f"From {metric_text(latency, min(x))} to {metric_text(latency, max(x))}."
+    )

@@ -7,19 +7,19 @@ from typing import Any
 
 from costsim.evidence.validate import Row
 from costsim.explore.study import Deployment, Study
-from costsim.predict.report import Report
+from costsim.predict.report import Metric, Report
 from costsim.report.accuracy import accuracy_document
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
 from costsim.report.figures import breakdown_bar, grouped_bar
 from costsim.report.pages import breakdown_words
 from costsim.report.words import band, number, percent, quantity, value_text
+from costsim.units import GIGA
 from costsim.version import __version__
 
 GRADES = (
     "Grades: A measured on this part, B measured there and extrapolated, C carried over from a sibling part, "
     "D from another architecture. The band is P10 to P90."
 )
-_FP8_GAINS = ("prefill", "decode")
 
 
 def study_document(study: Study, rows: Sequence[Row]) -> Document:
@@ -50,8 +50,9 @@ def _payload(study: Study, accuracy: Document) -> dict[str, Any]:
         return None if value is None else value.json()
 
     def deployment(d: Deployment) -> dict[str, Any]:
-        return {"accelerator": d.accelerator, "precision": d.precision, "prefill": report(d.prefill),
-                "decode": report(d.decode), "reason": d.reason}  # fmt: skip
+        prefill, decode = d.phases or (None, None)
+        return {"accelerator": d.accelerator, "precision": d.precision, "prefill": report(prefill),
+                "decode": report(decode), "reason": d.reason}  # fmt: skip
 
     return {
         "scenario": study.scenario.model_dump(),
@@ -77,16 +78,20 @@ def _text(report: Report | None, name: str) -> str:
 
 def _headline(study: Study) -> Section:
     first = study.deployments[0]
-    if not first.works:
+    if first.phases is None:
         return Section("In short", [f"{first.accelerator}: {first.reason}"])
-    sentences = [
+    prefill, decode = first.phases
+    serving = (
         f"{study.model.name} on {first.accelerator} in {first.precision}, kernel path, every card busy: "
-        f"one card prefills {_text(first.prefill, 'tokens_per_s_per_gpu')} and decodes "
-        f"{_text(first.decode, 'tokens_per_s_per_gpu')} at {_text(first.decode, 'tpot_s')} a token.",
-        f"A million input tokens cost {_text(first.prefill, 'usd_per_mtok_input')}, a million output tokens "
-        f"{_text(first.decode, 'usd_per_mtok_output')}; a fleet over a day keeps about half of the prefill and "
-        "four fifths of the decode throughput.",
-    ]
+        f"one card prefills {_text(prefill, 'tokens_per_s_per_gpu')} and decodes "
+        f"{_text(decode, 'tokens_per_s_per_gpu')} at {_text(decode, 'tpot_s')} a token."
+    )
+    money = (
+        f"A million input tokens cost {_text(prefill, 'usd_per_mtok_input')}, a million output tokens "
+        f"{_text(decode, 'usd_per_mtok_output')}; a fleet over a day keeps about half of the prefill and "
+        "four fifths of the decode throughput."
+    )
+    sentences = [serving, money]
     name, run, _ = study.training[0]
     if run is not None:
         sentences.append(
@@ -108,7 +113,10 @@ def _tokens(study: Study) -> str:
 def _rate(report: Report) -> Cell:
     """The hourly price behind the money columns."""
     price = report.inputs["price"]
-    return Cell("–", None) if price is None else Cell(f"{price['usd_per_h']:.2f}", price["usd_per_h"])
+    if price is None:
+        return Cell("–", None)
+    star = "*" if price["id"].startswith("amortised") else ""
+    return Cell(f"{price['usd_per_h']:.2f}{star}", price["usd_per_h"])
 
 
 def _plan_words(report: Report) -> str:
@@ -127,93 +135,109 @@ def _number(report: Report, name: str) -> Cell:
     return Cell("–" if value is None else number(value, 3), value)
 
 
+_PREFILL = ("prefill", "plan", "USD/h", "token/s", "USD/M in", "J/token", "grade")
+_DECODE = ("decode", "plan", "TPOT", "token/s", "USD/M out", "J/token", "grade")
+
+
 def _side_by_side(study: Study) -> Section:
     work = study.scenario.workload
     prefill: list[list[Content]] = []
     decode: list[list[Content]] = []
     for d in study.deployments:
-        if d.prefill is None or d.decode is None:
-            prefill.append([d.accelerator, d.reason, None, None, None, None, None])
-            decode.append([d.accelerator, d.reason, None, None, None, None, None])
+        if d.phases is None:
+            prefill.append([d.accelerator, d.reason, *[None] * 5])
+            decode.append([d.accelerator, d.reason, *[None] * 5])
             continue
-        prefill.append([
-            f"{d.accelerator} {d.precision}", _plan_words(d.prefill), _rate(d.prefill), *(_number(d.prefill, name) for name in (
-                "tokens_per_s_per_gpu", "usd_per_mtok_input", "joules_per_token_input")),
-            d.prefill.metrics["tokens_per_s_per_gpu"].grade])  # fmt: skip
-        tpot = d.decode.metrics["tpot_s"].value
-        decode.append([
-            f"{d.accelerator} {d.precision}", _plan_words(d.decode), Cell(quantity(tpot, "s"), tpot),
-            *(_number(d.decode, name) for name in (
-                "tokens_per_s_per_gpu", "usd_per_mtok_output", "joules_per_token_output")),
-            d.decode.metrics["tokens_per_s_per_gpu"].grade])  # fmt: skip
-    tables = [
-        Table(("prefill", "plan", "USD/h", "token/s", "USD/M in", "J/token", "grade"), prefill, "per card; plan: cards, widths, tokens a card and step"),
-        Table(("decode", "plan", "TPOT", "token/s", "USD/M out", "J/token", "grade"), decode, "per card; plan: cards, widths, requests a card"),
-    ]
+        name, (p, q) = f"{d.accelerator} {d.precision}", d.phases
+        per_in = [_number(p, key) for key in ("tokens_per_s_per_gpu", "usd_per_mtok_input", "joules_per_token_input")]
+        per_out = [
+            _number(q, key) for key in ("tokens_per_s_per_gpu", "usd_per_mtok_output", "joules_per_token_output")
+        ]
+        tpot = q.metrics["tpot_s"].value
+        prefill.append([name, _plan_words(p), _rate(p), *per_in, p.metrics["tokens_per_s_per_gpu"].grade])
+        decode.append([name, _plan_words(q), Cell(quantity(tpot, "s"), tpot), *per_out, q.metrics["tpot_s"].grade])
     words = (
-        f"The best plan found for each chip: prompts of {work.isl:,} tokens; decode at a mean context of {work.context:,} "
-        f"within {quantity(work.tpot, 's')} a token. Every card is fully busy: production averages are lower."
+        f"The best plan found for each chip: prompts of {work.isl:,} tokens; decode at a mean context of "
+        f"{work.context:,} within {quantity(work.tpot, 's')} a token. Every card is fully busy: production averages "
+        "are lower. USD/h with * writes off the card's purchase price over four years and adds its power, without "
+        "server, network, building or staff: do not compare it with a rental before adding those."
     )
-    return Section("Side by side", [words], tables, [_throughput_chart(study)])
+    tables = [
+        Table(_PREFILL, prefill, "per card; plan: cards, widths, tokens a card and step"),
+        Table(_DECODE, decode, "per card; plan: cards, widths, requests a card"),
+    ]
+    return Section("Side by side", [words], tables, [_cost_chart(study)])
 
 
-def _throughput_chart(study: Study) -> Chart:
-    good = [d for d in study.deployments if d.works]
-    names = [d.accelerator for d in good]
-    series: dict[str, list[float | None]] = {}
-    errors: dict[str, list[tuple[float, float] | None]] = {}
-    for phase, metric in (("prefill", "usd_per_mtok_input"), ("decode", "usd_per_mtok_output")):
-        found = [getattr(d, phase).metrics.get(metric) for d in good]
-        label = f"{phase}: {'input' if phase == 'prefill' else 'output'} tokens"
-        series[label] = [None if m is None else m.value for m in found]
-        errors[label] = [None if m is None or m.low is None or m.high is None else (m.low, m.high) for m in found]
-    figure = grouped_bar(names, series, "USD per million tokens, every card busy", "USD/Mtok", errors)
-    parts = "; ".join(f"{name}: {', '.join(f'{values[i]:.3g}' if values[i] is not None else 'no price' for values in series.values())}"
-                      for i, name in enumerate(names))  # fmt: skip
-    return Chart(figure, f"USD per million input and output tokens by chip. {parts}.")
+def _cost_chart(study: Study) -> Chart:
+    """USD per million tokens of both phases, with bands."""
+    good = [(d.accelerator, *d.phases) for d in study.deployments if d.phases is not None]
+    input_usd = [p.metrics.get("usd_per_mtok_input") for _, p, _ in good]
+    output_usd = [q.metrics.get("usd_per_mtok_output") for _, _, q in good]
+    series = {"prefill: input tokens": input_usd, "decode: output tokens": output_usd}
+    figure = grouped_bar(
+        [name for name, _, _ in good],
+        {label: [None if m is None else m.value for m in found] for label, found in series.items()},
+        "USD per million tokens, every card busy", "USD/Mtok",
+        {label: [_span(m) for m in found] for label, found in series.items()},
+    )  # fmt: skip
+    words = [
+        f"{name}: {'no price' if a is None or b is None else f'{a.value:.3g} in, {b.value:.3g} out'}"
+        for (name, _, _), a, b in zip(good, input_usd, output_usd, strict=True)
+    ]
+    return Chart(figure, f"USD per million tokens by chip. {'; '.join(words)}.")
+
+
+def _span(metric: Metric | None) -> tuple[float, float] | None:
+    if metric is None or metric.low is None or metric.high is None:
+        return None
+    return metric.low, metric.high
 
 
 def _narrow_formats(study: Study) -> Section:
-    rows: list[list[Content]] = []
-    for narrow, wide in study.precisions:
-        if not narrow.works:
-            continue
-        if not wide.works:
-            rows.append([narrow.accelerator, f"{narrow.precision} : bf16", f"bf16 does not work: {wide.reason[:60]}", None, None])
-            continue
-        gains: list[Content] = []
-        for phase in _FP8_GAINS:
-            a, b = (_metric(getattr(d, phase), "tokens_per_s_per_gpu") for d in (narrow, wide))
-            gains.append(Cell(f"{a / b:.2f}×", a / b) if a and b else None)
-        a_gb, b_gb = (getattr(d, "decode").memory["weights_bytes"] / 1e9 for d in (narrow, wide))
-        gpus = [getattr(d, "decode").inputs["plan"]["gpus"] for d in (narrow, wide)]
-        rows.append([narrow.accelerator, f"{narrow.precision} : bf16", *gains, f"{a_gb:.1f} : {b_gb:.1f} GB on {gpus[0]:g} : {gpus[1]:g}"])
+    rows = [_format_row(narrow, wide) for narrow, wide in study.precisions if narrow.phases is not None]
     table = Table(("chip", "formats", "prefill", "decode", "weights a rank, cards of the unit"), rows)
     words = "Throughput per card of the best plan in 8 bits over the best in BF16: compute, memory and wire together."
     return Section("8 bits against 16", [words], [table]) if rows else Section("8 bits against 16")
 
 
+def _format_row(narrow: Deployment, wide: Deployment) -> list[Content]:
+    formats = f"{narrow.precision} : bf16"
+    if narrow.phases is None or wide.phases is None:
+        return [narrow.accelerator, formats, None, None, wide.reason[:80]]
+    gains = [
+        a.metrics["tokens_per_s_per_gpu"].value / b.metrics["tokens_per_s_per_gpu"].value
+        for a, b in zip(narrow.phases, wide.phases, strict=True)
+    ]
+    decodes = (narrow.phases[1], wide.phases[1])
+    weights = " : ".join(f"{report.memory['weights_bytes'] / GIGA:.1f}" for report in decodes)
+    cards = " : ".join(f"{report.inputs['plan']['gpus']:g}" for report in decodes)
+    return [narrow.accelerator, formats, *(Cell(f"{g:.2f}×", g) for g in gains), f"{weights} GB on {cards}"]
+
+
 def _time(study: Study) -> Section:
-    good = [d for d in study.deployments if d.works]
-    bars = {f"{d.accelerator} decode": d.decode.breakdown for d in good if d.decode}
-    if not bars:
+    decodes = [(d.accelerator, d.phases[1]) for d in study.deployments if d.phases is not None]
+    if not decodes:
         return Section("Where a decode step goes")
-    chart = Chart(breakdown_bar(bars, "Decode step by operation"), breakdown_words(good[0].decode) if good[0].decode else "")
-    first = good[0].decode
-    assert first is not None
+    name, first = decodes[0]
+    chart = Chart(
+        breakdown_bar({f"{n} decode": r.breakdown for n, r in decodes}, "Decode step by operation"),
+        breakdown_words(first),
+    )
     rows: list[list[Content]] = [
         [line.name, Cell(quantity(line.time_s, "s"), line.time_s), Cell(percent(line.share), line.share), line.bound, line.grade]
         for line in first.breakdown[:12]
-    ]
-    return Section("Where a decode step goes", [], [Table((f"{good[0].accelerator}", "time", "share", "bound by", "grade"), rows)], [chart])
+    ]  # fmt: skip
+    return Section("Where a decode step goes", [], [Table((name, "time", "share", "bound by", "grade"), rows)], [chart])
 
 
 def _memory(study: Study) -> Section:
-    rows: list[list[Content]] = []
     keys = ("weights_bytes", "kv_bytes", "activations_bytes", "communication_bytes", "total_bytes", "capacity_bytes")
-    for d in study.deployments:
-        if d.decode is not None:
-            rows.append([d.accelerator, *(Cell(f"{d.decode.memory[key] / 1e9:.1f}", d.decode.memory[key]) for key in keys)])
+    rows: list[list[Content]] = [
+        [d.accelerator, *(Cell(f"{d.phases[1].memory[key] / GIGA:.1f}", d.phases[1].memory[key]) for key in keys)]
+        for d in study.deployments
+        if d.phases is not None
+    ]
     columns = ("decode, GB a rank", "weights", "KV", "activations", "buffers", "total", "there")
     return Section("Memory per device", (), [Table(columns, rows)] if rows else ())
 
@@ -227,26 +251,23 @@ def _training(study: Study) -> Section:
         step = report.metrics["step_s"].value
         rows.append([name, Cell(quantity(step, "s"), step), *(_number(report, key) for key in (
             "mfu_causal", "gpu_hours", "usd_per_run")), report.metrics["step_s"].grade])  # fmt: skip
+    part = study.scenario.training
     words = (
-        f"{study.scenario.training.gpus} devices, pp {study.scenario.training.pp}, ep {study.scenario.training.ep}, "
-        f"{_tokens(study)} tokens. First order: isolated kernels, 1F1B, no overlap. The published run "
-        "(DualPipe, overlapped all-to-all) took 19.93 s a step and 2.664M GPU hours: today's figure comes near it because "
-        "missing overlap and optimistic backward kernels cancel, so do not read it as validated."
+        f"{part.gpus} devices, pp {part.pp}, ep {part.ep}, {_tokens(study)} tokens. First order: kernels timed alone, "
+        "1F1B, no overlap. The published run (DualPipe, overlapped all-to-all) took 19.93 s a step and 2.664M GPU "
+        "hours: this figure comes near it because missing overlap and optimistic backward kernels cancel, so do not "
+        "read it as validated."
     )
-    return Section("Training, first order", [words], [Table(("chip", "step", "MFU", "GPU hours", "USD", "grade"), rows)])
+    return Section(
+        "Training, first order", [words], [Table(("chip", "step", "MFU", "GPU hours", "USD", "grade"), rows)]
+    )
 
 
 def _notes(study: Study) -> Section:
-    notes: dict[str, None] = {}
-    for d in study.deployments:
-        for report in (d.prefill, d.decode):
-            if report is not None:
-                notes.update(dict.fromkeys(f"{d.accelerator}: {note}" for note in report.notes if note.startswith(("price", "kernel", "tdp", "no hourly"))))
-    sources: dict[str, None] = {}
-    for d in study.deployments:
-        for report in (d.prefill, d.decode):
-            if report is not None:
-                sources.update(dict.fromkeys(report.sources))
+    reports = [(d.accelerator, report) for d in study.deployments if d.phases is not None for report in d.phases]
+    told = ("price", "kernel", "tdp", "no hourly")
+    notes = dict.fromkeys(f"{name}: {note}" for name, r in reports for note in r.notes if note.startswith(told))
+    sources = dict.fromkeys(key for _, report in reports for key in report.sources)
     return Section("Notes and sources", [*notes, f"Sources (keys of hwprofiles/references.bib): {', '.join(sources)}."])
 
 
@@ -254,7 +275,6 @@ def _flat(study: Study) -> list[dict[str, Any]]:
     return [
         {"accelerator": d.accelerator, "precision": d.precision, "phase": r.kind, "metric": name, **metric.json()}
         for d in study.deployments
-        for r in (d.prefill, d.decode)
-        if r is not None
+        for r in d.phases or ()
         for name, metric in r.metrics.items()
     ]

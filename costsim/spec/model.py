@@ -35,7 +35,11 @@ class Attention(Frozen):
 
     @model_validator(mode="after")
     def _complete(self) -> Attention:
-        needed = ("head_dim",) if self.kind == "gqa" else ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+        needed = (
+            ("head_dim",)
+            if self.kind == "gqa"
+            else ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+        )
         for name in needed:
             if getattr(self, name) <= 0:
                 raise ValueError(f"attention of kind {self.kind} needs {name} > 0")
@@ -72,7 +76,9 @@ class MoE(Frozen):
         if self.top_k > self.experts:
             raise ValueError(f"top_k {self.top_k} exceeds experts {self.experts}")
         if self.experts % self.groups or self.top_groups > self.groups:
-            raise ValueError(f"groups {self.groups} must divide experts {self.experts} and be at least top_groups {self.top_groups}")
+            raise ValueError(
+                f"groups {self.groups} must divide experts {self.experts} and be at least top_groups {self.top_groups}"
+            )
         return self
 
 

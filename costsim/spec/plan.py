@@ -45,7 +45,7 @@ class ServingPlan:
 
 @dataclass(frozen=True)
 class PrefillLoad:
-    """Prompts of ``isl`` tokens, ``tokens_per_gpu`` of them processed per step on each card; ``cached`` tokens of each prompt hit the prefix cache."""
+    """Prompts of ``isl`` tokens, ``cached`` of each already in the prefix cache; ``tokens_per_gpu`` new per step."""
 
     isl: Num
     tokens_per_gpu: Num
@@ -67,7 +67,7 @@ class DecodeLoad:
 
 @dataclass(frozen=True)
 class ServingLoad:
-    """Closed loop of ``concurrency`` requests on the whole deployment, prompts of ``isl``, answers of ``osl`` tokens."""
+    """Closed loop of ``concurrency`` requests in flight: prompts of ``isl``, answers of ``osl`` tokens."""
 
     isl: Num
     osl: Num
@@ -79,7 +79,7 @@ class ServingLoad:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Layout of a training job. ``dp`` follows as gpus / (tp·pp·cp); experts spread over ``ep`` of the dp·cp·tp ranks."""
+    """Layout of a training job. ``dp`` follows as gpus / (tp·pp·cp); ``ep`` of the dp·cp·tp ranks share the experts."""
 
     gpus: Num
     tp: Num = 1
@@ -95,7 +95,10 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class TrainingLoad:
-    """Sequences of ``seq`` tokens, ``micro_batch`` at a time on each data-parallel rank, ``global_batch`` per step; ``tokens`` for the whole run."""
+    """Sequences of ``seq`` tokens, ``micro_batch`` at a time on a data-parallel rank, ``global_batch`` per step.
+
+    ``tokens`` counts the whole run.
+    """
 
     seq: Num
     global_batch: Num

@@ -90,7 +90,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Attend:
-    """Attention kernels: compute = flop·(1 + s0/context)/(peak·efficiency), memory = bytes/(bandwidth·memory_efficiency).
+    """Attention: compute = flop·(1 + s0/context)/(peak·efficiency), memory = bytes/(bandwidth·memory_efficiency).
 
     s0 tokens of extra context stand for what each sequence costs beyond its pairs (softmax prologue,
     masked tiles, the merge of split KV). MLA decode multiplies at least 64 ``rows`` (heads·queries over one latent).
@@ -126,7 +126,7 @@ class Stream:
 class Hop:
     """Transfers on two fabrics at once, the slower one setting the time.
 
-    t = overhead + (out⁴ + up⁴)^¼ with out = out_bytes/(scale_out·out_efficiency), up = up_bytes/(scale_up·up_efficiency).
+    t = overhead + (out⁴ + up⁴)^¼; out = out_bytes/(scale_out·out_efficiency), up = up_bytes/(scale_up·up_efficiency).
     ``per_doubling_s``: added latency for every doubling of the ranks; ``out_overhead_s``: added once when
     anything leaves the scale-up domain.
     """
@@ -141,12 +141,14 @@ class Hop:
     def fixed(self, out_s: Num, ranks: Num) -> Num:
         """Latency without a byte sent."""
         doublings = np.log2(np.maximum(np.asarray(ranks, dtype=float), 1.0))
-        return self.overhead_s + self.per_doubling_s * doublings + self.out_overhead_s * (np.asarray(out_s) > 0)
+        leaves: Num = np.asarray(out_s) > 0
+        latency: Num = self.overhead_s + self.per_doubling_s * doublings + self.out_overhead_s * leaves
+        return latency
 
     def seconds(self, up_s: Num, out_s: Num, ranks: Num) -> Num:
         """``up_s`` and ``out_s`` at line rate."""
         up2, out2 = np.square(up_s / self.up_efficiency), np.square(out_s / self.out_efficiency)
-        wire = np.sqrt(np.sqrt(up2 * up2 + out2 * out2))
+        wire: Num = np.sqrt(np.sqrt(up2 * up2 + out2 * out2))
         return self.fixed(out_s, ranks) + wire
 
 

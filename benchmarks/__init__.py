@@ -1,0 +1,1 @@
+"""Speed and accuracy figures, printed by `make bench`; nothing here is a test."""

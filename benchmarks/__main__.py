@@ -1,0 +1,9 @@
+"""`make bench`: every benchmark in turn."""
+
+from __future__ import annotations
+
+from benchmarks import startup, sweep
+
+if __name__ == "__main__":
+    startup.main()
+    sweep.main()
