@@ -16,6 +16,7 @@ from costsim.explore.grid import Block, Values, blocks, plan_count
 from costsim.explore.pareto import pareto
 from costsim.predict.layout import Rule
 from costsim.predict.phases import decode, prefill, serve, setting_for
+from costsim.predict.question import most_cards
 from costsim.predict.training import training_step
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster, standard_cluster
@@ -203,7 +204,7 @@ def _evaluate(
     plan_type, load_type = _types(phase)
     plan, load = _split(block, plan_type), _split(block, load_type)
     if phase == "training":
-        where = cluster or standard_cluster(chip, max(1, int(np.max(plan.gpus))))
+        where = cluster or standard_cluster(chip, most_cards(plan.gpus))
         step, _ = training_step(model, chip, plan, load, where, strict=False)
         rate = load.global_batch * load.seq / step.step_s / plan.gpus
         metrics = {"step_s": step.step_s, "tokens_per_s_per_gpu": rate, "memory_bytes": step.memory.total_bytes}

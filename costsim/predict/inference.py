@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from costsim.economics.cost import Power, joules_per_token, usd_per_mtok, wall_power
-from costsim.errors import BadInput, DoesNotFit
+from costsim.errors import DoesNotFit
 from costsim.num import Num
 from costsim.physics.attention import kv_bytes_per_layer_token
 from costsim.physics.memory import Footprint
 from costsim.predict.bands import sources_of, step_band
 from costsim.predict.phases import Answer, Blend, Setting, decode, prefill, serve, setting_for
+from costsim.predict.question import check_values
 from costsim.predict.report import Line, Metric, Report
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster
@@ -40,7 +41,7 @@ def predict_inference(
     cannot be answered: a plan that does not divide, a model that does not fit (naming the largest term), a
     dtype the chip lacks, a datasheet field that no source states.
     """
-    _scalars(plan, load)
+    check_values(plan, load)
     setting = setting_for(model, chip, plan, cluster)
     if isinstance(load, ServingLoad):
         blend = serve(setting, load)
@@ -49,15 +50,6 @@ def predict_inference(
     answer = prefill(setting, load) if isinstance(load, PrefillLoad) else decode(setting, load)
     refuse_memory(answer.memory, setting)
     return _phase_report(setting, load, answer, price)
-
-
-def _scalars(plan: ServingPlan, load: Load) -> None:
-    for part in (plan, load):
-        for name, value in asdict(part).items():
-            if isinstance(value, str) or value is None:
-                continue
-            if isinstance(value, bool) or np.ndim(value) or not np.issubdtype(np.asarray(value).dtype, np.number):
-                raise BadInput(f"{name} = {str(value)[:40]}: one number is needed here; ranges go to `costsim search`")
 
 
 def refuse_memory(memory: Footprint, setting: Setting) -> None:

@@ -95,7 +95,8 @@ def _divides(field: str, value: Num, whole: str, limit: Num) -> Rule:
     v, total = _as(value), _as(limit)
     with np.errstate(invalid="ignore", divide="ignore"):
         broken = ~(total % np.where(v > 0, v, np.nan) == 0)
-    near = _nearest(float(v.flat[0]), int(total.flat[0])) if np.isfinite(v.flat[0]) and total.flat[0] >= 1 else "1"
+    first, limited = float(v.flat[0]), float(total.flat[0])
+    near = _nearest(first, int(limited)) if np.isfinite(first) and 1 <= limited < np.inf else "1"
     message = f"{field} = {_shown(value)} does not divide {whole} = {_shown(limit)}; nearest that works: {near}"
     return Rule(f"{field} does not divide {whole}", message, broken)
 
@@ -156,3 +157,11 @@ def positive(fields: dict[str, Any], least: float = 0.0) -> list[Rule]:
             Rule(f"{name} not positive", f"{name} = {_shown(value)}: must be a finite number above {least:g}", broken)
         )
     return rules
+
+
+def not_negative(field: str, value: Num) -> Rule:
+    """A load field that may be zero."""
+    v = _as(value)
+    with np.errstate(invalid="ignore"):
+        broken = ~(np.isfinite(v) & (v >= 0))
+    return Rule(f"{field} negative", f"{field} = {_shown(value)}: must be a finite number of at least 0", broken)

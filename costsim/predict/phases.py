@@ -20,6 +20,7 @@ from costsim.predict.layout import (
     Rule,
     check_choices,
     comm_sms_rule,
+    not_negative,
     plan_rules,
     positive,
     refuse,
@@ -33,6 +34,7 @@ from costsim.predict.phase import (
     time_demand,
     two_batch_step,
 )
+from costsim.predict.question import most_cards
 from costsim.predict.system import System, system_of
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster, standard_cluster
@@ -85,7 +87,7 @@ def setting_for(model: ModelSpec, chip: Accelerator, plan: ServingPlan, cluster:
     if cluster is not None and cluster.accelerator != chip.id:
         raise BadInput(f"cluster {cluster.id} is made of {cluster.accelerator}, not {chip.id}")
     if cluster is None:
-        cluster = standard_cluster(chip, max(1, int(np.nanmax(np.asarray(plan.gpus, dtype=float)))))
+        cluster = standard_cluster(chip, most_cards(plan.gpus))
     layout = serving_layout(model, chip, plan, cluster)
     return Setting(model, chip, plan, cluster, layout, device_for(chip, cluster), system_of(chip))
 
@@ -116,6 +118,7 @@ def prefill(setting: Setting, load: PrefillLoad, *, strict: bool = True) -> Answ
     model, plan, layout, chip = setting.model, setting.plan, setting.layout, setting.chip
     isl, cached = np.asarray(load.isl, dtype=float), np.asarray(load.cached, dtype=float)
     rules = _rules(setting, {"isl": isl, "tokens_per_gpu": load.tokens_per_gpu, "isl − cached": isl - cached})
+    rules.append(not_negative("cached", cached))
     if strict:
         refuse(rules)
     batches = 2 if plan.overlap == "two-batch" else 1
@@ -259,6 +262,7 @@ def serve(setting: Setting, load: ServingLoad, *, strict: bool = True) -> Blend:
     """
     plan, layout, dies = setting.plan, setting.layout, setting.chip.dies
     rules = positive({"isl": load.isl, "osl": load.osl, "concurrency": load.concurrency})
+    rules += positive({"isl − cached": np.asarray(load.isl, dtype=float) - load.cached})
     if strict:
         refuse(rules)
     isl, osl = np.asarray(load.isl, dtype=float), np.asarray(load.osl, dtype=float)

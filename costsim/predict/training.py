@@ -24,6 +24,7 @@ from costsim.physics.training import (
 from costsim.predict.bands import SYSTEM_BAND, sources_of
 from costsim.predict.layout import Rule, _divides, _whole, positive, refuse
 from costsim.predict.phase import Timed, serial_step, time_demand
+from costsim.predict.question import check_values
 from costsim.predict.report import Line, Metric, Report
 from costsim.predict.system import system_of
 from costsim.spec.accelerator import Accelerator
@@ -97,6 +98,8 @@ def training_rules(model: ModelSpec, chip: Accelerator, plan: TrainingPlan, load
         _divides("tp × pp × cp", _as(plan.tp) * plan.pp * plan.cp, "gpus", ranks),
         _divides("micro_batch × dp", _as(load.micro_batch) * dp, "global_batch", load.global_batch),
     ]
+    beyond = "zero: must be 0 or 1 (optimiser state sharded over dp); 2 and 3 are not modelled"
+    rules.append(Rule("zero stage not modelled", beyond, _as(plan.zero) > 1))
     deep = _as(plan.pp) * plan.vpp > model.layers + model.mtp_layers
     rules.append(Rule("pp × vpp exceeds layers", f"pp × vpp exceeds the {model.layers} layers of {model.id}", deep))
     if model.moe is None:
@@ -173,14 +176,9 @@ def predict_training(
     First order: no overlap of communication with compute, so a well-overlapped schedule does better; the
     band's low end says by how much at most. Raises BadInput for what cannot be answered.
     """
+    check_values(plan, load)
     _check_words(plan, chip)
-    for part in (plan, load):
-        for name, value in asdict(part).items():
-            if not isinstance(value, str) and value is not None and np.ndim(value):
-                raise BadInput(f"{name}: one number is needed here; ranges go to `costsim search`")
-    cluster = cluster or standard_cluster(chip, max(1, int(np.nan_to_num(float(plan.gpus)))))
-    if load.tokens is not None:
-        refuse(positive({"tokens": load.tokens}), BadInput)
+    cluster = cluster or standard_cluster(chip, int(plan.gpus))
     step, device = training_step(model, chip, plan, load, cluster)
     capacity = chip.rank().need("memory")
     _refuse_memory(step.memory, capacity, chip)
