@@ -46,12 +46,13 @@ class Footprint:
         return {name: getattr(self, name) for name in names}
 
 
-def weight_bytes_per_rank(model: ModelSpec, layout: Layout, with_mtp: bool) -> Num:
+def weight_bytes_per_rank(model: ModelSpec, layout: Layout, with_mtp: Num | bool) -> Num:
     """Weights of one pipeline stage on one rank.
 
     Layer matrices in the plan's precision; embedding, head, routers and norms in BF16. Attention and dense
     FFN split over tp, routed experts over ep·moe_tp with their replicas. The embedding and head are charged
-    to every stage, which is right for pp = 1 and high by at most one of them otherwise.
+    to every stage, which is right for pp = 1 and high by at most one of them otherwise. ``with_mtp`` is a mask
+    in a sweep: where it holds, one MTP module is resident too.
     """
     p, b = parameters(model), weight_bytes(layout.precision)
     share = 1.0 / layout.pp
@@ -62,8 +63,9 @@ def weight_bytes_per_rank(model: ModelSpec, layout: Layout, with_mtp: bool) -> N
     layers = (model.layers * attention + model.dense_layers * dense_layer + model.moe_layers * moe_layer) * share
     ends = (p.embedding + p.head) * _B16 / layout.tp
     draft: Num = 0.0
-    if with_mtp and model.mtp_layers:
-        draft = attention + (moe_layer if model.moe else dense_layer) + 2.0 * model.hidden**2 * _B16
+    if model.mtp_layers:
+        module = attention + (moe_layer if model.moe else dense_layer) + 2.0 * model.hidden**2 * _B16
+        draft = np.where(with_mtp, module, 0.0)
     return layers + ends + draft
 
 
@@ -120,7 +122,7 @@ def communication_bytes(model: ModelSpec, layout: Layout, tokens: Num, low_laten
 
 def footprint(
     model: ModelSpec, layout: Layout, capacity: float, requests: Num, context: Num, tokens: Num, *,
-    prefill: bool, with_mtp: bool = False,
+    prefill: bool, with_mtp: Num | bool = False,
 ) -> Footprint:  # fmt: skip
     """Everything resident on a rank that holds ``requests`` sequences and works on ``tokens`` at a time."""
     return Footprint(

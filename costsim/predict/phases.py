@@ -165,7 +165,7 @@ def decode(setting: Setting, load: DecodeLoad, *, strict: bool = True) -> Answer
     rate = load.batch_per_gpu * kept / step_s * _production(setting, "decode")
     memory = footprint(
         model, layout, chip.rank().need("memory"), requests, context + 1 + drafts, part * (1 + drafts),
-        prefill=False, with_mtp=bool(np.any(drafts > 0)),
+        prefill=False, with_mtp=drafts > 0,
     )  # fmt: skip
     metrics: dict[str, tuple[Num, str]] = {
         "tokens_per_s_per_gpu": (rate, "token/s"),
@@ -233,11 +233,11 @@ def _mfu(flop: Num, seconds: Num, setting: Setting) -> Num:
     return flop / seconds / setting.device.peak(setting.plan.precision)
 
 
-def _kv_room(setting: Setting, context: Num) -> Num:
+def _kv_room(setting: Setting, context: Num, drafts: Num) -> Num:
     """Requests of ``context`` tokens that fit on a replica beside its weights, at least one."""
     capacity = setting.chip.rank().need("memory")
     layout = setting.layout
-    weights = weight_bytes_per_rank(setting.model, layout, with_mtp=False)
+    weights = weight_bytes_per_rank(setting.model, layout, with_mtp=np.asarray(drafts) > 0)
     each = kv_bytes_per_rank(setting.model, layout, layout.pp, context)
     return np.maximum((KV_SHARE * capacity - weights) / each, 1.0)
 
@@ -268,7 +268,7 @@ def serve(setting: Setting, load: ServingLoad, *, strict: bool = True) -> Blend:
     isl, osl = np.asarray(load.isl, dtype=float), np.asarray(load.osl, dtype=float)
     replica = layout.tp * layout.pp / dies
     asked = np.asarray(load.concurrency, dtype=float) / np.asarray(plan.gpus, dtype=float) * replica
-    running = np.minimum(np.maximum(asked, 1.0), _kv_room(setting, isl + osl))
+    running = np.minimum(np.maximum(asked, 1.0), _kv_room(setting, isl + osl, load.mtp_tokens))
     mtp = (load.mtp_tokens, load.mtp_acceptance)
     d = decode(setting, DecodeLoad(isl + osl / 2, running / replica, *mtp), strict=strict)
     p = prefill(setting, PrefillLoad(isl, (isl - load.cached) / replica, load.cached), strict=strict)
