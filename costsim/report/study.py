@@ -225,7 +225,8 @@ def _time(study: Study) -> Section:
         breakdown_words(first),
     )
     rows: list[list[Content]] = [
-        [line.name, Cell(quantity(line.time_s, "s"), line.time_s), Cell(percent(line.share), line.share), line.bound, line.grade]
+        [line.name, Cell(quantity(line.time_s, "s"), line.time_s), Cell(percent(line.share), line.share),
+         line.bound, line.grade]
         for line in first.breakdown[:12]
     ]  # fmt: skip
     return Section("Where a decode step goes", [], [Table((name, "time", "share", "bound by", "grade"), rows)], [chart])
