@@ -76,6 +76,13 @@ def _number(text: str, where: str, field: str) -> float:
     return value
 
 
+def _positive(text: str, where: str, field: str) -> float:
+    value = _number(text, where, field)
+    if value <= 0:
+        raise BadInput(f"{where}: {field} = {text[:40]!r} must be above zero")
+    return value
+
+
 def read_points(path: Path) -> list[Point]:
     """The rows of a points file; BadInput names row and column of the first thing wrong."""
     try:
@@ -110,7 +117,7 @@ def _point(row: dict[str, str | None], where: str) -> Point:
         plan=_pairs(get["plan"], where),
         load=_pairs(get["load"], where),
         metric=get["metric"],
-        value=_number(get["value"], where, "value"),
+        value=_positive(get["value"], where, "value"),
         unit=get["unit"],
         source=get["source"],
         confidence=get["confidence"],

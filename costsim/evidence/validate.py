@@ -38,7 +38,7 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        return None if self.predicted is None else self.predicted / self.point.value
+        return None if self.predicted is None or self.point.value <= 0 else self.predicted / self.point.value
 
     @property
     def ape(self) -> float | None:
@@ -87,6 +87,14 @@ def _plan(point: Point, model: ModelSpec) -> ServingPlan:
     )
 
 
+def _at_least_one(point: Point, key: str, most: float = 1e6) -> float:
+    """A count of the row, 1 where it states none."""
+    value = point.number(key, 1.0)
+    if not 1 <= value <= most:
+        raise BadInput(f"{key} = {value:g}: must be from 1 to {most:g}")
+    return value
+
+
 def _prefill(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
     load = PrefillLoad(point.number("isl"), point.number("tokens_per_gpu"), point.number("cached", 0.0))
     return predict_inference(model, chip, _plan(point, model), load)
@@ -115,10 +123,10 @@ def _training(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
     if schedule not in ("1f1b", "interleaved-1f1b", "none", ""):
         raise BadInput(f"schedule {schedule} is not modelled yet; 1f1b and interleaved-1f1b are")
     if "layers" in point.plan:
-        model = cut_layers(model, int(point.number("layers")))
+        model = cut_layers(model, int(_at_least_one(point, "layers", model.layers)))
     if point.gpus is None:
         raise BadInput("the row states no gpus")
-    pp, tp, cp = (point.number(name, 1.0) for name in ("pp", "tp", "cp"))
+    pp, tp, cp = (_at_least_one(point, name) for name in ("pp", "tp", "cp"))
     dp = point.number("dp", point.gpus / (pp * tp * cp))
     micro = point.number("micro_batch", 1.0)
     batch = point.number("global_batch", point.number("micro_batches", 0.0) * micro * dp)
@@ -149,6 +157,8 @@ def _fleet(point: Point, _model: ModelSpec, chip: Accelerator) -> Report:
                  + point.number("output_tokens") * point.number("usd_per_mtok_out")) / MEGA  # fmt: skip
     else:
         raise BadInput(f"metric {point.metric} of a fleet day is not computed; usd_per_day and usd_revenue_per_day are")
+    if not 0 < value < math.inf:
+        raise BadInput(f"{point.metric} = {value:g}: nodes, tokens and prices must be above zero")
     return Report("fleet", {}, {point.metric: Metric(value, "USD", 0.98 * value, 1.02 * value, "A")})
 
 
