@@ -7,6 +7,7 @@ measurements takes its sibling's (same silicon, grade C), else those of the best
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from functools import lru_cache
@@ -102,16 +103,21 @@ def parse_calibration(path: Path) -> dict[str, FittedLaw]:
 
 
 def _fitted(entry: Mapping[str, Any], origin: str) -> FittedLaw:
-    return FittedLaw(
-        law=law_from(entry["law"], entry["parameters"]),
-        grade=entry["grade"],
-        low=float(entry["held_out"]["p10_ratio"]),
-        high=float(entry["held_out"]["p90_ratio"]),
-        sources=tuple(entry["sources"]),
-        points=int(entry["n"]),
-        ranges={name: (float(span[0]), float(span[1])) for name, span in entry["range"].items()},
-        origin=origin,
-    )
+    held, parameters = entry["held_out"], entry["parameters"]
+    law = law_from(entry["law"], parameters)
+    extra = set(parameters) - {field.name for field in fields(law)}
+    low, high = float(held["p10_ratio"]), float(held["p90_ratio"])
+    sources, grade = entry["sources"], entry["grade"]
+    ranges = {str(name): (float(least), float(most)) for name, (least, most) in entry["range"].items()}
+    if extra or not all(math.isfinite(value) for value in parameters.values()):
+        raise ValueError(f"parameters of a {law.kind} law: {', '.join(sorted(extra)) or 'not finite'}")
+    if grade not in ("A", "B", "C", "D"):
+        raise ValueError(f"grade {str(grade)[:20]!r} is not one of A, B, C, D")
+    if not 0 < low <= 1 <= high < math.inf:
+        raise ValueError(f"held_out: p10_ratio {low:g} must be in (0, 1] and p90_ratio {high:g} at least 1")
+    if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
+        raise ValueError("sources: a list of bibliography keys is needed")
+    return FittedLaw(law, grade, low, high, tuple(sources), int(entry["n"]), ranges, origin)
 
 
 class Laws(Mapping[str, FittedLaw]):
