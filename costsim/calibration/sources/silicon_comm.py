@@ -89,13 +89,18 @@ def deepep_reader(low_latency: bool) -> Reader:
     return reader
 
 
+def touched(top_k: int, experts: int, ranks: float, nodes: float) -> tuple[float, float]:
+    """(ranks, nodes) one token reaches in DeepEP's tests, its own included."""
+    # Up to four nodes the tests' limit of four does not bind, and a free choice misses some nodes.
+    groups = int(nodes) if nodes > 4 and experts % int(nodes) == 0 else 1
+    moe = MoE(experts=experts, top_k=top_k, intermediate=1, groups=groups, top_groups=min(groups, 4))
+    return float(units_touched(moe, ranks)), float(units_touched(moe, nodes))
+
+
 def copies(top_k: int, experts: int, ranks: float, nodes: float, low_latency: bool) -> tuple[float, float]:
     """(inside the node, across nodes) copies of one token, as :func:`costsim.physics.comm.expert_wires` counts."""
     if low_latency:
         remote = 1.0 - 1.0 / nodes
         return top_k * (1.0 - remote), top_k * remote
-    # Up to four nodes the tests' limit of four does not bind, and a free choice misses some nodes.
-    groups = int(nodes) if nodes > 4 and experts % int(nodes) == 0 else 1
-    moe = MoE(experts=experts, top_k=top_k, intermediate=1, groups=groups, top_groups=min(groups, 4))
-    inside = float(units_touched(moe, ranks)) * (1.0 - 1.0 / ranks)
-    return inside, float(units_touched(moe, nodes)) * (1.0 - 1.0 / nodes)
+    by_rank, by_node = touched(top_k, experts, ranks, nodes)
+    return by_rank * (1.0 - 1.0 / ranks), by_node * (1.0 - 1.0 / nodes)
