@@ -134,7 +134,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None) -
 
 
 def causal_mask(queries: int, seen: int, device: torch.device, padding: Tensor | None = None) -> Tensor:
-    """[B or 1, T, S]: query t sits at position S − T + t and looks back, never into the first ``padding`` [B] positions.
+    """[B or 1, T, S]: query t sits at position S − T + t and looks back, not into the first ``padding`` [B] ones.
 
     Every query sees at least itself, so that a padded query's softmax is defined.
     """

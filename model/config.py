@@ -164,7 +164,7 @@ class DeepSeekConfig:
 
     @classmethod
     def from_spec(cls, spec: ModelSpec, **changes: Any) -> DeepSeekConfig:
-        """Sizes from a catalog ModelSpec; what that does not hold (scales, RoPE) takes V3's or V2's published values."""
+        """Sizes from a catalog ModelSpec; what it does not hold (scales, RoPE) takes V3's or V2's published values."""
         a, moe = spec.attention, spec.moe
         if a.kind != "mla":
             raise ConfigError(f"{spec.id}: attention kind {a.kind!r}; this family's is mla")

@@ -1,8 +1,9 @@
 """Block-scaled FP8 as DeepSeek-V3 trains with it, emulated exactly, and native where the hardware multiplies it.
 
 Activations carry one scale per 1×128 tile, weights one per 128×128 block; elements are E4M3 (largest finite value
-448); a product is accumulated over 128 elements, scaled, and added in FP32 [deepseek-v3-report, section 3.3]. Master weights
-stay FP32 and optimizer moments BF16 (see training.py); embedding, head, router, norms and attention stay unquantised.
+448); a product is accumulated over 128 elements, scaled, and added in FP32 [deepseek-v3-report, section 3.3]. Master
+weights stay FP32 and optimizer moments BF16 (see optimizer.py); embedding, head, router, norms and attention's core
+stay unquantised.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def quantise(x: Tensor, block: tuple[int, int] = (1, TILE), scale: ScaleFormat =
     """Quantise x [rows, columns] by blocks; the last blocks of ragged shapes are smaller.
 
     scale = max|block| / 448, so the largest element maps to 448; ``ue8m0`` rounds it up to a power of two. Elements
-    round to nearest even: within 1/17 of the value where it is normal, within max|block|/28 always. An all-zero block has scale 1.
+    round to nearest even: within 1/17 of the value where it is normal, within max|block|/28 always (twice that
+    for ``ue8m0``). An all-zero block has scale 1.
     """
     rows, columns = x.shape
     largest = _blocks(x.float().abs(), block).amax(dim=(1, 3))

@@ -1,4 +1,4 @@
-"""Multi-token prediction: modules behind the model, each predicting one token further [deepseek-v3-report, section 2.2]."""
+"""Multi-token prediction: modules behind the model, each one token further [deepseek-v3-report, section 2.2]."""
 
 from __future__ import annotations
 

@@ -7,6 +7,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="the model needs torch: pip install costsim[model]")
 
 
+# Tiny tensors: a second thread only waits for the first.
+torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _deterministic():
     torch.manual_seed(0)
