@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from costsim.calibration.store import device_for
 from costsim.errors import UnknownField, UnsupportedDtype
 from costsim.physics.layout import Layout, expert_slots
-from costsim.physics.op import Op, Wire, batched_gemm, gemm, grouped_gemm, stream
+from costsim.physics.op import Op, Wire, batched_gemm, experts, gemm, stream
 from costsim.physics.step import decode_demand, prefill_demand
 from costsim.predict.inference import predict_inference
 from costsim.predict.phases import Setting, decode, prefill, serve, setting_for
@@ -70,8 +70,7 @@ def kernels(rng: np.random.Generator, dtype: str) -> list[Op]:
     m, n, k, groups = sizes(rng, 1, 40_000), sizes(rng, 1, 60_000), sizes(rng, 1, 60_000), sizes(rng, 1, 512)
     ops = [
         gemm("gemm", m, n, k, dtype, 1.0, "x"),
-        grouped_gemm("grouped", m, n, k, groups, dtype, 1.0, "x"),
-        grouped_gemm("masked", m, n, k, groups, dtype, 1.0, "x", "_masked"),
+        *(experts(kind, m, n, k, groups, dtype, 1.0, "x", kind) for kind in ("moe", "moe_normal", "moe_masked")),
         batched_gemm("batched", m, n, k, groups, "bf16", 1.0, "x"),
         *(stream(p, sizes(rng, 1, 1e11), 1.0, "x", p) for p in ("stream", "norm", "strided")),
     ]
@@ -99,7 +98,7 @@ def test_no_kernel_beats_light(name: str) -> None:
             assert (time >= least * (1 - 1e-12)).all(), (op.name, dtype, float(np.min(time / least)))
             assert (np.asarray(op.flop) / time <= device.peaks[op.dtype] * (1 + 1e-12)).all(), op.name
             assert (np.asarray(op.bytes) / time <= device.bandwidth * (1 + 1e-12)).all(), op.name
-    assert len(families) == 11
+    assert len(families) == 12
 
 
 def random_wires(rng: np.random.Generator) -> list[Wire]:
@@ -160,8 +159,8 @@ def test_laws_are_monotone_in_every_size() -> None:
             for axis in start:
                 steps = np.arange(0.0, 700.0)[:, None]
                 m, n, k, groups = (value[None, :] + (steps if key == axis else 0.0) for key, value in start.items())
-                for kind in ("", "_masked"):
-                    op = grouped_gemm("g", m, n, k, groups, dtype, 1.0, "x", kind)
+                for kind in ("moe_normal", "moe_masked"):
+                    op = experts("g", m, n, k, groups, dtype, 1.0, "x", kind)
                     time = np.asarray(time_op(op, device).time_s)
                     assert isinstance(device.law(op.family, dtype).law, Tile)
                     assert (np.diff(time, axis=0) >= -1e-12 * time[1:]).all(), (name, dtype, axis)
@@ -184,12 +183,18 @@ def setting(case: str, **changes: Any) -> Setting:
     return setting_for(load_model(model), load_accelerator(chip), replace(plan, **changes))
 
 
-def assert_rising(time: Any, what: str) -> None:
+#: a correction table follows kernels that were measured, and those fall a little here and there
+MEASURED_DIP = 0.01
+
+
+def assert_rising(time: Any, what: str, dip: float = 1e-12) -> None:
+    """No step falls by more than ``dip``, and nothing later lies more than that under anything earlier."""
     t = np.asarray(time, dtype=float)
     assert np.isfinite(t).all(), what
     assert (t > 0).all(), what
-    worst = float(np.min(np.diff(t) / t[:-1]))
-    assert worst >= -1e-12, f"{what}: falls by {-worst:.2%}"
+    highest = np.maximum.accumulate(t)
+    worst = float(np.min(t / highest - 1.0))
+    assert worst >= -dip, f"{what}: falls by {-worst:.2%}"
 
 
 @pytest.mark.parametrize("overlap", OVERLAPS)
@@ -198,17 +203,18 @@ def test_more_load_never_takes_less_time(case: str, overlap: str) -> None:
     for routing in ROUTINGS:
         s = setting(case, overlap=overlap, routing=routing)
         what = f"{case} {overlap} {routing}"
+        dip = MEASURED_DIP if any(law.correction for law in s.device.laws.values()) else 1e-12
         batch = np.arange(4.0, 600.0)
         by_batch = decode(s, DecodeLoad(4096.0, batch))
-        assert_rising(by_batch.step_s, f"{what}: batch")
+        assert_rising(by_batch.step_s, f"{what}: batch", dip)
         assert np.isfinite(np.asarray(by_batch.tokens_per_s)).all()
-        assert_rising(decode(s, DecodeLoad(np.arange(1.0, 20_000.0, 37.0), 64.0)).step_s, f"{what}: context")
-        assert_rising(prefill(s, PrefillLoad(4096.0, np.arange(4.0, 30_000.0, 41.0))).step_s, f"{what}: tokens")
+        assert_rising(decode(s, DecodeLoad(np.arange(1.0, 20_000.0, 37.0), 64.0)).step_s, f"{what}: context", dip)
+        assert_rising(prefill(s, PrefillLoad(4096.0, np.arange(4.0, 30_000.0, 41.0))).step_s, f"{what}: tokens", dip)
         # A fixed number of prompts, each longer. (At fixed tokens shorter prompts are more rows for the head.)
         isl = np.arange(1.0, 8000.0, 13.0)
-        assert_rising(prefill(s, PrefillLoad(isl, isl * 2.0)).step_s, f"{what}: isl")
+        assert_rising(prefill(s, PrefillLoad(isl, isl * 2.0)).step_s, f"{what}: isl", dip)
         cached = np.arange(0.0, 4095.0, 13.0)
-        assert_rising(prefill(s, PrefillLoad(4096.0, (4096.0 - cached) * 2.0, cached)).step_s[::-1], f"{what}: cached")
+        assert_rising(prefill(s, PrefillLoad(4096.0, (4096.0 - cached) * 2.0, cached)).step_s[::-1], f"{what}: cached", dip)
 
 
 @pytest.mark.parametrize("drafts", [0.0, 1.0, 3.0])

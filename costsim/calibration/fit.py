@@ -15,13 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costsim.calibration.measurement import SHAPE_COLUMNS, WIRE_COLUMNS, Measurement
+from costsim.calibration.residual import Residual, fit_residual
 from costsim.num import Num
 from costsim.timing.device import Device
 from costsim.timing.duration import line_seconds
-from costsim.timing.laws import KINDS, AnyLaw, Attend, Hop, Stream, Supply, Tile, Work, blend, law_from
+from costsim.timing.laws import KINDS, AnyLaw, Attend, Experts, Hop, Stream, Supply, Tile, Work, blend, law_from
 
 Array = NDArray[np.float64]
 FOLDS = 5
+#: rows a law of a handful of parameters is fitted on (an even sample), and rows a correction grid needs
+LAW_ROWS, RESIDUAL_ROWS = 4000, 400
+#: octaves between the nodes of the correction grid, by family
+RESIDUAL_STEPS: dict[str, dict[str, float]] = {
+    "gemm": {"m": 0.5, "n": 1.0, "k": 1.0},
+    "batched_gemm": {"m": 1.0, "n": 1.0, "groups": 1.0},
+    "moe": {"m": 1.0, "n": 1.0, "k": 1.0, "groups": 1.0},
+    "mla_decode": {"batch": 1.0, "context": 1.0, "heads": 1.0},
+    "mla_prefill": {"batch": 1.0, "context": 1.0, "heads": 1.0},
+    "attention_decode": {"batch*kv_heads": 1.0, "context": 1.0, "heads/kv_heads": 1.0},
+    "attention_prefill": {"context": 1.0, "batch*heads": 1.0, "heads/kv_heads": 1.0},
+}
 #: strength of the prior: one unit of log-parameter costs as much as one residual of this size
 PRIOR_WEIGHT = 0.02
 #: residual beyond which a point counts linearly, not squared
@@ -30,6 +43,7 @@ ROBUST = 0.1
 #: starting values and prior of each law: a well-written kernel library on a large chip
 PRIOR: dict[str, AnyLaw] = {
     "tile": Tile(4e-6, 0.75, 90.0, 8e-10, 0.85, 0.3),
+    "experts": Experts(8e-6, 0.65, 50.0, 4e-10, 0.85, 0.3),
     "attend": Attend(10e-6, 0.6, 300.0, 0.85),
     "stream": Stream(2.5e-6, 0.78),
     "hop": Hop(10e-6, 0.7, 0.9, 1e-8, 1e-8),
@@ -51,6 +65,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 #: a GEMM or attention kernel whose memory term needs less than half the bandwidth hides compute in it
 _NARROWER: dict[str, dict[str, tuple[float, float]]] = {
     "tile": {"memory_efficiency": (0.5, 0.95)},
+    "experts": {"memory_efficiency": (0.5, 0.95)},
     "attend": {"memory_efficiency": (0.5, 0.95)},
     "stream": {"overhead_s": (1e-7, 5e-6)},
 }
@@ -58,6 +73,8 @@ _NARROWER: dict[str, dict[str, tuple[float, float]]] = {
 
 def law_kind(family: str) -> str:
     """Which law a family of ops follows."""
+    if family.startswith("moe"):
+        return "experts"
     if "gemm" in family:
         return "tile"
     if family.startswith(("mla_", "attention_")):
@@ -75,6 +92,7 @@ class Fit:
     rejected: int
     ranges: dict[str, tuple[float, float]]
     sources: tuple[str, ...]
+    residual: Residual | None = None
 
     @property
     def median_ape(self) -> float:
@@ -184,15 +202,42 @@ def fit(family: str, dtype: str, rows: Sequence[Measurement], device: Device, pr
     if not kept:
         raise ValueError(f"{family}/{dtype}: all {len(rows)} rows are faster than the datasheet of {device.id} allows")
     table = table.take(sane)
-    law = _solve(kind, family, dtype, table, device, prior)
+    steps = residual_steps(family, table)
+    law, residual = _learn(kind, family, dtype, table, device, prior, steps)
     shape = {n: (float(v.min()), float(v.max())) for n, v in table.shape.items()}
     sources = tuple(sorted({row.source for row in kept}))
-    held = _held_out(kind, family, dtype, kept, table, device, prior)
-    return Fit(law, len(kept), held, len(rows) - len(kept), shape, sources)
+    held = _held_out(kind, family, dtype, kept, table, device, prior, steps)
+    return Fit(law, len(kept), held, len(rows) - len(kept), shape, sources, residual)
+
+
+def residual_steps(family: str, table: _Table) -> dict[str, float]:
+    """Axes of the correction grid where there are enough measurements to carry one; else none."""
+    steps = RESIDUAL_STEPS.get(family, {})
+    return steps if len(table.time_s) >= RESIDUAL_ROWS else {}
+
+
+def _learn(
+    kind: str, family: str, dtype: str, table: _Table, device: Device, prior: AnyLaw, steps: dict[str, float]
+) -> tuple[AnyLaw, Residual | None]:
+    """The law on an even sample of the rows, and the grid of what it leaves over on all of them."""
+    stride = -(-len(table.time_s) // LAW_ROWS)
+    sample = table.take(np.arange(len(table.time_s)) % stride == 0)
+    law = _solve(kind, family, dtype, sample, device, prior)
+    if not steps:
+        return law, None
+    left_over = np.log(table.time_s / predict(law, family, dtype, table, device))
+    return law, fit_residual(table.shape, left_over, steps)
 
 
 def _held_out(
-    kind: str, family: str, dtype: str, rows: Sequence[Measurement], table: _Table, device: Device, prior: AnyLaw
+    kind: str,
+    family: str,
+    dtype: str,
+    rows: Sequence[Measurement],
+    table: _Table,
+    device: Device,
+    prior: AnyLaw,
+    steps: dict[str, float],
 ) -> Array:
     """log(measured/predicted) of every row, predicted by a fit that never saw its shape class."""
     classes = sorted({row.shape_class for row in rows})
@@ -204,7 +249,9 @@ def _held_out(
         if not left.any():
             continue
         rest = table.take(~left)
-        law = _solve(kind, family, dtype, rest, device, prior) if (~left).any() else prior
         held = table.take(left)
+        law, residual = _learn(kind, family, dtype, rest, device, prior, steps) if (~left).any() else (prior, None)
         out[left] = np.log(held.time_s / predict(law, family, dtype, held, device))
+        if residual is not None:
+            out[left] -= residual.log(held.shape)
     return out

@@ -6,7 +6,7 @@ import datetime
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,17 @@ class Calibrated:
         }
 
 
+#: families of the measured GPU tables that predictions use; NCCL's own all-reduce is left to the custom one,
+#: which serving engines run, and DeepEP's normal mode to its authors' table (these rows mix core counts)
+SILICON_FAMILIES = (
+    "gemm", "batched_gemm", "moe", "mla_prefill", "mla_decode", "attention_prefill", "attention_decode",
+    "all_reduce_custom", "all_gather", "reduce_scatter", "dispatch_ll", "combine_ll",
+)  # fmt: skip
+_DTYPES = ("bf16", "fp8", "int8", "fp4", "bytes")
+#: rows of one family and dtype that are fitted; more of the same table teach nothing new
+MOST_ROWS = 12_000
+
+
 def shipped_measurements() -> list[str]:
     """Accelerators whose measurements ship with costsim."""
     return sorted(path.stem for path in MEASUREMENTS.glob("*.csv"))
@@ -48,6 +59,21 @@ def measurements_of(name: str) -> list[Measurement]:
             f"no measurements of {name} are shipped; shipped: {known}; pass --measurements FILE for your own"
         )
     return read_measurements(path)
+
+
+def silicon_rows(name: str) -> list[Measurement]:
+    """The measured GPU tables of an accelerator (extra ``silicon``), an even sample of each family."""
+    from costsim.calibration.sources.aiconfigurator import read
+
+    groups: dict[str, list[Measurement]] = defaultdict(list)
+    for row in read(name, SILICON_FAMILIES):
+        if row.dtype in _DTYPES:
+            groups[row.key].append(row)
+    out: list[Measurement] = []
+    for rows in groups.values():
+        stride = -(-len(rows) // MOST_ROWS)
+        out += [replace(row, family=row.family.removesuffix("_custom")) for row in rows[::stride]]
+    return out
 
 
 def calibrate(

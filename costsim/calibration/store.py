@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from costsim.calibration.fit import FOLDS, Fit
+from costsim.calibration.residual import from_json
 from costsim.errors import BadInput
 from costsim.spec.accelerator import PEAK_OF, Accelerator
 from costsim.spec.base import read_text
@@ -28,9 +29,10 @@ SCHEMA = 1
 MIN_POINTS = 10
 #: families that fall back to another family's law when they have none
 _STANDS_FOR = {
-    "batched_gemm": ("grouped_gemm_masked", "gemm"),
-    "grouped_gemm_masked": ("grouped_gemm",),
-    "grouped_gemm": ("grouped_gemm_masked",),
+    "batched_gemm": ("gemm",),
+    "moe": ("moe_normal", "moe_masked"),
+    "moe_normal": ("moe", "moe_masked"),
+    "moe_masked": ("moe_normal", "moe"),
     "attention_prefill": ("mla_prefill",),
     "mla_prefill": ("attention_prefill",),
     "all_gather": ("all_reduce",),
@@ -64,7 +66,7 @@ def law_json(fit: Fit) -> dict[str, Any]:
             "p90_ratio": _round(high),
         },
         "sources": list(fit.sources),
-    }
+    } | ({} if fit.residual is None else {"residual": fit.residual.as_json()})
 
 
 def _round(value: float) -> float:
@@ -117,7 +119,8 @@ def _fitted(entry: Mapping[str, Any], origin: str) -> FittedLaw:
         raise ValueError(f"held_out: p10_ratio {low:g} must be in (0, 1] and p90_ratio {high:g} at least 1")
     if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
         raise ValueError("sources: a list of bibliography keys is needed")
-    return FittedLaw(law, grade, low, high, tuple(sources), int(entry["n"]), ranges, origin)
+    correction = from_json(entry["residual"]) if "residual" in entry else None
+    return FittedLaw(law, grade, low, high, tuple(sources), int(entry["n"]), ranges, origin, correction)
 
 
 class Laws(Mapping[str, FittedLaw]):
@@ -132,16 +135,17 @@ class Laws(Mapping[str, FittedLaw]):
         self._found: dict[str, FittedLaw | None] = {}
 
     def _search(self, key: str) -> FittedLaw | None:
+        """Nearest evidence first: this silicon's kernel, its other number formats, its other kernels, then donors."""
         family, dtype = key.split("/")
-        for table, grade in self._tables:
+        near = [place for place in self._tables if place[1] != "D"]
+        far = [place for place in self._tables if place[1] == "D"]
+        for places in (near, far):
             for name in (family, *_STANDS_FOR.get(family, ())):
-                entry = table.get(f"{name}/{dtype}")
-                step = 0 if name == family else 1
-                if entry is None:
-                    entry = next((law for other, law in table.items() if other.split("/")[0] == name), None)
-                    step += 1
-                if entry is not None:
-                    return _transferred(entry, grade, step)
+                for exact in (True, False):
+                    for table, grade in places:
+                        entry = _entry(table, name, dtype, exact)
+                        if entry is not None:
+                            return _transferred(entry, grade, (name != family) + (not exact))
         return None
 
     def __getitem__(self, key: str) -> FittedLaw:
@@ -159,6 +163,13 @@ class Laws(Mapping[str, FittedLaw]):
         return len(self._tables[0][0])
 
 
+def _entry(table: Mapping[str, FittedLaw], family: str, dtype: str, exact: bool) -> FittedLaw | None:
+    """The law of this family and dtype, or (not ``exact``) of this family in another dtype."""
+    if exact:
+        return table.get(f"{family}/{dtype}")
+    return next((law for key, law in table.items() if key.split("/")[0] == family), None)
+
+
 def _transferred(entry: FittedLaw, grade: str, steps: int) -> FittedLaw:
     """The law as it counts here: grade lowered, band at least as wide as such transfers have been."""
     base = entry.grade if grade == "A" else grade
@@ -166,7 +177,9 @@ def _transferred(entry: FittedLaw, grade: str, steps: int) -> FittedLaw:
     half = TRANSFER_BAND[final]
     low = min(entry.low, 2.718281828459045**-half)
     high = max(entry.high, 2.718281828459045**half)
-    return FittedLaw(entry.law, final, low, high, entry.sources, entry.points, entry.ranges, entry.origin)
+    # The correction belongs to kernels on that silicon: a sibling shares it, another architecture does not.
+    correction = entry.correction if grade in "AC" and steps == 0 else None
+    return replace(entry, grade=final, low=low, high=high, correction=correction)
 
 
 def device_for(chip: Accelerator, cluster: Cluster | None = None) -> Device:

@@ -10,6 +10,7 @@ from costsim.cli.output import finish, progress, write
 from costsim.errors import BadInput
 
 if TYPE_CHECKING:
+    from costsim.calibration.measurement import Measurement
     from costsim.calibration.run import Calibrated
     from costsim.report.document import Document
 
@@ -27,15 +28,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "accelerators", nargs="*", metavar="ID", help="accelerators; default: all whose measurements are shipped"
     )
     group.add_argument("--measurements", metavar="FILE", help="measurement CSV of your own, for one accelerator")
+    group.add_argument(
+        "--silicon", action="store_true", help="use the measured GPU tables (extra silicon); default IDs: all it has"
+    )
     group.add_argument("--folder", metavar="DIR", help="where <id>.json is written; without it nothing is")
 
 
 def run(args: argparse.Namespace) -> int:
-    from costsim.calibration.measurement import read_measurements
-    from costsim.calibration.run import calibrate, measurements_of, shipped_measurements, written_text
+    from costsim.calibration.run import calibrate, shipped_measurements, written_text
+    from costsim.calibration.sources.aiconfigurator import systems
     from costsim.spec.catalog import load_accelerator
 
-    names = args.accelerators or shipped_measurements()
+    names = args.accelerators or (systems() if args.silicon else shipped_measurements())
     if args.measurements and len(args.accelerators) != 1:
         raise BadInput("--measurements: name the one accelerator that the file was measured on")
     _need_scipy()
@@ -44,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"--folder {folder}: is not a directory; make it first")
     results = []
     for name in names:
-        rows = read_measurements(Path(args.measurements)) if args.measurements else measurements_of(name)
+        rows = _rows(args, name)
         results.append(calibrate(load_accelerator(name), rows, progress))
     for result in results:
         if folder is not None:
@@ -52,6 +56,15 @@ def run(args: argparse.Namespace) -> int:
             write(target, written_text(result, target))
             progress(f"wrote {target}")
     return finish(args, _document(results))
+
+
+def _rows(args: argparse.Namespace, name: str) -> list[Measurement]:
+    from costsim.calibration.measurement import read_measurements
+    from costsim.calibration.run import measurements_of, silicon_rows
+
+    if args.measurements:
+        return read_measurements(Path(args.measurements))
+    return silicon_rows(name) if args.silicon else measurements_of(name)
 
 
 def _need_scipy() -> None:

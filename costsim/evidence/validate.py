@@ -61,10 +61,21 @@ class Row:
         }  # fmt: skip
 
 
+def _refuse_unmodelled(point: Point) -> None:
+    """Keys that would change the answer and that serving predictions do not have: said, not dropped."""
+    for key in ("cp", "vpp"):
+        value = point.number(key, 1.0)
+        if value != 1.0:
+            raise BadInput(f"{key} = {value:g} is not modelled for serving")
+    if "layers" in point.plan:
+        raise BadInput("layers: a model cut short is only predicted in training")
+
+
 def _plan(point: Point, model: ModelSpec) -> ServingPlan:
     """Serving layout of a point. Widths that a row leaves out follow from the others."""
     if point.gpus is None:
         raise BadInput("the row states no gpus")
+    _refuse_unmodelled(point)
     for side in ("prefill_workers", "decode_workers"):
         if side in point.plan:
             raise BadInput("disaggregated pools need the request-level simulator, which is not there yet")
@@ -83,7 +94,7 @@ def _plan(point: Point, model: ModelSpec) -> ServingPlan:
         overlap=point.plan.get("overlap", "none"),  # type: ignore[arg-type]
         comm_sms=None if comm < 0 else comm,
         redundant_experts=point.number("redundant_experts", 0.0),
-        routing=point.plan.get("routing", "balanced"),  # type: ignore[arg-type]
+        routing=point.plan.get("routing", "default" if point.kind == "serving" else "balanced"),  # type: ignore[arg-type]
     )
 
 
@@ -133,9 +144,27 @@ def _training(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
     recompute = point.plan.get("recompute", "selective")
     plan = TrainingPlan(
         point.gpus, tp=tp, pp=pp, vpp=point.number("vpp", 1.0), ep=point.number("ep", 1.0) if model.moe else 1.0, cp=cp,
-        precision=point.precision or "bf16", recompute=recompute if recompute in ("none", "full") else "selective",
+        precision=point.precision or "bf16", recompute=_recompute(recompute),
     )  # fmt: skip
     return predict_training(model, chip, plan, TrainingLoad(point.number("seq"), batch, micro))
+
+
+#: tensors that recipes name when they recompute a few cheap ones: our selective policy
+_CHEAP = {"rmsnorm", "norm", "layernorm", "mla_up_proj", "mla up-proj", "act", "moe_act", "swiglu", "core_attn"}
+
+
+def _recompute(text: str) -> str:
+    """none, full, or selective for a list of cheap tensors; anything else is refused."""
+    words = {word.strip().lower() for word in text.replace("+", ",").split(",") if word.strip()}
+    if words <= {"none"}:
+        return "none"
+    if words in ({"full"}, {"selective"}):
+        return words.pop()
+    if words <= _CHEAP:
+        return "selective"
+    raise BadInput(
+        f"recompute {text[:40]!r} is not modelled; none, selective, full or a list of norms and activations are"
+    )
 
 
 def cut_layers(model: ModelSpec, layers: int) -> ModelSpec:

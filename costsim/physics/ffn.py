@@ -7,8 +7,8 @@ import numpy as np
 from costsim.num import Num
 from costsim.physics.attention import quantise, residual_norm
 from costsim.physics.layout import Layout
-from costsim.physics.op import Op, act_bytes, gemm, grouped_gemm, stream
-from costsim.physics.routing import active_experts, units_touched
+from costsim.physics.op import Op, act_bytes, experts, gemm, stream
+from costsim.physics.routing import active_experts, popularity, units_touched
 from costsim.spec.model import ModelSpec
 
 _B16 = 2.0
@@ -55,32 +55,32 @@ def moe_ffn(model: ModelSpec, layout: Layout, tokens: Num, count: Num, low_laten
 
     Normal dispatch delivers each token once and the rank permutes copies to its experts and back; low-latency
     dispatch casts, writes into the experts' slots and reduces on return, so its collectives hold that work
-    [deepep]. Where every rank holds the tokens already (tensor-parallel experts) the GEMM gathers its rows
-    itself and only the weighted sum remains.
+    [deepep]. Where every rank holds the tokens already (tensor-parallel experts) one kernel gathers its rows,
+    multiplies and sums.
     """
     moe, h, dtype = model.moe, float(model.hidden), layout.precision
     assert moe is not None
     mean_pairs = expert_pairs(model, layout, tokens)
     pairs = mean_pairs * layout.skew(mean_pairs, "decode" if low_latency else "prefill")
-    groups = active_experts(layout.slots, pairs)
+    groups = active_experts(layout.slots, pairs, popularity(layout.routing))
     rows = pairs / groups
     width = moe.intermediate / layout.moe_tp
     # Received copies: with low-latency or normal dispatch a rank gets a token once per rank it serves.
     copies = pairs * units_touched(moe, layout.ep) / moe.top_k
-    kind = "_masked" if low_latency else ""
-    sent = layout.ep * layout.moe_tp > layout.tp
-    permuted = np.where(sent, 0.0 if low_latency else 1.0, 0.0) * count
-    summed = np.where(sent, 0.0 if low_latency else 1.0, 1.0) * count
+    # A sweep holds layouts of both kinds: each op counts where it is used.
+    sent = np.asarray(layout.ep * layout.moe_tp > layout.tp)
+    away, here = np.where(sent, count, 0.0), np.where(sent, 0.0, count)
+    permuted = 0.0 * away if low_latency else away
+    kernel = "moe_masked" if low_latency else "moe_normal"
     ops = [
         residual_norm("ffn norm", h, tokens, count, "attention"),
         gemm("router", tokens, float(moe.experts), h, "bf16", count, "attention", out="fp32"),
         stream("top-k choice", tokens * moe.experts * 4.0 * 3.0, count, "attention"),
         quantise("quantise ffn input", h, tokens, dtype, count, "attention"),
         stream("permute", (copies + pairs) * h * act_bytes(dtype), permuted, "moe"),
-        grouped_gemm("experts gate-up", rows, 2.0 * width, h, groups, dtype, count, "moe", kind),
-        stream("experts swiglu", _swiglu_bytes(width, pairs, dtype), count, "moe"),
-        grouped_gemm("experts down", rows, h, width, groups, dtype, count, "moe", kind),
-        stream("unpermute", (copies + pairs) * h * _B16, summed, "moe"),
+        experts("experts", rows, width, h, groups, dtype, away, "moe", kernel),
+        experts("experts in place", rows, width, h, groups, dtype, here, "moe", "moe"),
+        stream("unpermute", (copies + pairs) * h * _B16, permuted, "moe"),
     ]
     if moe.shared_experts:
         shared = moe.shared_experts * moe.intermediate / layout.tp

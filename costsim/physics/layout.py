@@ -17,7 +17,7 @@ class Layout:
 
     ``tp`` splits attention and dense FFN; ``ep`` ranks share one set of routed experts and ``moe_tp``
     splits each expert's width. ``domain`` is how many ranks share the scale-up fabric.
-    ``slots`` counts the routed experts (replicas included) on a rank.
+    ``slots`` counts the routed experts (``replicas`` of them included, in all) on a rank.
     """
 
     tp: Num
@@ -30,6 +30,7 @@ class Layout:
     precision: str
     kv_dtype: str
     routing: str = "balanced"
+    replicas: Num = 0.0
 
     @property
     def attention_dp(self) -> Num:
@@ -38,7 +39,7 @@ class Layout:
 
     def skew(self, pairs: Num, phase: str) -> Num:
         """Load of the busiest expert rank over the mean, when each rank gets ``pairs`` token-expert pairs."""
-        return imbalance(self.routing, phase, self.slots, self.ep, pairs / self.slots)
+        return imbalance(self.routing, phase, self.slots, self.ep, pairs / self.slots, self.replicas)
 
 
 def expert_slots(model: ModelSpec, ep: Num, redundant: Num) -> Num:

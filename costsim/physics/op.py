@@ -79,13 +79,25 @@ def gemm(name: str, m: Num, n: Num, k: Num, dtype: str, count: Num, part: str, o
     return Op(name, "gemm", dtype, 2.0 * m * n * k, moved, count, part, {"m": m, "n": n, "k": k, "groups": 1.0})
 
 
-def grouped_gemm(
-    name: str, m: Num, n: Num, k: Num, groups: Num, dtype: str, count: Num, part: str, layout: str = ""
+def experts(
+    name: str, m: Num, width: Num, hidden: Num, groups: Num, dtype: str, count: Num, part: str, layout: str
 ) -> Op:
-    """``groups`` GEMMs of m rows each (m: mean rows per group that has any); ``layout`` "_masked" for padded slots."""
+    """Gate-up, SwiGLU and down of ``groups`` experts with m rows each: 6·groups·m·width·hidden FLOP.
+
+    ``layout``: "moe_normal" after normal dispatch (rows of each expert joined), "moe_masked" after low-latency
+    dispatch (padded slots), "moe" where the kernel gathers its rows itself (tensor-parallel experts).
+    """
+    up = grouped_gemm("", m, 2.0 * width, hidden, groups, dtype, count, part)
+    down = grouped_gemm("", m, hidden, width, groups, dtype, count, part)
+    between = groups * m * width * (2.0 * ELEMENT_BYTES["bf16"] + act_bytes(dtype))
+    return Op(name, layout, dtype, up.flop + down.flop, up.bytes + between + down.bytes, count, part, up.shape)
+
+
+def grouped_gemm(name: str, m: Num, n: Num, k: Num, groups: Num, dtype: str, count: Num, part: str) -> Op:
+    """``groups`` GEMMs of m rows each (m: mean rows per group that has any)."""
     one = m * k * act_bytes(dtype) + n * k * weight_bytes(dtype) + m * n * ELEMENT_BYTES["bf16"]
     shape = {"m": m, "n": n, "k": k, "groups": groups}
-    return Op(name, f"grouped_gemm{layout}", dtype, 2.0 * groups * m * n * k, groups * one, count, part, shape)
+    return Op(name, "grouped_gemm", dtype, 2.0 * groups * m * n * k, groups * one, count, part, shape)
 
 
 def batched_gemm(name: str, m: Num, n: Num, k: Num, groups: Num, dtype: str, count: Num, part: str) -> Op:

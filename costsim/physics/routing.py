@@ -12,8 +12,8 @@ from costsim.num import Num
 from costsim.spec.model import MoE
 
 #: log-normal spread of expert popularity. TensorRT-LLM measured a rank imbalance (max − mean)/mean of 1.56 at
-#: EP32 without a balancer, which this law gives at 1.0; fragments of single ranks show 0.57 and 0.83.
-POPULARITY_SIGMA = 1.0
+#: EP32 without a balancer, which this law gives at 1.2; fragments of single ranks show 0.57 and 0.83.
+POPULARITY_SIGMA = 1.2
 #: log-normal spread between the loads a balancer planned on and those of a batch. Prefill batches hold few,
 #: long documents: solved from one published pair, CloudMatrix384 at 5,655 tokens/s with its balancer against
 #: 6,688 with forced balance (0.846). Decode batches mix many requests: TensorRT-LLM measured (max − mean)/mean
@@ -48,12 +48,29 @@ def units_touched(moe: MoE, units: Num) -> Num:
     return np.where(units <= 1.0, 1.0, np.maximum(units * hit, 1.0))
 
 
-def active_experts(slots: Num, pairs: Num) -> Num:
-    """E[slots with at least one token] when ``pairs`` token-expert pairs fall on ``slots`` at random.
+#: Gauss–Hermite nodes and weights of a standard normal, for means over log-normal popularity
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(12)
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
-    slots·(1 − exp(−pairs/slots)): which weights a small batch must read.
+
+def active_experts(slots: Num, pairs: Num, spread: float = 0.0) -> Num:
+    """E[slots with at least one token] when ``pairs`` token–expert pairs fall on ``slots``.
+
+    slots·E[1 − exp(−w·pairs/slots)], w the popularity: 1 for forced balance, log-normal(``spread``) of mean 1
+    otherwise. Which weights a small batch must read: skew makes it fewer.
     """
-    return slots * -np.expm1(-pairs / slots)
+    rate = np.asarray(pairs, dtype=float) / slots
+    if spread == 0.0:
+        return slots * -np.expm1(-rate)
+    share = np.zeros_like(rate)
+    for node, weight in zip(_NODES, _WEIGHTS, strict=True):
+        share += weight * -np.expm1(-rate * np.exp(spread * node - spread**2 / 2.0))
+    return slots * share
+
+
+def popularity(routing: str) -> float:
+    """Log-normal spread of expert popularity under a routing word."""
+    return 0.0 if routing == "balanced" else POPULARITY_SIGMA
 
 
 def _busiest(spread: Num, slots: Num, ranks: Num) -> Num:
@@ -72,20 +89,30 @@ def _busiest(spread: Num, slots: Num, ranks: Num) -> Num:
     return busiest
 
 
-def _planned(slots: Num) -> Num:
-    """Imbalance that EPLB leaves on the loads it planned on: 1 + 0.7/(1 + (slots/1.65)⁴).
+#: replicas from which on the hottest experts no longer stick out; fewer leave a share of their excess
+ENOUGH_REPLICAS = 32.0
+
+
+def _planned(slots: Num, ranks: Num, replicas: Num) -> Num:
+    """Imbalance that EPLB leaves on the loads it planned on: 1 + 0.7/(1 + (slots/1.65)⁴) with replicas to spare.
 
     Its published algorithm on log-normal loads of σ 0.8–1.0 leaves 1.18–1.31 at two slots a rank, 1.02 at
-    four, under 1.01 (global) at nine; with one slot a rank, water-filling 256 experts over 320 leaves 1.6. [eplb]
+    four, under 1.01 (global) at nine; with one slot a rank, water-filling 256 experts over 320 leaves 1.6.
+    Without replicas the hottest expert stays whole, so its rank holds at least hottest/slots of the mean. [eplb]
     """
-    return 1.0 + 0.7 / (1.0 + (slots / 1.65) ** 4)
+    packed = 1.0 + 0.7 / (1.0 + (slots / 1.65) ** 4)
+    hottest = np.maximum(_busiest(POPULARITY_SIGMA, 1.0, slots * ranks) / slots, 1.0)
+    missing = np.clip(1.0 - np.asarray(replicas, dtype=float) / ENOUGH_REPLICAS, 0.0, 1.0)
+    return packed * (1.0 + missing * (hottest - 1.0))
 
 
-def imbalance(routing: str, phase: str, slots: Num, ranks: Num, tokens_per_slot: Num) -> Num:
+def imbalance(
+    routing: str, phase: str, slots: Num, ranks: Num, tokens_per_slot: Num, replicas: Num = ENOUGH_REPLICAS
+) -> Num:
     """Load of the busiest rank over the mean, for expert GEMMs and for what it receives.
 
     ``balanced``: forced, 1. ``default``: popularity as trained, no replicas. ``eplb`` and ``production``:
-    replicas planned on one window and met by another (drift, by ``phase``). Sampling noise of a finite
+    ``replicas`` planned on one window and met by another (drift, by ``phase``). Sampling noise of a finite
     batch adds 1/tokens_per_slot of variance to all but ``balanced``.
     """
     if routing == "balanced":
@@ -93,4 +120,4 @@ def imbalance(routing: str, phase: str, slots: Num, ranks: Num, tokens_per_slot:
     sampling = np.log1p(1.0 / np.maximum(tokens_per_slot, 1e-9))
     if routing == "default":
         return _busiest(np.sqrt(POPULARITY_SIGMA**2 + sampling), slots, ranks)
-    return _planned(slots) * _busiest(np.sqrt(DRIFT_SIGMA[phase] ** 2 + sampling), slots, ranks)
+    return _planned(slots, ranks, replicas) * _busiest(np.sqrt(DRIFT_SIGMA[phase] ** 2 + sampling), slots, ranks)

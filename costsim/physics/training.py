@@ -44,11 +44,25 @@ def _gemm_gradients(op: Op) -> list[Op]:
     return out
 
 
+def _expert_gradients(op: Op) -> list[Op]:
+    """The same GEMMs again for the inputs, and transposed for the weights, whose gradients are written in FP32."""
+    m, n, k, groups = (op.shape[name] for name in ("m", "n", "k", "groups"))
+    dgrad = replace(op, name=f"{op.name} dgrad", flop_full=None)
+    wgrad = replace(op, name=f"{op.name} wgrad", bytes=op.bytes + 1.5 * groups * n * k * _B32, flop_full=None)
+    out = [dgrad, wgrad]
+    if op.dtype in ("fp8", "int8"):
+        moved = groups * m * (1.5 * n + 2.0 * k) * (_B16 + 2.0)
+        out.append(stream(f"{op.name} cast, transpose", moved, op.count, op.part))
+    return out
+
+
 def backward_ops(forward: Demand) -> list[Op]:
     """The backward pass of every forward op."""
     ops: list[Op] = []
     for op in forward.ops:
-        if "gemm" in op.family:
+        if op.family.startswith("moe"):
+            ops += _expert_gradients(op)
+        elif "gemm" in op.family:
             ops += _gemm_gradients(op)
         elif op.family.startswith("memory_"):
             ops.append(replace(op, name=f"{op.name} backward", bytes=2.0 * op.bytes))

@@ -68,6 +68,7 @@ def serving_layout(model: ModelSpec, chip: Accelerator, plan: ServingPlan, clust
         precision=plan.precision,
         kv_dtype=plan.kv_dtype,
         routing=plan.routing,
+        replicas=np.maximum(_as(plan.redundant_experts), ep - (model.moe.experts if model.moe else ep)),
     )
 
 

@@ -55,8 +55,14 @@ def time_demand(
     ``contention`` lengthens GEMMs beside communication kernels, which share caches, HBM and power with them.
     """
     ops = tuple(
-        Timed(op, time_op(op, device, cores_share).stretched(contention if "gemm" in op.family else 1.0))
+        Timed(
+            op,
+            time_op(op, device, cores_share).stretched(
+                contention if "gemm" in op.family or op.family.startswith("moe") else 1.0
+            ),
+        )
         for op in demand.ops
+        if bool(np.any(np.asarray(op.count) > 0))
     )
     wires = tuple(
         Timed(wire, time_wire(wire, device)) for wire in demand.wires if bool(np.any(np.asarray(wire.count) > 0))
@@ -85,7 +91,8 @@ def single_batch_step(phase: Phase) -> StepTime:
 
     t = A + max(D, S) + (M − down) + max(C, down) + rest [lmsys-ant-h20]
     """
-    down = sum((t.total_s for t in phase.ops if t.item.name == "experts down"), start=0.0)
+    # The down projection is a third of the experts' work.
+    down = sum((t.total_s / 3.0 for t in phase.ops if t.item.name.startswith("experts")), start=0.0)
     dispatch, combine = phase.wire_s("dispatch"), phase.wire_s("combine")
     shared = phase.part_s("shared")
     exposed = np.maximum(dispatch - shared, 0.0) + np.maximum(combine - down, 0.0)
@@ -106,7 +113,7 @@ def two_batch_step(phase: Phase, slowdown: Num) -> StepTime:
     moe = phase.part_s("moe", "shared") + phase.wire_s("moe")
     # Attention of dense layers overlaps nothing: take its share out of A by the ratio of layer counts.
     layers = max((float(np.max(t.item.count)) for t in phase.ops if t.item.name == "attention"), default=1.0)
-    sparse = max((float(np.max(t.item.count)) for t in phase.ops if t.item.name == "experts down"), default=0.0)
+    sparse = max((float(np.max(t.item.count)) for t in phase.ops if t.item.name == "router"), default=0.0)
     share = sparse / layers if layers else 0.0
     a = attention * share
     wires = phase.wire_s("dispatch", "combine") * slowdown

@@ -258,7 +258,8 @@ def serve(setting: Setting, load: ServingLoad, *, strict: bool = True) -> Blend:
     B = concurrency / replicas requests share a replica, as far as their KV fits. One request costs the
     replica its prefill P and a B-th of osl decode steps: T = P + osl·S(B)/B, so the replica finishes 1/T
     requests a second, TPOT = B·T/osl is what each running request sees per token, and a request waits for
-    the step under way and its own prefill: TTFT = P + S/2. Queueing beyond that needs the simulator.
+    the step under way and its own prefill: TTFT = P + S/2. Requests beyond what fits wait their turn, T each
+    (Little's law). Queueing beyond that needs the simulator.
     """
     plan, layout, dies = setting.plan, setting.layout, setting.chip.dies
     rules = positive({"isl": load.isl, "osl": load.osl, "concurrency": load.concurrency})
@@ -279,7 +280,7 @@ def serve(setting: Setting, load: ServingLoad, *, strict: bool = True) -> Blend:
     metrics: dict[str, tuple[Num, str]] = {
         "output_tokens_per_s_per_gpu": (out_rate, "token/s"),
         "tpot_s": (tpot, "s"),
-        "ttft_s": (p.step_s + d.step_s / 2, "s"),
+        "ttft_s": (p.step_s + d.step_s / 2 + np.maximum(asked - running, 0.0) * request_s, "s"),
         "decode_step_s": (d.step_s, "s"),
         "prefill_share": (p.step_s / request_s, ""),
     }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from costsim.errors import UnknownField
+from costsim.num import Num
 from costsim.timing.laws import AnyLaw
 
 GRADES = "ABCD"
@@ -21,11 +23,18 @@ def worst(grades: list[str]) -> str:
     return max(grades, key=GRADES.index) if grades else "D"
 
 
+class Correction(Protocol):
+    """What measurements say beyond the law, inside their range: a factor on its seconds."""
+
+    def factor(self, shape: Mapping[str, Num]) -> Num: ...
+
+
 @dataclass(frozen=True)
 class FittedLaw:
     """A law with its evidence: grade, P10/P90 of measured/predicted on held-out points, and sources.
 
-    ``ranges`` gives the measured range of each shape variable; outside it the grade falls to B.
+    ``ranges`` gives the measured range of each shape variable; outside it the grade falls to B and the
+    ``correction`` fades away.
     """
 
     law: AnyLaw
@@ -36,6 +45,7 @@ class FittedLaw:
     points: int = 0
     ranges: Mapping[str, tuple[float, float]] | None = None
     origin: str = ""
+    correction: Correction | None = None
 
 
 @dataclass(frozen=True)

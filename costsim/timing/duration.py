@@ -73,7 +73,11 @@ def time_op(op: OpLike, device: Device, cores_share: Num = 1.0) -> Duration:
     law = fitted.law
     assert not isinstance(law, Hop)
     fixed, compute, memory = law.terms(Work(op.flop, op.bytes, op.shape), supply)
-    return Duration(blend(fixed, compute, memory), fixed, compute, memory, fitted, fitted.grade)
+    seconds = blend(fixed, compute, memory)
+    if fitted.correction is not None:
+        # Measured kernels decide inside their range, but never against the datasheet.
+        seconds = np.maximum(seconds * fitted.correction.factor(op.shape), light_s(op, device))
+    return Duration(seconds, fixed, compute, memory, fitted, fitted.grade)
 
 
 def grade_at(op: OpLike, fitted: FittedLaw) -> str:

@@ -77,14 +77,34 @@ class Tile:
 
     def terms(self, work: Work, supply: Supply) -> tuple[Num, Num, Num]:
         shape = work.shape
-        m, n, k = shape["m"], shape["n"], shape["k"]
+        compute = self.compute_s(shape["m"], shape["n"], shape["k"], shape["groups"], supply)
+        return self.overhead_s, compute, work.bytes / (supply.bandwidth * self.memory_efficiency)
+
+    def compute_s(self, m: Num, n: Num, k: Num, groups: Num, supply: Supply) -> Num:
+        """Seconds of the tensor cores alone."""
         cores = supply.cores * supply.cores_share
-        tiles = shape["groups"] * np.ceil(m / TILE_M) * (TILE_M / TILE) * np.ceil(n / TILE)
-        w = tiles / cores
+        w = groups * np.ceil(m / TILE_M) * (TILE_M / TILE) * np.ceil(n / TILE) / cores
         waves = np.where(w > 1.0, w + self.quantisation * (np.ceil(w) - w), w)
         wave_s = 2.0 * TILE * TILE * (k + self.k0) / (supply.peak / supply.cores * self.efficiency)
         loop_s = k * self.k_latency_s
-        compute = np.sqrt((waves * wave_s) ** 2 + loop_s * loop_s)
+        compute: Num = np.sqrt((waves * wave_s) ** 2 + loop_s * loop_s)
+        return compute
+
+
+@dataclass(frozen=True, slots=True)
+class Experts(Tile):
+    """Gate-up, SwiGLU and down projection of a rank's experts, timed as one.
+
+    Two grouped GEMMs in tiles: n × k is the gate-up matrix (2·width × hidden), the down projection is
+    k × n/2. compute is their sum; memory = all bytes of the three/(bandwidth·memory_efficiency).
+    """
+
+    kind: ClassVar[str] = "experts"
+
+    def terms(self, work: Work, supply: Supply) -> tuple[Num, Num, Num]:
+        shape = work.shape
+        m, n, k, groups = shape["m"], shape["n"], shape["k"], shape["groups"]
+        compute = self.compute_s(m, n, k, groups, supply) + self.compute_s(m, k, n / 2.0, groups, supply)
         return self.overhead_s, compute, work.bytes / (supply.bandwidth * self.memory_efficiency)
 
 
@@ -152,9 +172,8 @@ class Hop:
         return self.fixed(out_s, ranks) + wire
 
 
-ComputeLaw = Tile | Attend | Stream
 AnyLaw = Tile | Attend | Stream | Hop
-KINDS: dict[str, type[AnyLaw]] = {law.kind: law for law in (Tile, Attend, Stream, Hop)}
+KINDS: dict[str, type[AnyLaw]] = {law.kind: law for law in (Tile, Experts, Attend, Stream, Hop)}
 
 
 def law_from(kind: str, parameters: Mapping[str, float]) -> AnyLaw:
