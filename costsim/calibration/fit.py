@@ -8,33 +8,39 @@ come from five folds in which whole shape classes are left out together.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from costsim.calibration.measurement import SHAPE_COLUMNS, WIRE_COLUMNS, Measurement
-from costsim.calibration.residual import Residual, fit_residual
+from costsim.calibration.residual import QUANTUM, Residual, fit_residual
 from costsim.num import Num
 from costsim.timing.device import Device
 from costsim.timing.duration import line_seconds
-from costsim.timing.laws import KINDS, AnyLaw, Attend, Experts, Hop, Stream, Supply, Tile, Work, blend, law_from
+from costsim.timing.laws import KINDS, AnyLaw, Attend, Experts, Hop, Stream, Supply, Tile, Tiling, Work, blend, law_from
 
 Array = NDArray[np.float64]
 FOLDS = 5
 #: rows a law of a handful of parameters is fitted on (an even sample), and rows a correction grid needs
-LAW_ROWS, RESIDUAL_ROWS = 4000, 400
+LAW_ROWS, RESIDUAL_ROWS = 4000, 60
 #: octaves between the nodes of the correction grid, by family
 RESIDUAL_STEPS: dict[str, dict[str, float]] = {
     "gemm": {"m": 0.5, "n": 1.0, "k": 1.0},
     "batched_gemm": {"m": 1.0, "n": 1.0, "groups": 1.0},
-    "moe": {"m": 1.0, "n": 1.0, "k": 1.0, "groups": 1.0},
+    "moe": {"m": 1.0, "n": 1.0, "k": 1.0, "groups": 1.0, "skew": 1.0},
     "mla_decode": {"batch": 1.0, "context": 1.0, "heads": 1.0},
     "mla_prefill": {"batch": 1.0, "context": 1.0, "heads": 1.0},
-    "attention_decode": {"batch*kv_heads": 1.0, "context": 1.0, "heads/kv_heads": 1.0},
-    "attention_prefill": {"context": 1.0, "batch*heads": 1.0, "heads/kv_heads": 1.0},
+    "attention_decode": {"batch*kv_heads": 1.0, "context": 1.0, "heads/kv_heads": 1.0, "head_dim": 1.0},
+    "attention_prefill": {"batch*heads": 1.0, "context": 1.0, "heads/kv_heads": 2.0, "head_dim": 1.0},
+    "all_reduce": {"up_bytes": 1.0, "ranks": 1.0},
+    "all_gather": {"up_bytes": 1.0, "ranks": 1.0},
+    "reduce_scatter": {"up_bytes": 1.0, "ranks": 1.0},
 }
+#: stiffness of the grid: dense GEMM tables are smoothed more than sparse ones
+SMOOTH = {"gemm": 0.3}
 #: strength of the prior: one unit of log-parameter costs as much as one residual of this size
 PRIOR_WEIGHT = 0.02
 #: residual beyond which a point counts linearly, not squared
@@ -43,6 +49,7 @@ ROBUST = 0.1
 #: starting values and prior of each law: a well-written kernel library on a large chip
 PRIOR: dict[str, AnyLaw] = {
     "tile": Tile(4e-6, 0.75, 90.0, 8e-10, 0.85, 0.3),
+    "tiling": Tiling(4e-6, 0.75, 90.0, 8e-10, 0.85, 0.5, 20.0),
     "experts": Experts(8e-6, 0.65, 50.0, 4e-10, 0.85, 0.3),
     "attend": Attend(10e-6, 0.6, 300.0, 0.85),
     "stream": Stream(2.5e-6, 0.78),
@@ -59,6 +66,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "s0": (1.0, 4000.0),
     "k_latency_s": (1e-11, 5e-9),
     "quantisation": (1e-3, 1.0),
+    "edge": (0.1, 300.0),
     "per_doubling_s": (1e-9, 2e-5),
     "out_overhead_s": (1e-9, 2e-4),
 }
@@ -66,13 +74,16 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 _NARROWER: dict[str, dict[str, tuple[float, float]]] = {
     "tile": {"memory_efficiency": (0.5, 0.95)},
     "experts": {"memory_efficiency": (0.5, 0.95)},
+    "tiling": {"memory_efficiency": (0.5, 0.95)},
     "attend": {"memory_efficiency": (0.5, 0.95)},
     "stream": {"overhead_s": (1e-7, 5e-6)},
 }
 
 
-def law_kind(family: str) -> str:
-    """Which law a family of ops follows."""
+def law_kind(family: str, dtype: str = "") -> str:
+    """Which law a family of ops follows; block-scaled FP8 GEMMs choose their tiles."""
+    if family == "gemm" and dtype == "fp8":
+        return "tiling"
     if family.startswith("moe"):
         return "experts"
     if "gemm" in family:
@@ -131,6 +142,11 @@ class _Table:
             column([r.shape for r in rows], SHAPE_COLUMNS),
             column([r.wire for r in rows], WIRE_COLUMNS),
         )
+
+    @property
+    def coordinates(self) -> dict[str, Array]:
+        """What a correction grid may have as axes."""
+        return self.shape | {name: self.wire[name] for name in ("up_bytes", "ranks") if name in self.wire}
 
     def take(self, keep: NDArray[np.bool_]) -> _Table:
         def cut(columns: dict[str, Array]) -> dict[str, Array]:
@@ -194,7 +210,7 @@ def fit(family: str, dtype: str, rows: Sequence[Measurement], device: Device, pr
 
     Raises ValueError when nothing is left to fit.
     """
-    kind = law_kind(family)
+    kind = law_kind(family, dtype)
     prior = prior or PRIOR.get(family) or PRIOR[kind]
     table = _Table.of(rows)
     sane = table.time_s >= light(family, dtype, table, device)
@@ -213,7 +229,10 @@ def fit(family: str, dtype: str, rows: Sequence[Measurement], device: Device, pr
 def residual_steps(family: str, table: _Table) -> dict[str, float]:
     """Axes of the correction grid where there are enough measurements to carry one; else none."""
     steps = RESIDUAL_STEPS.get(family, {})
-    return steps if len(table.time_s) >= RESIDUAL_ROWS else {}
+    if len(table.time_s) < RESIDUAL_ROWS:
+        return {}
+    known = table.coordinates
+    return {name: step for name, step in steps.items() if all(part in known for part in re.split(r"[*/]", name))}
 
 
 def _learn(
@@ -226,7 +245,18 @@ def _learn(
     if not steps:
         return law, None
     left_over = np.log(table.time_s / predict(law, family, dtype, table, device))
-    return law, fit_residual(table.shape, left_over, steps)
+    grid = fit_residual(table.coordinates, left_over, steps, SMOOTH.get(family, 0.1))
+    return law, _rising(grid, law, family, device) if isinstance(law, Hop) else grid
+
+
+def _rising(grid: Residual, law: Hop, family: str, device: Device) -> Residual:
+    """The grid with no node where more bytes take less time: what a library loses by switching algorithms late."""
+    size, ranks = (2.0 ** (axis.start + axis.step * np.arange(axis.count)) for axis in grid.axes)
+    sent, among = np.meshgrid(size, ranks, indexing="ij")
+    wires = _Wires(family, sent, np.zeros_like(sent), among, np.maximum(among, 8.0))
+    bare = np.log(np.asarray(law.seconds(*line_seconds(wires, device), among)))
+    risen = np.maximum.accumulate(bare + grid.values * QUANTUM, axis=0) - bare
+    return replace(grid, values=np.clip(np.rint(risen / QUANTUM), -127, 127).astype(np.int8))
 
 
 def _held_out(
@@ -253,5 +283,5 @@ def _held_out(
         law, residual = _learn(kind, family, dtype, rest, device, prior, steps) if (~left).any() else (prior, None)
         out[left] = np.log(held.time_s / predict(law, family, dtype, held, device))
         if residual is not None:
-            out[left] -= residual.log(held.shape)
+            out[left] -= residual.log(held.coordinates)
     return out

@@ -47,7 +47,9 @@ class Measurement:
 
     @property
     def shape_class(self) -> tuple[float, ...]:
-        """What is held out together: a GEMM's (n, k), a collective's size, else the shape without its batch."""
+        """What is held out together: a GEMM's (n, k), a collective's size, one shape, or all of it but the batch."""
+        if self.family in ("batched_gemm", "moe"):
+            return tuple(value for _, value in sorted(self.shape.items()))
         if "n" in self.shape:
             return (self.shape["n"], self.shape["k"])
         if self.wire:

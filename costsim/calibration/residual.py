@@ -52,7 +52,8 @@ class Axis:
         if bottom:
             value = value / np.asarray(shape[bottom], dtype=float)
         where: Array = (np.log2(np.maximum(value, 1e-9)) - self.start) * (1.0 / self.step)
-        return where
+        # A sweep may hold broken plans; they are refused elsewhere and must only not crash here.
+        return np.nan_to_num(where, nan=0.0, posinf=1e6, neginf=-1e6)
 
 
 @dataclass(frozen=True)

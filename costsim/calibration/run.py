@@ -14,8 +14,8 @@ from costsim.calibration.fit import Fit, fit
 from costsim.calibration.measurement import Measurement, read_measurements
 from costsim.calibration.store import calibration_text, device_for, law_json
 from costsim.errors import BadInput
-from costsim.spec.accelerator import Accelerator
-from costsim.spec.catalog import MEASUREMENTS
+from costsim.spec.accelerator import PEAK_OF, Accelerator
+from costsim.spec.catalog import MEASUREMENTS, load_accelerator
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,26 @@ def silicon_rows(name: str) -> list[Measurement]:
     from costsim.calibration.sources.aiconfigurator import read
 
     groups: dict[str, list[Measurement]] = defaultdict(list)
+    chip = load_accelerator(name)
     for row in read(name, SILICON_FAMILIES):
-        if row.dtype in _DTYPES:
+        if row.dtype in _DTYPES and (row.dtype == "bytes" or chip.known(PEAK_OF[row.dtype])):
             groups[row.key].append(row)
     out: list[Measurement] = []
-    for rows in groups.values():
+    for key, table in groups.items():
+        rows = _fastest(table) if key.startswith("moe/") else table
         stride = -(-len(rows) // MOST_ROWS)
         out += [replace(row, family=row.family.removesuffix("_custom")) for row in rows[::stride]]
     return out
+
+
+def _fastest(rows: Sequence[Measurement]) -> list[Measurement]:
+    """The fastest of rows with one shape: the tables hold runs of one kernel that missed its tuned configuration."""
+    best: dict[tuple[tuple[str, float], ...], Measurement] = {}
+    for row in rows:
+        shape = tuple(sorted((name, value) for name, value in row.shape.items() if name != "tokens"))
+        if shape not in best or row.time_s < best[shape].time_s:
+            best[shape] = row
+    return list(best.values())
 
 
 def calibrate(

@@ -63,7 +63,8 @@ def prefill_attention(model: ModelSpec, layout: Layout, tokens: Num, isl: Num, c
     kv_heads = heads if a.kind == "mla" else np.maximum(a.kv_heads / layout.tp, 1.0)
     seen = prompts * isl
     moved = _B16 * (tokens * heads + seen * kv_heads) * (a.qk_head_dim + a.value_head_dim)
-    shape = {"queries": isl - cached, "context": isl, "heads": heads, "kv_heads": kv_heads, "batch": prompts}
+    shape = {"queries": isl - cached, "context": isl, "heads": heads, "kv_heads": kv_heads, "batch": prompts,
+             "head_dim": float(a.qk_head_dim)}  # fmt: skip
     family = "mla_prefill" if a.kind == "mla" else "attention_prefill"
     core = Op("attention", family, "bf16", prompts * per_pair * causal, moved, count, "attention", shape,
               flop_full=prompts * per_pair * full)  # fmt: skip
@@ -100,7 +101,7 @@ def decode_attention(
         kv_heads = np.maximum(a.kv_heads / layout.tp, 1.0)
         flop = 4.0 * requests * queries * heads * seen * a.head_dim
         moved = requests * seen * kv_heads / a.kv_heads * kv_bytes_per_layer_token(a, layout.kv_dtype)
-        shape = {**shape, "kv_heads": kv_heads}
+        shape = {**shape, "kv_heads": kv_heads, "head_dim": float(a.head_dim)}
         core = Op("attention", "attention_decode", "bf16", flop, moved, count, "attention", shape)
         ops = [*_gqa_projection(model, layout, tokens, count), core]
     return [*ops, *_output(model, layout, tokens, count)]

@@ -8,7 +8,7 @@ from costsim.num import Num
 from costsim.physics.attention import quantise, residual_norm
 from costsim.physics.layout import Layout
 from costsim.physics.op import Op, act_bytes, experts, gemm, stream
-from costsim.physics.routing import active_experts, popularity, units_touched
+from costsim.physics.routing import active_experts, hottest_expert, popularity, units_touched
 from costsim.spec.model import ModelSpec
 
 _B16 = 2.0
@@ -64,6 +64,7 @@ def moe_ffn(model: ModelSpec, layout: Layout, tokens: Num, count: Num, low_laten
     pairs = mean_pairs * layout.skew(mean_pairs, "decode" if low_latency else "prefill")
     groups = active_experts(layout.slots, pairs, popularity(layout.routing))
     rows = pairs / groups
+    hottest = hottest_expert(popularity(layout.routing), groups)
     width = moe.intermediate / layout.moe_tp
     # Received copies: with low-latency or normal dispatch a rank gets a token once per rank it serves.
     copies = pairs * units_touched(moe, layout.ep) / moe.top_k
@@ -78,8 +79,8 @@ def moe_ffn(model: ModelSpec, layout: Layout, tokens: Num, count: Num, low_laten
         stream("top-k choice", tokens * moe.experts * 4.0 * 3.0, count, "attention"),
         quantise("quantise ffn input", h, tokens, dtype, count, "attention"),
         stream("permute", (copies + pairs) * h * act_bytes(dtype), permuted, "moe"),
-        experts("experts", rows, width, h, groups, dtype, away, "moe", kernel),
-        experts("experts in place", rows, width, h, groups, dtype, here, "moe", "moe"),
+        experts("experts", rows, width, h, groups, dtype, away, "moe", kernel, hottest),
+        experts("experts in place", rows, width, h, groups, dtype, here, "moe", "moe", hottest),
         stream("unpermute", (copies + pairs) * h * _B16, permuted, "moe"),
     ]
     if moe.shared_experts:

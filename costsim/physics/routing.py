@@ -93,6 +93,11 @@ def _busiest(spread: Num, slots: Num, ranks: Num) -> Num:
 ENOUGH_REPLICAS = 32.0
 
 
+def hottest_expert(spread: float, groups: Num) -> Num:
+    """E[rows of the fullest expert over the mean] among ``groups`` experts of log-normal(``spread``) popularity."""
+    return _busiest(spread, 1.0, groups) if spread else np.ones_like(np.asarray(groups, dtype=float))
+
+
 def _planned(slots: Num, ranks: Num, replicas: Num) -> Num:
     """Imbalance that EPLB leaves on the loads it planned on: 1 + 0.7/(1 + (slots/1.65)⁴) with replicas to spare.
 

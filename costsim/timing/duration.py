@@ -106,8 +106,12 @@ def time_wire(wire: WireLike, device: Device) -> Duration:
     law = fitted.law
     assert isinstance(law, Hop)
     up_s, out_s = line_seconds(wire, device)
-    fixed = law.fixed(out_s, wire.ranks)
-    return Duration(law.seconds(up_s, out_s, wire.ranks), fixed, 0.0, np.maximum(up_s, out_s), fitted, fitted.grade)
+    fixed, line_s = law.fixed(out_s, wire.ranks), np.maximum(up_s, out_s)
+    seconds = law.seconds(up_s, out_s, wire.ranks)
+    if fitted.correction is not None:
+        shape = {"up_bytes": wire.up_bytes, "ranks": wire.ranks}
+        seconds = np.maximum(seconds * fitted.correction.factor(shape), line_s)
+    return Duration(seconds, fixed, 0.0, line_s, fitted, fitted.grade)
 
 
 def line_seconds(wire: WireLike, device: Device) -> tuple[Num, Num]:
@@ -119,7 +123,9 @@ def line_seconds(wire: WireLike, device: Device) -> tuple[Num, Num]:
         ring = (inside - 1.0) / inside
         if wire.kind == "all_reduce":
             # A switch that adds needs each byte sent once, plus this rank's share of the results.
-            ring = np.where(inside > 1, (inside + 1.0) / inside, 0.0) if device.in_network_reduction else 2.0 * ring
+            ring = 2.0 * ring
+            if device.in_network_reduction:
+                ring = np.minimum(ring, (inside + 1.0) / inside)
         trips = 2.0 if wire.kind == "all_reduce" else 1.0
         up_bytes = ring * up_bytes
         out_bytes = trips * (nodes - 1.0) / nodes * out_bytes / inside

@@ -91,6 +91,43 @@ class Tile:
         return compute
 
 
+#: rows and columns of the output tiles that block-scaled FP8 kernels choose among
+TILINGS = tuple((bm, bn) for bm in (64.0, 128.0, 256.0) for bn in (64.0, 96.0, 128.0, 192.0, 256.0) if bm * bn <= 2**15)
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """GEMM whose kernel picks the fastest of several tilings (DeepGEMM: one tile per core and wave).
+
+    compute = min over tiles bm×bn of waves·(bm·bn + edge·(bm + bn))·2·(k + k0)·cores/(peak·efficiency), with
+    w = groups·⌈m/bm⌉·⌈n/bn⌉/cores, waves = 1 below one wave and w + q·(⌈w⌉ − w) above; ``edge`` is what the
+    rim of a tile costs. The serial loop and the memory term are :class:`Tile`'s.
+    """
+
+    kind: ClassVar[str] = "tiling"
+    overhead_s: float
+    efficiency: float
+    k0: float
+    k_latency_s: float
+    memory_efficiency: float
+    quantisation: float
+    edge: float
+
+    def terms(self, work: Work, supply: Supply) -> tuple[Num, Num, Num]:
+        shape = work.shape
+        m, n, k, groups = (np.asarray(shape[name], dtype=float) for name in ("m", "n", "k", "groups"))
+        per_core = groups / (supply.cores * supply.cores_share)
+        area: Num = np.inf
+        for bm, bn in TILINGS:
+            w = per_core * np.ceil(m / bm) * np.ceil(n / bn)
+            waves = np.where(w > 1.0, w + self.quantisation * (np.ceil(w) - w), 1.0)
+            area = np.minimum(area, waves * (bm * bn + self.edge * (bm + bn)))
+        compute = area * 2.0 * (k + self.k0) * supply.cores / (supply.peak * self.efficiency)
+        loop_s = k * self.k_latency_s
+        compute = np.sqrt(compute * compute + loop_s * loop_s)
+        return self.overhead_s, compute, work.bytes / (supply.bandwidth * self.memory_efficiency)
+
+
 @dataclass(frozen=True, slots=True)
 class Experts(Tile):
     """Gate-up, SwiGLU and down projection of a rank's experts, timed as one.
@@ -172,15 +209,15 @@ class Hop:
         return self.fixed(out_s, ranks) + wire
 
 
-AnyLaw = Tile | Attend | Stream | Hop
-KINDS: dict[str, type[AnyLaw]] = {law.kind: law for law in (Tile, Experts, Attend, Stream, Hop)}
+AnyLaw = Tile | Tiling | Attend | Stream | Hop
+KINDS: dict[str, type[AnyLaw]] = {law.kind: law for law in (Tile, Tiling, Experts, Attend, Stream, Hop)}
 
 
 def law_from(kind: str, parameters: Mapping[str, float]) -> AnyLaw:
     """A law from its stored form; an efficiency outside (0, 1] means a wrong table and is refused."""
     cls = KINDS[kind]
     for name, value in parameters.items():
-        low = 0.0 if name.endswith(("_s", "k0", "s0", "quantisation")) else 1e-6
+        low = 0.0 if name.endswith(("_s", "k0", "s0", "edge", "quantisation")) else 1e-6
         high = 1.0 if "efficiency" in name or name == "quantisation" else np.inf
         if not low <= value <= high:
             raise ValueError(f"{kind}: {name} = {value} is outside [{low}, {high}]")
