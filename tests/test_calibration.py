@@ -65,7 +65,6 @@ def test_shipped_files_are_lawful(name: str) -> None:
     assert set(laws) == set(raw["laws"])
     assert raw["accelerator"] == chip.id
     for key, found in laws.items():
-        family, _ = key.split("/")
         assert found.law.kind == law_kind(*key.split("/"))
         assert found.origin == chip.id
         assert found.sources

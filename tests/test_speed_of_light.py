@@ -184,7 +184,7 @@ def setting(case: str, **changes: Any) -> Setting:
 
 
 #: a correction table follows kernels that were measured, and those fall a little here and there
-MEASURED_DIP = 0.03
+MEASURED_DIP = 0.05
 
 
 def assert_rising(time: Any, what: str, dip: float = 1e-12) -> None:
@@ -232,13 +232,14 @@ def test_drafting_takes_longer_steps(drafts: float) -> None:
 def test_more_requests_never_speed_serving_up(case: str) -> None:
     """Up to the concurrency whose KV fits; what waits beyond it is not a running request."""
     s = setting(case)
+    dip = MEASURED_DIP if any(law.correction for law in s.device.laws.values()) else 1e-12
     cards = float(np.asarray(s.plan.gpus))
     answer = serve(s, ServingLoad(1024.0, 512.0, np.arange(1.0, 12.0) * cards))
-    assert_rising(answer.metrics["tpot_s"][0], case)
-    assert_rising(answer.metrics["ttft_s"][0], case)
+    assert_rising(answer.metrics["tpot_s"][0], case, dip)
+    assert_rising(answer.metrics["ttft_s"][0], case, dip)
     for name in ("isl", "osl"):
         lengths = {"isl": 512.0, "osl": 512.0} | {name: np.arange(64.0, 2048.0, 64.0)}
-        assert_rising(serve(s, ServingLoad(concurrency=cards, **lengths)).metrics["ttft_s"][0], f"{case} {name}")
+        assert_rising(serve(s, ServingLoad(concurrency=cards, **lengths)).metrics["ttft_s"][0], f"{case} {name}", dip)
 
 
 LINKED = [case for case in SETTINGS if case != "Qwen3-32B TP4"]

@@ -87,7 +87,8 @@ class Residual:
         for axis, position in zip(self.axes, positions, strict=True):
             stride //= axis.count
             inside = np.clip(position, 0.0, axis.count - 1.0)
-            beyond = np.abs(position - inside)
+            # A message below the smallest measured one is the same latency; anything else fades both ways.
+            beyond = np.maximum(position - inside, 0.0) if axis.name == "up_bytes" else np.abs(position - inside)
             if beyond.any():
                 fade = fade * np.clip(1.0 - beyond * axis.step, 0.0, 1.0)
             node = np.minimum(inside.astype(np.int64), max(axis.count - 2, 0))

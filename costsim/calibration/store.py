@@ -44,6 +44,8 @@ DONORS = ("h800-sxm", "h20-96g")
 #: P10–P90 half-width (log) that a transferred law has at least: what leaving a whole accelerator (C) or a
 #: whole architecture (D) out of public GEMM tables cost at P90 (23–25 % and 28–48 %)
 TRANSFER_BAND = {"A": 0.0, "B": 0.15, "C": 0.25, "D": 0.40}
+#: sources that time kernels back to back inside CUDA graphs; the others report the kernel's own duration
+GRAPH_TIMED = frozenset({"aiconfigurator-core"})
 #: architectures whose scale-up switch reduces in the network (NVLink SHARP)
 _REDUCES_IN_SWITCH = ("hopper", "blackwell")
 
@@ -120,7 +122,8 @@ def _fitted(entry: Mapping[str, Any], origin: str) -> FittedLaw:
     if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
         raise ValueError("sources: a list of bibliography keys is needed")
     correction = from_json(entry["residual"]) if "residual" in entry else None
-    return FittedLaw(law, grade, low, high, tuple(sources), int(entry["n"]), ranges, origin, correction)
+    graphed = not GRAPH_TIMED.isdisjoint(sources)
+    return FittedLaw(law, grade, low, high, tuple(sources), int(entry["n"]), ranges, origin, correction, graphed)
 
 
 class Laws(Mapping[str, FittedLaw]):

@@ -41,7 +41,11 @@ class Phase:
     def part_s(self, *parts: str) -> Num:
         """Seconds per micro-batch of the compute in these parts, launch gaps included."""
         chosen = (t for t in self.ops if t.item.part in parts)
-        return sum((t.total_s + self.gap_s * t.item.count for t in chosen), start=0.0)
+        return sum((t.total_s + self.gap(t) * t.item.count for t in chosen), start=0.0)
+
+    def gap(self, timed: Timed) -> Num:
+        """Idle seconds before the next kernel, where its timing does not hold them already."""
+        return 0.0 if timed.each.fitted.gap_included else self.gap_s
 
     def wire_s(self, *parts: str) -> Num:
         return sum((t.total_s for t in self.wires if t.item.part in parts), start=0.0)

@@ -34,7 +34,8 @@ class FittedLaw:
     """A law with its evidence: grade, P10/P90 of measured/predicted on held-out points, and sources.
 
     ``ranges`` gives the measured range of each shape variable; outside it the grade falls to B and the
-    ``correction`` fades away.
+    ``correction`` fades away. ``gap_included``: timed back to back in a graph, so that the idle time between
+    kernels is in it.
     """
 
     law: AnyLaw
@@ -46,6 +47,7 @@ class FittedLaw:
     ranges: Mapping[str, tuple[float, float]] | None = None
     origin: str = ""
     correction: Correction | None = None
+    gap_included: bool = False
 
 
 @dataclass(frozen=True)
