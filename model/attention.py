@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model import device
 from model.cache import LatentCache
 from model.config import DeepSeekConfig
 from model.norm import RMSNorm
@@ -67,19 +68,20 @@ class MLA(nn.Module):
 
     def _queries(self, x: Tensor, rotation: Tensor) -> Tensor:
         """[B, T, heads, nope + rope] from the query latent (or the hidden state where there is none)."""
-        q = self.q_up(self.q_norm(x) if self.q_rank else x).unflatten(-1, (self.heads, self.nope + self.rope))
-        return torch.cat((q[..., : self.nope], rotate(q[..., self.nope :], rotation)), dim=-1)
+        q = self.q_up(self.q_norm(x) if self.q_rank else x).view(*x.shape[:2], self.heads, -1)
+        content, position = q.split((self.nope, self.rope), dim=-1)
+        return torch.cat((content, rotate(position, rotation)), dim=-1)
 
     def _latents(self, down: Tensor, rotation: Tensor) -> Tensor:
         """What is cached, [B, T, kv_rank + rope]: the normalised latent and the rotated key that all heads share."""
-        key = rotate(down[..., None, self.kv_rank :], rotation).squeeze(2)
-        return torch.cat((self.kv_norm(down[..., : self.kv_rank]), key), dim=-1)
+        latent, key = down.split((self.kv_rank, self.rope), dim=-1)
+        return torch.cat((self.kv_norm(latent), rotate(key.unsqueeze(2), rotation).squeeze(2)), dim=-1)
 
     def _expand(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Keys [B, S, heads, nope + rope] and values [B, S, heads, v] of every head."""
-        kv = self.kv_up(latents[..., : self.kv_rank]).unflatten(-1, (self.heads, self.nope + self.v))
-        shared = latents[..., None, self.kv_rank :].expand(-1, -1, self.heads, -1)
-        return torch.cat((kv[..., : self.nope], shared), dim=-1), kv[..., self.nope :]
+        latent, shared = latents.split((self.kv_rank, self.rope), dim=-1)
+        k, v = self.kv_up(latent).view(*latents.shape[:2], self.heads, -1).split((self.nope, self.v), dim=-1)
+        return torch.cat((k, shared.unsqueeze(2).expand(-1, -1, self.heads, -1)), dim=-1), v
 
     def _naive(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """softmax(q·kᵀ × scale) v per head: [B, T, heads × v]."""
@@ -130,7 +132,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None) -
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     allowed = None if mask is None else mask[:, None]
     causal = mask is None and q.shape[2] > 1
-    return F.scaled_dot_product_attention(q, k, v, allowed, is_causal=causal, scale=scale).transpose(1, 2)
+    width, missing = v.shape[-1], q.shape[-1] - v.shape[-1]
+    if missing > 0 and not device.has_fused_attention(q.device.type):
+        v = F.pad(v, (0, missing))  # equal head sizes let the fused kernel run; the added columns are zero
+    out = F.scaled_dot_product_attention(q, k, v, allowed, is_causal=causal, scale=scale)
+    return out[..., :width].transpose(1, 2)
 
 
 def causal_mask(queries: int, seen: int, device: torch.device, padding: Tensor | None = None) -> Tensor:

@@ -60,6 +60,11 @@ def has_complex(kind: str) -> bool:
     return _works(lambda: torch.ones(2, dtype=torch.complex64, device=kind) * 1j)
 
 
+def has_fused_attention(kind: str) -> bool:
+    """Whether fused attention takes values narrower than keys, as MLA has them; the CPU's kernel does not."""
+    return kind != "cpu"
+
+
 @cache
 def has_grouped_matmul(kind: str, dtype: torch.dtype) -> bool:
     """Whether one call multiplies all experts, each with its own rows."""

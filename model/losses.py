@@ -50,7 +50,8 @@ def training_losses(
         for k, state in enumerate(module.mtp_hidden(ids, hidden, padding) if mtp_weight else [], start=1)
     ]
     mtp = torch.stack(depths).mean() if depths else zero
-    balance = sum((r.balance_loss for r in module.routers() if r.balance_loss is not None), start=zero)
+    taken = (router.take_balance_loss() for router in module.routers())
+    balance = sum((loss for loss in taken if loss is not None), start=zero)
     return Losses(main, mtp, balance, main + mtp_weight * mtp + balance)
 
 

@@ -78,7 +78,7 @@ class Router(nn.Module):
     def _within_best_groups(self, choice: Tensor) -> Tensor:
         """−∞ outside the ``top_groups`` best groups of each token, so that it travels to few nodes."""
         c = self.config
-        grouped = choice.unflatten(-1, (c.groups, -1))
+        grouped = choice.view(len(choice), c.groups, -1)
         best = grouped.amax(-1) if c.group_score == "max" else grouped.topk(2, dim=-1).values.sum(-1)
         chosen = torch.zeros_like(best, dtype=torch.bool).scatter_(1, best.topk(c.top_groups, dim=-1).indices, True)
         return grouped.masked_fill(~chosen[..., None], float("-inf")).flatten(1)
@@ -89,6 +89,11 @@ class Router(nn.Module):
         self.balance_loss = None
         if self.balance_coefficient:
             self.balance_loss = self.balance_coefficient * sequence_balance(scores, indices, sequences)
+
+    def take_balance_loss(self) -> Tensor | None:
+        """The last forward's balance loss, once: a module must not hold on to a graph."""
+        loss, self.balance_loss = self.balance_loss, None
+        return loss
 
     @torch.no_grad()
     def update_bias(self, speed: float) -> None:
@@ -141,10 +146,9 @@ class Experts(nn.Module):
             return self._one_token(x, indices, weights)
         order = indices.flatten().argsort(stable=True)
         counts = torch.bincount(indices.flatten(), minlength=self.gate_up.shape[0])
-        y = self.rows(x[order // top_k], counts)
-        back = torch.empty_like(order)
-        back[order] = torch.arange(len(order), device=x.device)
-        return (y[back].unflatten(0, (-1, top_k)) * weights[..., None].to(y.dtype)).sum(1)
+        y = self.rows(x.index_select(0, order // top_k), counts)
+        back = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=x.device))
+        return (y.index_select(0, back).view(len(x), top_k, -1) * weights[..., None].to(y.dtype)).sum(1)
 
     def rows(self, x: Tensor, counts: Tensor) -> Tensor:
         """Expert outputs for rows [R, hidden] sorted by expert, ``counts`` [E] of them each; [R, hidden]."""
@@ -152,12 +156,20 @@ class Experts(nn.Module):
             ends = counts.cumsum(0).to(torch.int32)
             h = swiglu(F.grouped_mm(x, self.gate_up.transpose(1, 2), offs=ends))
             return F.grouped_mm(h, self.down.transpose(1, 2), offs=ends)
-        gate_up, down = self.gate_up.unbind(0), self.down.unbind(0)  # one gradient each, not one per expert
-        pieces = []
-        for expert, piece in enumerate(x.split(counts.tolist())):
-            if len(piece):
-                pieces.append(self.linear(swiglu(self.linear(piece, gate_up[expert])), down[expert]))
-        return torch.cat(pieces) if pieces else x
+        sizes = counts.tolist()
+        return self._each(swiglu(self._each(x, self.gate_up, sizes)), self.down, sizes)
+
+    def _each(self, x: Tensor, weights: Tensor, sizes: list[int]) -> Tensor:
+        """One product per expert that has rows."""
+        busy = [e for e, size in enumerate(sizes) if size] or [0]
+        pieces = x.split([sizes[e] for e in busy])
+        if torch.is_grad_enabled() or self.linear is not F.linear:
+            each = weights.unbind(0)  # one gradient for all, not a whole tensor per expert
+            return torch.cat([self.linear(piece, each[e]) for e, piece in zip(busy, pieces, strict=True)])
+        y = x.new_empty(len(x), weights.shape[1])
+        for e, piece, out in zip(busy, pieces, y.split([sizes[e] for e in busy]), strict=True):
+            torch.mm(piece, weights[e].t(), out=out)
+        return y
 
     def _grouped(self, x: Tensor) -> bool:
         if self.linear is not F.linear or self.grouped is False:
@@ -166,11 +178,12 @@ class Experts(nn.Module):
         return wanted and device.has_grouped_matmul(x.device.type, x.dtype)
 
     def _one_token(self, x: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
-        """Decode at batch 1: nothing to sort, each chosen expert is read once."""
-        y = torch.zeros_like(x)
-        for expert, weight in zip(indices[0].tolist(), weights[0].tolist(), strict=True):
-            h = swiglu(self.linear(x, self.gate_up[expert]))
-            y.add_(self.linear(h, self.down[expert]), alpha=weight)
+        """Decode at batch 1: nothing to sort or to copy, each chosen expert is read once."""
+        chosen = indices[0].tolist()
+        h = swiglu(torch.cat([self.linear(x, self.gate_up[e]) for e in chosen])) * weights.view(-1, 1).to(x.dtype)
+        y = self.linear(h[:1], self.down[chosen[0]])
+        for row, expert in enumerate(chosen[1:], start=1):
+            y += self.linear(h[row : row + 1], self.down[expert])
         return y
 
 

@@ -55,10 +55,10 @@ class Rope:
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Turn each pair of ``x`` [batch, length, heads, dim] by ``rotation`` [length, dim/2, 2]; computed in float32."""
-    pairs = x.float().unflatten(-1, (-1, 2))
-    turn = rotation[:, None]
+    pairs = x.float().reshape(*x.shape[:-1], -1, 2)
+    turn = rotation.unsqueeze(1)
     if device.has_complex(x.device.type):
-        turned = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * torch.view_as_complex(turn))
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(turn))
     else:
         (even, odd), (cos, sin) = pairs.unbind(-1), turn.unbind(-1)
         turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)

@@ -87,7 +87,7 @@ def train_step(module: DeepSeek, batch: Batch, optimizer: AdamW, recipe: Recipe)
 
 @torch.no_grad()
 def update_biases(module: DeepSeek, speed: float, reduce: Callable[[Tensor], None] | None = None) -> float:
-    """Move every router's bias against its load, which ``reduce`` sums over data-parallel ranks; the worst imbalance."""
+    """Move every router's bias against its load, which ``reduce`` sums over ranks; the worst imbalance."""
     worst = 1.0
     for router in module.routers():
         if reduce is not None:
