@@ -250,13 +250,25 @@ def _learn(
 
 
 def _rising(grid: Residual, law: Hop, family: str, device: Device) -> Residual:
-    """The grid with no node where more bytes take less time: what a library loses by switching algorithms late."""
+    """The grid without dips: more bytes never take less time, as a library that switches algorithms late would show.
+
+    Between nodes log time has slope ≥ (the law's at the lower node) + (the grid's), so the grid may fall from
+    one node to the next by no more than the law rises at the lower one.
+    """
     size, ranks = (2.0 ** (axis.start + axis.step * np.arange(axis.count)) for axis in grid.axes)
     sent, among = np.meshgrid(size, ranks, indexing="ij")
-    wires = _Wires(family, sent, np.zeros_like(sent), among, np.maximum(among, 8.0))
-    bare = np.log(np.asarray(law.seconds(*line_seconds(wires, device), among)))
-    risen = np.maximum.accumulate(bare + grid.values * QUANTUM, axis=0) - bare
-    return replace(grid, values=np.clip(np.rint(risen / QUANTUM), -127, 127).astype(np.int8))
+
+    def bare(scale: float) -> Array:
+        wires = _Wires(family, sent * scale, np.zeros_like(sent), among, np.maximum(among, 8.0))
+        seconds: Array = np.log(np.asarray(law.seconds(*line_seconds(wires, device), among)))
+        return seconds
+
+    slope = (bare(1.01) - bare(1.0)) / math.log(1.01)
+    most = np.floor(slope * math.log(2.0) * grid.axes[0].step / QUANTUM).astype(int)
+    values = grid.values.astype(int)
+    for i in range(1, len(values)):
+        values[i] = np.maximum(values[i], values[i - 1] - most[i - 1])
+    return replace(grid, values=np.clip(values, -127, 127).astype(np.int8))
 
 
 def _held_out(

@@ -40,6 +40,8 @@ SILICON_FAMILIES = (
     "gemm", "batched_gemm", "moe", "mla_prefill", "mla_decode", "attention_prefill", "attention_decode",
     "all_reduce_custom", "all_gather", "reduce_scatter", "dispatch_ll", "combine_ll",
 )  # fmt: skip
+#: boxes whose cards have no peer-to-peer path: their NCCL rows (2–6 GB/s of 32) are the host's, not the card's
+_NO_PEER = ("l40s",)
 _DTYPES = ("bf16", "fp8", "int8", "fp4", "bytes")
 #: rows of one family and dtype that are fitted; more of the same table teach nothing new
 MOST_ROWS = 12_000
@@ -68,6 +70,8 @@ def silicon_rows(name: str) -> list[Measurement]:
     groups: dict[str, list[Measurement]] = defaultdict(list)
     chip = load_accelerator(name)
     for row in read(name, SILICON_FAMILIES):
+        if row.wire and name in _NO_PEER:
+            continue
         if row.dtype in _DTYPES and (row.dtype == "bytes" or chip.known(PEAK_OF[row.dtype])):
             groups[row.key].append(row)
     out: list[Measurement] = []
