@@ -12,15 +12,15 @@ The rule, chosen among several by what leaving measured parts out costs (:mod:`c
    are the geometric mean over architectures, one vote each, without a correction.
 
 What a law states as extra rows, columns or tokens per tile (``s0``, ``k0``, ``edge``) is a latency: it is carried
-over in seconds, so it scales with FLOP/s per core. Bands are P10 and P90 of measured/predicted on rows of parts
-left out, by family, kept in ``hwprofiles/calibration/transfer.json``.
+over in seconds, so it scales with FLOP/s per core. Bands hold four in five rows of parts that were left
+out, by family, kept in ``hwprofiles/transfer.json``.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -29,13 +29,13 @@ import numpy as np
 
 from costsim.errors import BadInput
 from costsim.num import Num
-from costsim.spec.accelerator import PEAK_OF, Accelerator
+from costsim.spec.accelerator import Accelerator
 from costsim.spec.base import read_text
-from costsim.spec.catalog import CALIBRATION
+from costsim.spec.catalog import ROOT
 from costsim.timing.device import Correction, FittedLaw
 from costsim.timing.laws import AnyLaw, Hop
 
-PATH = CALIBRATION / "transfer.json"
+PATH = ROOT / "hwprofiles" / "transfer.json"
 SCHEMA = 1
 #: datasheet fields that place a part for kernels, and for collectives
 SHEET = ("bf16", "fp8", "int8", "fp4", "memory_bandwidth")
@@ -165,7 +165,7 @@ def rescaled(law: AnyLaw, faster: float) -> AnyLaw:
 def _core_rate(chip: Accelerator) -> float:
     """BF16 FLOP/s of one core; NaN where a source states neither, and nothing is then rescaled."""
     sheet = chip.rank().datasheet
-    peak, cores = sheet[PEAK_OF["bf16"]].value, sheet["cores"].value
+    peak, cores = sheet["bf16"].value, sheet["cores"].value
     return peak / cores if peak and cores else math.nan
 
 
@@ -221,7 +221,7 @@ class Bands:
 
 @lru_cache(maxsize=1)
 def shipped_bands() -> Bands:
-    """The bands of ``hwprofiles/calibration/transfer.json``."""
+    """The bands of ``hwprofiles/transfer.json``."""
     return read_bands(PATH)
 
 
@@ -244,7 +244,3 @@ def _span(entry: Mapping[str, float]) -> tuple[float, float]:
     if not 0 < low <= 1 <= high < math.inf:
         raise ValueError(f"p10_ratio {low:g} must be in (0, 1] and p90_ratio {high:g} at least 1")
     return low, high
-
-
-#: reads the calibration of one part by id
-Reader = Callable[[str], Mapping[str, FittedLaw]]
