@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from costsim.errors import BadInput
+from costsim.spec.base import read_text
 
 SHAPE_COLUMNS = (
     "m", "n", "k", "groups", "batch", "queries", "heads", "kv_heads", "context", "rows",
@@ -93,14 +94,7 @@ def _row(row: dict[str, str], where: str) -> Measurement:
 
 def read_measurements(path: Path) -> list[Measurement]:
     """The rows of a measurement CSV; lines that start with # are comments."""
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise BadInput(f"{path}: larger than {MAX_FILE_BYTES} bytes")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"measurements {path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"measurements {path}: not UTF-8 text") from None
+    text = read_text(path, "measurements", MAX_FILE_BYTES)
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     reader = csv.DictReader(io.StringIO("\n".join(lines)))
     missing = {"family", "dtype", "time_s"} - set(reader.fieldnames or ())

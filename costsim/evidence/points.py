@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from costsim.errors import BadInput
+from costsim.spec.base import read_text
 
 COLUMNS = ("id", "kind", "model", "accelerator", "gpus", "precision", "plan", "load", "metric", "value", "unit",
            "source", "confidence", "notes")  # fmt: skip
@@ -85,14 +86,7 @@ def _positive(text: str, where: str, field: str) -> float:
 
 def read_points(path: Path) -> list[Point]:
     """The rows of a points file; BadInput names row and column of the first thing wrong."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadInput(f"points {path}: larger than {MAX_BYTES} bytes")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise BadInput(f"points {path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"points {path}: not UTF-8 text") from None
+    text = read_text(path, "points", MAX_BYTES)
     try:
         rows = list(csv.DictReader(io.StringIO(text)))
     except csv.Error as error:

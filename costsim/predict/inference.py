@@ -92,8 +92,8 @@ def _lines(answer: Answer, total_s: float) -> tuple[Line, ...]:
     """Ops and wires by time; transfers hidden behind compute are marked, and the rest is the host's."""
     times = answer.micro_batches
     lines = [
-        Line(t.item.name, s := float((t.each.time_s + answer.phase.gap(t)) * t.item.count) * times, s / total_s, t.each.bound,
-             t.each.grade, getattr(t.item, "family", ""))
+        Line(t.item.name, s := float((t.each.time_s + answer.phase.gap(t)) * t.item.count) * times, s / total_s,
+             t.each.bound, t.each.grade, getattr(t.item, "family", ""))
         for t in answer.phase.ops
         if float(np.max(t.total_s)) > 0
     ]  # fmt: skip

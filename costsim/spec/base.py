@@ -23,16 +23,19 @@ class Frozen(BaseModel):
 T = TypeVar("T", bound=BaseModel)
 
 
-def read_text(path: Path, what: str) -> str:
-    """The text of a small file from a user, or BadInput: never a traceback."""
+def read_text(path: Path, what: str, most: int = MAX_SPEC_BYTES) -> str:
+    """The text of a user's file of at most ``most`` bytes, or BadInput: never a traceback. A leading BOM is dropped."""
     try:
-        if path.stat().st_size > MAX_SPEC_BYTES:
-            raise BadInput(f"{what} {path}: larger than {MAX_SPEC_BYTES} bytes; is this the right file?")
-        return path.read_text(encoding="utf-8")
+        if path.stat().st_size > most:
+            raise BadInput(f"{what} {path}: larger than {most:,} bytes; is this the right file?")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise BadInput(f"{what} {path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise BadInput(f"{what} {path}: not UTF-8 text") from None
+    if "\0" in text:
+        raise BadInput(f"{what} {path}: not text (it holds NUL bytes)")
+    return text
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:

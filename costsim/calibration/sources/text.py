@@ -8,23 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from costsim.errors import BadInput
+from costsim.spec.base import read_text
 
 MAX_LOG_BYTES = 64_000_000
 
 
 def read_log(path: Path, what: str) -> str:
     """The file's text; BadInput when it is missing, larger than 64 MB or not text."""
-    try:
-        if path.stat().st_size > MAX_LOG_BYTES:
-            raise BadInput(f"{what} {path}: larger than {MAX_LOG_BYTES // 1_000_000} MB; give one run a file")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{what} {path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"{what} {path}: not UTF-8 text") from None
-    if "\0" in text:
-        raise BadInput(f"{what} {path}: not text (it holds NUL bytes)")
-    return text
+    return read_text(path, what, MAX_LOG_BYTES)
 
 
 def read_object(text: str, where: str) -> dict[str, Any]:
