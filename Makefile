@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 PYTEST_ARGS ?= --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench browser clean
+.PHONY: help run test check format bench accuracy browser clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +30,9 @@ format: $(VENV)/.dev ## rewrite the source in the house style
 
 bench: $(VENV)/.core ## time the simulator itself
 	$(BIN)/python -m benchmarks
+
+accuracy: $(VENV)/.dev ## errors on shapes, parts and points that no law has seen, beside their bars
+	$(BIN)/python -m benchmarks.accuracy
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
