@@ -114,9 +114,8 @@ def reinforce(start: model.DeepSeek, algorithm: str, iterations: int, seed: int)
         else:
             update = grpo_step(policy, optimizer, rollout, settings)
         if iteration % 10 == 0 or iteration == iterations - 1:
-            print(
-                f"{algorithm} {iteration:4d}  reward {update.reward:.2f}  kl {update.kl:.3f}  clipped {update.clipped:.1%}"
-            )
+            drift = f"kl {update.kl:.3f}  clipped {update.clipped:.1%}"
+            print(f"{algorithm} {iteration:4d}  reward {update.reward:.2f}  {drift}")
     seconds = (time.perf_counter() - began) / iterations
     accuracy, form = score(policy)
     networks = (policy, reference) if value is None else (policy, value, reference)

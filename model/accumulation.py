@@ -3,11 +3,12 @@
 Hopper's FP8 units align the products of one instruction (32 along the reduced dimension) and the running sum to the
 largest exponent among them and keep about 14 bits. DeepSeek-V3 adds the partial sum to an FP32 register every 128
 elements [deepseek-v3-report, section 3.3.2]. The emulation below is exact about that rule: truncation of every
-aligned term, then an exact sum.
+aligned term, then an exact sum. ``python -m model.accumulation`` prints the experiment.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -95,3 +96,8 @@ def table(lengths: tuple[int, ...] = (512, 1024, 2048, 4096), mean: float = 0.0)
         errors = f"{r.fp32_error:13.3%}{r.promoted_error:11.3%}{r.narrow_error:9.3%}"
         lines.append(f"{k:6d}{errors}{r.promoted_drift:17.4%}{r.narrow_drift:15.4%}{r.narrow_worst:15.3%}")
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    for mean in (0.0, 1.0):
+        sys.stdout.write(f"operands N({mean:g}, 1), relative errors\n{table(mean=mean)}\n")

@@ -8,6 +8,7 @@ stay unquantised.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -70,8 +71,15 @@ def matmul(a: Quantised, b: Quantised) -> Tensor:
 
     Products of two E4M3 values are exact in FP32, so the emulation rounds only where the hardware's FP32 adder does.
     """
-    if a.block == (1, TILE) and b.block == (TILE, TILE) and device.has_block_scaled_matmul(a.values.device.type):
+    N, K = b.values.shape
+    whole = (a.block, b.block) == ((1, TILE), (TILE, TILE)) and not N % TILE and not K % TILE
+    if whole and native(a.values.device.type):
         return _native_matmul(a, b)
+    return emulated_matmul(a, b)
+
+
+def emulated_matmul(a: Quantised, b: Quantised) -> Tensor:
+    """The product on any device: exact partial products of 128 elements, scaled and added in FP32."""
     M, N, K = a.values.shape[0], *b.values.shape
     scale_b = b.scales.repeat_interleave(b.block[0], 0)[:N]
     total = torch.zeros(M, N, device=a.values.device)
@@ -81,10 +89,23 @@ def matmul(a: Quantised, b: Quantised) -> Tensor:
     return total
 
 
+@cache
+def native(kind: str) -> bool:
+    """Whether devices of this type have block-scaled FP8 units that agree with the emulation on a small product."""
+    if not device.has_block_scaled_matmul(kind):
+        return False
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(64, 256, generator=draw).to(kind)
+    w = (torch.randn(384, 256, generator=draw) * torch.rand(384, 1, generator=draw)).to(kind)
+    a, b = quantise(x), quantise(w, (TILE, TILE))
+    expected = emulated_matmul(a, b)
+    return bool((_native_matmul(a, b) - expected).norm() <= 0.01 * expected.norm())
+
+
 def _native_matmul(a: Quantised, b: Quantised) -> Tensor:
     """The same on hardware with block-scaled FP8 units."""
     kinds = F.ScalingType
-    scales_a, scales_b = a.scales.t().contiguous().t(), b.scales.contiguous()
+    scales_a, scales_b = a.scales.t().contiguous().t(), b.scales.t()
     args = (a.values, b.values.t(), scales_a, kinds.BlockWise1x128, scales_b, kinds.BlockWise128x128)
     return F.scaled_mm(*args, output_dtype=torch.bfloat16).float()
 

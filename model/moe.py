@@ -30,7 +30,7 @@ class MLP(nn.Module):
 def swiglu(gate_up: Tensor) -> Tensor:
     """silu(first half) · second half, over the last dimension."""
     gate, up = gate_up.chunk(2, dim=-1)
-    return F.silu(gate) * up
+    return F.silu(gate) * up if torch.is_grad_enabled() else F.silu(gate).mul_(up)
 
 
 class Routing(NamedTuple):
@@ -148,7 +148,8 @@ class Experts(nn.Module):
         counts = torch.bincount(indices.flatten(), minlength=self.gate_up.shape[0])
         y = self.rows(x.index_select(0, order // top_k), counts)
         back = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=x.device))
-        return (y.index_select(0, back).view(len(x), top_k, -1) * weights[..., None].to(y.dtype)).sum(1)
+        y, weights = y.index_select(0, back).view(len(x), top_k, -1), weights[..., None].to(y.dtype)
+        return (y * weights if torch.is_grad_enabled() else y.mul_(weights)).sum(1)
 
     def rows(self, x: Tensor, counts: Tensor) -> Tensor:
         """Expert outputs for rows [R, hidden] sorted by expert, ``counts`` [E] of them each; [R, hidden]."""
