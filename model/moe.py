@@ -167,9 +167,9 @@ class Experts(nn.Module):
         if torch.is_grad_enabled() or self.linear is not F.linear:
             each = weights.unbind(0)  # one gradient for all, not a whole tensor per expert
             return torch.cat([self.linear(piece, each[e]) for e, piece in zip(busy, pieces, strict=True)])
-        y = x.new_empty(len(x), weights.shape[1])
+        y, each = x.new_empty(len(x), weights.shape[1]), weights.transpose(1, 2).unbind(0)
         for e, piece, out in zip(busy, pieces, y.split([sizes[e] for e in busy]), strict=True):
-            torch.mm(piece, weights[e].t(), out=out)
+            torch.mm(piece, each[e], out=out)
         return y
 
     def _grouped(self, x: Tensor) -> bool:
