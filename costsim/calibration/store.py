@@ -90,7 +90,11 @@ def calibration_text(accelerator: str, laws: Mapping[str, Fit], date: str) -> st
 def read_calibration(name: str) -> dict[str, FittedLaw]:
     """The measured laws of an accelerator by id; empty where there is no file."""
     path = CALIBRATION / f"{name}.json"
-    return parse_calibration(path) if path.is_file() else {}
+    laws = parse_calibration(path) if path.is_file() else {}
+    other = next((law.origin for law in laws.values() if law.origin != name), None)
+    if other is not None:
+        raise BadInput(f"calibration {path}: was measured on {other}, not on {name}")
+    return laws
 
 
 def parse_calibration(path: Path) -> dict[str, FittedLaw]:

@@ -42,7 +42,11 @@ _MTP = (
 _CACHED = Key("cached", "prompt tokens found in the prefix cache", minimum=0)
 LOADS: dict[str, tuple[Key, ...]] = {
     "prefill": (_ISL, Key("tokens_per_gpu", "prompt tokens per card and step"), _CACHED),
-    "decode": (Key("context", "mean KV length"), Key("batch_per_gpu", "requests per card"), *_MTP),
+    "decode": (
+        Key("context", "mean KV length"),
+        Key("batch_per_gpu", "requests per card", whole=False, minimum=1e-6),
+        *_MTP,
+    ),
     "serving": (
         _ISL,
         Key("osl", "answer tokens"),
@@ -81,6 +85,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     asking.add_keys(parser, "load (numbers take lists and ranges)", _every_load_key())
 
 
+def _overlap(args: argparse.Namespace, model: ModelSpec) -> dict[str, str]:
+    """Two micro-batches only help where experts are exchanged: not on dense models, nor where one replica holds all."""
+    apart = model.moe is not None and args.ep != [1] and (args.tp in (None, [1]) or args.ep is not None)
+    small = args.batch_per_gpu is not None and min(args.batch_per_gpu) < 2
+    return {} if apart and not small else {"overlap": "none"}
+
+
 def _every_load_key() -> list[Key]:
     return list({key.name: key for keys in LOADS.values() for key in keys}.values())
 
@@ -94,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     asking.refuse_foreign(args, _every_load_key(), keys, f"--phase {args.phase}")
     args.precision, about_precision = asking.precision_for(chip, args.precision)
     price, cluster, about_supply = asking.supply(args, chip)
-    asked = asking.given(args, [*PLAN, *words(), *keys], {**_COMMON, **DEFAULTS[args.phase]})
+    asked = asking.given(args, [*PLAN, *words(), *keys], {**_COMMON, **DEFAULTS[args.phase], **_overlap(args, model)})
     about_ep = [f"--ep {default_ep(model, chip, asked)}"] if args.ep is None else []
     asked = replace(asked, assumed=(*asked.assumed, *about_ep, *about_precision, *about_supply))
     make_load = load_maker(args.phase)

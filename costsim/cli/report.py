@@ -34,6 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from costsim.spec import scenario as scenarios
 
+    if args.example and (args.json or args.out):
+        raise BadInput("--example prints a TOML scenario; it takes neither --json nor --out")
     if args.example:
         sys.stdout.write(scenarios.EXAMPLE)
         return 0
@@ -42,11 +44,13 @@ def run(args: argparse.Namespace) -> int:
     from costsim.evidence.points import read_points
     from costsim.evidence.validate import validate
     from costsim.explore.study import study
+    from costsim.report.accuracy import ARITHMETIC
     from costsim.report.study import study_document
     from costsim.spec.catalog import POINTS
 
     result = study(scenario, lambda name: progress(f"searching plans on {name}"))
-    rows = validate(read_points(POINTS / "serving_phases.csv"))
+    points = read_points(POINTS / "serving_phases.csv")
+    rows = validate(point for point in points if point.kind not in ARITHMETIC)
     document = study_document(result, rows)
     written = _write_folder(args, document)
     status = finish(args, document)

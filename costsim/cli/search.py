@@ -11,6 +11,7 @@ from costsim.cli import infer, train
 from costsim.cli.ask import Key, Words
 from costsim.cli.output import finish
 from costsim.cli.parser import add_choice, add_quantity
+from costsim.errors import BadInput
 
 if TYPE_CHECKING:
     from costsim.spec.accelerator import Accelerator
@@ -73,6 +74,9 @@ def run(args: argparse.Namespace) -> int:
     from costsim.report.frontier import frontier_document
     from costsim.spec.catalog import load_accelerator, load_model
 
+    for flag, value in (("--top", args.top), ("--max-gpus", args.max_gpus)):
+        if value is not None and value < 1:
+            raise BadInput(f"{flag} {value}: must be at least 1")
     model, chip = load_model(args.model), load_accelerator(args.accelerator)
     price, cluster, about = asking.supply(args, chip)
     grid, assumed = _grid(args, model, chip)

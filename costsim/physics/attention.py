@@ -23,8 +23,8 @@ def kv_bytes_per_layer_token(attention: Attention, kv_dtype: str) -> float:
     DeepSeek-V3 against 1,152 in BF16 [flashmla].
     """
     if attention.kind == "mla":
-        if kv_dtype == "bf16":
-            return _B16 * (attention.kv_lora_rank + attention.qk_rope_head_dim)
+        if kv_dtype != "fp8":
+            return (_B16 if kv_dtype == "bf16" else 1.0) * (attention.kv_lora_rank + attention.qk_rope_head_dim)
         return attention.kv_lora_rank * (1.0 + 4.0 / 128) + _B16 * attention.qk_rope_head_dim
     return 2.0 * attention.kv_heads * attention.head_dim * (_B16 if kv_dtype == "bf16" else 1.0)
 

@@ -47,7 +47,12 @@ class Footprint:
 
 
 def weight_bytes_per_rank(model: ModelSpec, layout: Layout, with_mtp: Num | bool) -> Num:
-    """Weights of one pipeline stage on one rank.
+    """Weights of one pipeline stage on one rank: the sum of :func:`weights_by_kind`."""
+    return sum(weights_by_kind(model, layout, with_mtp).values(), start=0.0)
+
+
+def weights_by_kind(model: ModelSpec, layout: Layout, with_mtp: Num | bool) -> dict[str, Num]:
+    """Weights of one pipeline stage on one rank, by kind of tensor.
 
     Layer matrices in the plan's precision; embedding, head, routers and norms in BF16. Attention and dense
     FFN split over tp, routed experts over ep·moe_tp with their replicas. The embedding and head are charged
@@ -58,15 +63,21 @@ def weight_bytes_per_rank(model: ModelSpec, layout: Layout, with_mtp: Num | bool
     share = 1.0 / layout.pp
     attention = p.attention * b / layout.tp + (p.attention_norms + p.layer_norms) * _B16
     experts = layout.slots * p.expert * b / layout.moe_tp if model.moe else 0.0
-    moe_layer = experts + p.shared * b / layout.tp + p.router * _B16
-    dense_layer = p.dense_ffn * b / layout.tp
-    layers = (model.layers * attention + model.dense_layers * dense_layer + model.moe_layers * moe_layer) * share
-    ends = (p.embedding + p.head) * _B16 / layout.tp
-    draft: Num = 0.0
+    shared = p.shared * b / layout.tp if model.moe else 0.0
+    router = p.router * _B16 if model.moe else 0.0
+    dense = p.dense_ffn * b / layout.tp
+    kinds: dict[str, Num] = {
+        "attention and norm": model.layers * attention * share,
+        "dense FFN": model.dense_layers * dense * share,
+        "routed expert": model.moe_layers * experts * share,
+        "shared expert": model.moe_layers * shared * share,
+        "router": model.moe_layers * router * share,
+        "embedding and head": (p.embedding + p.head) * _B16 / layout.tp,
+    }
     if model.mtp_layers:
-        module = attention + (moe_layer if model.moe else dense_layer) + 2.0 * model.hidden**2 * _B16
-        draft = np.where(with_mtp, module, 0.0)
-    return layers + ends + draft
+        ffn = experts + shared + router if model.moe else dense
+        kinds["MTP module"] = np.where(with_mtp, attention + ffn + 2.0 * model.hidden**2 * _B16, 0.0)
+    return kinds
 
 
 def kv_bytes_per_rank(model: ModelSpec, layout: Layout, requests: Num, context: Num) -> Num:

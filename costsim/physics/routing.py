@@ -116,13 +116,16 @@ def imbalance(
 ) -> Num:
     """Load of the busiest rank over the mean, for expert GEMMs and for what it receives.
 
-    ``balanced``: forced, 1. ``default``: popularity as trained, no replicas. ``eplb`` and ``production``:
-    ``replicas`` planned on one window and met by another (drift, by ``phase``). Sampling noise of a finite
-    batch adds 1/tokens_per_slot of variance to all but ``balanced``.
+    ``balanced``: forced, 1. ``production``: 1, for the share of throughput that a fleet keeps holds it.
+    ``default``: popularity as trained, no replicas. ``eplb``: ``replicas`` planned on one window and met by
+    another (drift, by ``phase``). Sampling noise of a finite batch adds 1/tokens_per_slot of variance.
     """
-    if routing == "balanced":
+    if routing in ("balanced", "production"):  # the production share already holds what imbalance costs
         return np.ones(np.broadcast(np.asarray(slots), np.asarray(ranks)).shape)
     sampling = np.log1p(1.0 / np.maximum(tokens_per_slot, 1e-9))
     if routing == "default":
         return _busiest(np.sqrt(POPULARITY_SIGMA**2 + sampling), slots, ranks)
-    return _planned(slots, ranks, replicas) * _busiest(np.sqrt(DRIFT_SIGMA[phase] ** 2 + sampling), slots, ranks)
+    drifted = _busiest(np.sqrt(DRIFT_SIGMA[phase] ** 2 + sampling), slots, ranks)
+    untouched = _busiest(np.sqrt(POPULARITY_SIGMA**2 + sampling), slots, ranks)
+    # A balancer that would make things worse is not used.
+    return np.minimum(_planned(slots, ranks, replicas) * drifted, untouched)

@@ -17,7 +17,7 @@ from costsim.timing.duration import combined_band, grade_at
 SYSTEM_BAND = 0.20
 
 
-def step_band(phase: Phase, step: StepTime, micro_batches: int) -> tuple[float, float, str]:
+def step_band(phase: Phase, step: StepTime, micro_batches: int, routing: str) -> tuple[float, float, str]:
     """(low, high, grade): factors on the step time. Hidden transfers do not widen it."""
     compute = [(float(np.max(t.total_s)) * micro_batches, t.each.fitted) for t in phase.ops]
     wires = [(float(np.max(t.total_s)) * micro_batches, t.each.fitted) for t in phase.wires]
@@ -28,17 +28,25 @@ def step_band(phase: Phase, step: StepTime, micro_batches: int) -> tuple[float, 
     low, high, _ = combined_band([*compute, *shown], total)
     down = np.hypot(1.0 - low / total, SYSTEM_BAND)
     up = np.hypot(high / total - 1.0, SYSTEM_BAND)
-    return float(max(1.0 - down, 0.05)), float(1.0 + up), _grade(phase, total, micro_batches)
+    return float(max(1.0 - down, 0.05)), float(1.0 + up), _grade(phase, step, micro_batches, routing)
 
 
-def _grade(phase: Phase, total_s: float, micro_batches: int) -> str:
-    """The worst grade among ops that matter: each at least 2 % of the step."""
+#: an op or an exposed transfer that takes less of the step than this does not set its grade
+MATTERS = 0.02
+
+
+def _grade(phase: Phase, step: StepTime, micro_batches: int, routing: str) -> str:
+    """The worst grade among ops and exposed transfers that matter; how uneven experts are is never better than C."""
+    least = MATTERS * float(np.max(step.total_s))
     grades = [
         grade_at(t.item, t.each.fitted)
         for t in phase.ops
-        if isinstance(t.item, Op) and float(np.max(t.total_s)) * micro_batches >= 0.02 * total_s
+        if isinstance(t.item, Op) and float(np.max(t.total_s)) * micro_batches >= least
     ]
-    return worst(grades)
+    if float(np.max(step.exposed_comm_s)) >= least:
+        grades += [t.each.grade for t in phase.wires if float(np.max(t.total_s)) * micro_batches >= least]
+    uneven = routing != "balanced" and any(getattr(t.item, "part", "") == "moe" for t in phase.ops)
+    return worst([*grades, "C"] if uneven else grades)
 
 
 def sources_of(laws: Iterable[FittedLaw]) -> tuple[str, ...]:

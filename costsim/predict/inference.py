@@ -135,7 +135,7 @@ _RATES = ("tokens_per_s", "output_tokens_per_s", "mfu", "mbu")
 def _timed_metrics(metrics: dict[str, tuple[Num, str]], band: tuple[float, float], grade: str) -> dict[str, Metric]:
     out = {}
     for name, (value, unit) in metrics.items():
-        if name in ("flop_per_token", "prefill_share"):
+        if name in ("flop_per_token", "prefill_share", "busy_share"):
             out[name] = Metric(float(np.max(value)), unit, None, None, "A" if name == "flop_per_token" else grade)
         else:
             out[name] = _metric(value, unit, band, grade, rate=name.startswith(_RATES))
@@ -223,7 +223,7 @@ def _sources(setting: Setting, rate: Price | None, power: Power | None) -> tuple
 def _phase_report(setting: Setting, load: Load, answer: Answer, price: Price | None) -> Report:
     rate = price if price is not None else default_rate(setting.chip)
     power = wall_power(setting.chip)
-    low, high, grade = step_band(answer.phase, answer.step, answer.micro_batches)
+    low, high, grade = step_band(answer.phase, answer.step, answer.micro_batches, setting.plan.routing)
     kind = "prefill" if isinstance(load, PrefillLoad) else "decode"
     metrics = _timed_metrics(answer.metrics, (low, high), grade)
     name = "input" if kind == "prefill" else "output"
@@ -241,18 +241,27 @@ def _phase_report(setting: Setting, load: Load, answer: Answer, price: Price | N
     )
 
 
+def _spread(metric: Metric, busy: float) -> Metric:
+    """The bill of all cards over the tokens of the busy ones."""
+    low, high = (None if v is None else v / busy for v in (metric.low, metric.high))
+    return replace(metric, value=metric.value / busy, low=low, high=high)
+
+
 def _blend_report(setting: Setting, load: ServingLoad, blend: Blend, price: Price | None) -> Report:
     """Prefill and decode on the same cards: input and output tokens share the bill by the time each takes."""
     d = _phase_report(setting, DecodeLoad(0, 0), blend.decode, price)
     p = _phase_report(setting, PrefillLoad(0, 0), blend.prefill, price)
     rate = price if price is not None else default_rate(setting.chip)
-    band = step_band(blend.decode.phase, blend.decode.step, 1)
+    band = step_band(blend.decode.phase, blend.decode.step, 1, setting.plan.routing)
     # Queueing and scheduling sit on top of kernel time here: the band is twice as wide as the step's.
     wide = (max(2.0 * band[0] - 1.0, 0.05), 2.0 * band[1] - 1.0)
     metrics = _timed_metrics(blend.metrics, wide, band[2])
     names = ("usd_per_mtok_input", "usd_per_mtok_output", "usd_per_mtok_cached", "joules_per_token_input",
              "joules_per_token_output")  # fmt: skip
-    metrics |= {name: report.metrics[name] for report in (p, d) for name in names if name in report.metrics}
+    busy = float(np.max(blend.metrics["busy_share"][0]))
+    metrics |= {
+        name: _spread(report.metrics[name], busy) for report in (p, d) for name in names if name in report.metrics
+    }
     lines = tuple(replace(line, name=f"decode: {line.name}") for line in d.breakdown)
     note = "closed form of a closed loop, prefill first, without queueing beyond the step under way"
     return Report(

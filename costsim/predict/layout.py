@@ -128,8 +128,23 @@ def plan_rules(model: ModelSpec, chip: Accelerator, plan: ServingPlan, layout: L
         _divides("ep × moe_tp", group * layout.pp, what, ranks),
         _divides("moe_tp", layout.moe_tp, "expert width", model.moe.intermediate),
         Rule("ep exceeds experts", most, over),
+        _whole_slots(model.moe.experts, plan, layout),
     ]
     return rules
+
+
+def _whole_slots(experts: int, plan: ServingPlan, layout: Layout) -> Rule:
+    """Every rank holds a whole number of experts; ranks beyond the experts hold a replica each."""
+    ep, total = _as(layout.ep), experts + _as(plan.redundant_experts)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        broken = (total > ep) & (total % np.where(ep > 0, ep, np.nan) != 0)
+    first = float(ep.flat[0]) if np.isfinite(ep.flat[0]) and ep.flat[0] >= 1 else 1.0
+    more = -experts % first
+    message = (
+        f"experts = {_shown(total)} (replicas included) do not spread evenly over ep = {_shown(plan.ep)}; "
+        f"nearest ep that works: {_nearest(first, experts)}, or redundant_experts = {more:g}"
+    )
+    return Rule("experts do not spread evenly over ep", message, broken)
 
 
 def comm_sms_rule(plan: ServingPlan, cores: float) -> Rule:

@@ -123,5 +123,6 @@ def two_batch_step(phase: Phase, slowdown: Num) -> StepTime:
     wires = phase.wire_s("dispatch", "combine") * slowdown
     pair = 2.0 * np.maximum(a + moe, wires)
     rest = attention * (1.0 - share) + phase.part_s("dense", "head") + phase.wire_s("dense", "head")
-    exposed = pair - 2.0 * (a + moe)
-    return StepTime(pair + 2.0 * rest, exposed, 2.0 * wires - exposed)
+    late = pair - 2.0 * (a + moe)
+    reductions = 2.0 * phase.wire_s("attention", "moe", "dense", "head")
+    return StepTime(pair + 2.0 * rest, late + reductions, 2.0 * wires - late)

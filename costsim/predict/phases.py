@@ -5,7 +5,7 @@ Every field broadcasts: one question passes floats, a sweep passes arrays.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,8 @@ PRODUCTION_UTILISATION = {"prefill": 0.5, "decode": 0.8}
 
 #: share of device memory that serving engines give to weights and KV cache together (their usual 0.9)
 KV_SHARE = 0.9
+#: cores with which dispatch and combine reach the full rate of NVLink and InfiniBand [deepseek-v3-report, sec. 3.2.2]
+ENOUGH_SMS = 20.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,24 @@ def _cores_share(setting: Setting) -> Num:
     return 1.0 - np.asarray(sms, dtype=float) / device.cores
 
 
+def _starved(setting: Setting) -> Num:
+    """Slowdown of normal-mode transfers by too few communication cores: 20 of 132 fill both fabrics.
+
+    [deepseek-v3-report, sec. 3.2.2]
+    """
+    sms = setting.plan.comm_sms
+    return 1.0 if sms is None else np.maximum(ENOUGH_SMS / np.maximum(np.asarray(sms, dtype=float), 1e-9), 1.0)
+
+
+def _sending_cores(setting: Setting) -> list[Rule]:
+    """Overlapped transfers of prefill run on cores: none of them cannot send."""
+    sms = setting.plan.comm_sms
+    if sms is None or setting.plan.overlap != "two-batch":
+        return []
+    message = "comm_sms = 0: overlapped prefill sends with cores; leave it out or give at least 1 (20 fill the wires)"
+    return [Rule("no cores to send with", message, np.asarray(sms) < 1)]
+
+
 def _rules(setting: Setting, loads: dict[str, Any]) -> list[Rule]:
     rules = plan_rules(setting.model, setting.chip, setting.plan, setting.layout)
     return [*rules, comm_sms_rule(setting.plan, setting.device.cores), *positive(loads)]
@@ -119,6 +139,7 @@ def prefill(setting: Setting, load: PrefillLoad, *, strict: bool = True) -> Answ
     isl, cached = np.asarray(load.isl, dtype=float), np.asarray(load.cached, dtype=float)
     rules = _rules(setting, {"isl": isl, "tokens_per_gpu": load.tokens_per_gpu, "isl − cached": isl - cached})
     rules.append(not_negative("cached", cached))
+    rules += _sending_cores(setting)
     if strict:
         refuse(rules)
     batches = 2 if plan.overlap == "two-batch" else 1
@@ -126,20 +147,28 @@ def prefill(setting: Setting, load: PrefillLoad, *, strict: bool = True) -> Answ
     demand = prefill_demand(model, layout, tokens / batches, isl, cached)
     contention = setting.system.gemm_contention if plan.overlap == "two-batch" else 1.0
     phase = time_demand(demand, setting.device, setting.system, _cores_share(setting), contention)
-    step = _overlapped(phase, setting, setting.system.overlap_slowdown)
-    stage_s = step.total_s + setting.system.step_host_s
-    rate = load.tokens_per_gpu / (stage_s * layout.pp) * _production(setting, "prefill")
-    memory = footprint(
-        model, layout, chip.rank().need("memory"), tokens / (isl - cached), isl, tokens / batches, prefill=True
-    )
+    step = _overlapped(phase, setting, setting.system.overlap_slowdown * _starved(setting))
+    step_s = step.total_s * layout.pp + setting.system.step_host_s
+    rate = load.tokens_per_gpu / step_s * _production(setting, "prefill")
+    steps, prompts = _chunks(isl - cached, tokens)
+    memory = footprint(model, layout, chip.rank().need("memory"), prompts, isl, tokens / batches, prefill=True)
     metrics: dict[str, tuple[Num, str]] = {
         "tokens_per_s_per_gpu": (rate, "token/s"),
-        "step_s": (stage_s * layout.pp, "s"),
-        "ttft_s": (stage_s * layout.pp, "s"),
-        "flop_per_token": (demand.flop * layout.pp / (tokens / batches) * layout.tp, "FLOP"),
-        "mfu": (_mfu(demand.flop * batches, stage_s, setting), ""),
+        "step_s": (step_s, "s"),
+        "ttft_s": (steps * step_s, "s"),
     }
-    return Answer(setting, phase, step, 0.0, stage_s * layout.pp, rate, memory, metrics, rules, batches, 1.0)
+    if strict:
+        # Useful work counts every token once, however unevenly experts are met.
+        even = prefill_demand(model, replace(layout, routing="balanced"), tokens / batches, isl, cached)
+        metrics["flop_per_token"] = (even.flop * layout.pp / (tokens / batches) * layout.tp, "FLOP")
+        metrics["mfu"] = (_mfu(even.flop * batches * layout.pp, step_s, setting), "")
+    return Answer(setting, phase, step, 0.0, step_s, rate, memory, metrics, rules, batches, 1.0)
+
+
+def _chunks(new: Num, tokens: Num) -> tuple[Num, Num]:
+    """(steps a prompt takes, prompts held at once) when a step takes ``tokens`` of ``new`` tokens a prompt."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.maximum(np.ceil(new / tokens - 1e-9), 1.0), np.maximum(tokens / new, 1.0)
 
 
 def decode(setting: Setting, load: DecodeLoad, *, strict: bool = True) -> Answer:
@@ -156,11 +185,12 @@ def decode(setting: Setting, load: DecodeLoad, *, strict: bool = True) -> Answer
     context = np.asarray(load.context, dtype=float)
     part = requests / batches
     demand = decode_demand(model, layout, part, context, 1.0 + drafts)
-    phase = time_demand(demand, setting.device, setting.system)
+    # Low-latency transfers need no cores; those that a plan keeps for them all the same are lost to compute.
+    share = 1.0 if plan.comm_sms is None else _cores_share(setting)
+    phase = time_demand(demand, setting.device, setting.system, share)
     step = _overlapped(phase, setting, 1.0)
     draft_s = _draft_s(setting, part, context, drafts, batches)
-    stage_s = step.total_s + draft_s + setting.system.step_host_s
-    step_s = stage_s * layout.pp
+    step_s = (step.total_s + draft_s) * layout.pp + setting.system.step_host_s
     kept = accepted_tokens(drafts, accept)
     rate = load.batch_per_gpu * kept / step_s * _production(setting, "decode")
     memory = footprint(
@@ -172,9 +202,12 @@ def decode(setting: Setting, load: DecodeLoad, *, strict: bool = True) -> Answer
         "tpot_s": (step_s / kept, "s"),
         "tokens_per_s_per_user": (kept / step_s, "token/s"),
         "step_s": (step_s, "s"),
-        "mfu": (_mfu(demand.flop * batches, stage_s, setting), ""),
-        "mbu": (demand.bytes * batches / stage_s / setting.device.bandwidth, ""),
+        "mbu": (demand.bytes * batches * layout.pp / step_s / setting.device.bandwidth, ""),
     }
+    if strict:
+        # Useful work is one forward pass for each token kept; rejected drafts and skew are not.
+        even = decode_demand(model, replace(layout, routing="balanced"), part, context, 1.0)
+        metrics["mfu"] = (_mfu(even.flop * batches * kept * layout.pp, step_s, setting), "")
     return Answer(setting, phase, step, draft_s, step_s, rate, memory, metrics, rules, batches, kept)
 
 
@@ -269,19 +302,22 @@ def serve(setting: Setting, load: ServingLoad, *, strict: bool = True) -> Blend:
     isl, osl = np.asarray(load.isl, dtype=float), np.asarray(load.osl, dtype=float)
     replica = layout.tp * layout.pp / dies
     asked = np.asarray(load.concurrency, dtype=float) / np.asarray(plan.gpus, dtype=float) * replica
-    running = np.minimum(np.maximum(asked, 1.0), _kv_room(setting, isl + osl, load.mtp_tokens))
+    # Requests are at every stage of their answer: on average half of it is in the cache.
+    running = np.minimum(np.maximum(asked, 1.0), _kv_room(setting, isl + osl / 2, load.mtp_tokens))
     mtp = (load.mtp_tokens, load.mtp_acceptance)
     d = decode(setting, DecodeLoad(isl + osl / 2, running / replica, *mtp), strict=strict)
     p = prefill(setting, PrefillLoad(isl, (isl - load.cached) / replica, load.cached), strict=strict)
+    busy = np.minimum(asked, 1.0)
     request_s = p.step_s + osl * d.step_s / d.tokens_per_step / running
     tpot = running * request_s / osl
     # Fewer requests than replicas leave some idle.
-    out_rate = osl / request_s / replica * np.minimum(asked, 1.0)
+    out_rate = osl / request_s / replica * busy
     metrics: dict[str, tuple[Num, str]] = {
         "output_tokens_per_s_per_gpu": (out_rate, "token/s"),
         "tpot_s": (tpot, "s"),
         "ttft_s": (p.step_s + d.step_s / 2 + np.maximum(asked - running, 0.0) * request_s, "s"),
         "decode_step_s": (d.step_s, "s"),
         "prefill_share": (p.step_s / request_s, ""),
+        "busy_share": (busy, ""),
     }
     return Blend(p, d, metrics, [*rules, *p.rules, *d.rules])

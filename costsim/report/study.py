@@ -247,20 +247,22 @@ def _training(study: Study) -> Section:
     rows: list[list[Content]] = []
     for name, report, why in study.training:
         if report is None:
-            rows.append([name, why, None, None, None, None])
+            rows.append([name, why, *[None] * 5])
             continue
         step = report.metrics["step_s"].value
-        rows.append([name, Cell(quantity(step, "s"), step), *(_number(report, key) for key in (
-            "mfu_causal", "gpu_hours", "usd_per_run")), report.metrics["step_s"].grade])  # fmt: skip
+        plan = report.inputs["plan"]
+        numbers = [_number(report, key) for key in ("mfu_causal", "gpu_hours", "usd_per_run")]
+        how = f"{plan['precision']}, recompute {plan['recompute']}"
+        rows.append([name, how, Cell(quantity(step, "s"), step), *numbers, report.metrics["step_s"].grade])
     part = study.scenario.training
     words = (
         f"{part.gpus} devices, pp {part.pp}, ep {part.ep}, {_tokens(study)} tokens. First order: kernels timed alone, "
         "1F1B, no overlap. The published run (DualPipe, overlapped all-to-all) took 19.93 s a step and 2.664M GPU "
         "hours: this figure comes near it because missing overlap and optimistic backward kernels cancel, so do not "
-        "read it as validated."
+        "read it as validated. MFU* divides by the BF16 peak, also for FP8."
     )
     return Section(
-        "Training, first order", [words], [Table(("chip", "step", "MFU", "GPU hours", "USD", "grade"), rows)]
+        "Training, first order", [words], [Table(("chip", "as", "step", "MFU*", "GPU hours", "USD", "grade"), rows)]
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +27,10 @@ T = TypeVar("T", bound=BaseModel)
 def read_text(path: Path, what: str, most: int = MAX_SPEC_BYTES) -> str:
     """The text of a user's file of at most ``most`` bytes, or BadInput: never a traceback. A leading BOM is dropped."""
     try:
-        if path.stat().st_size > most:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            raise BadInput(f"{what} {path}: is not a plain file")
+        if state.st_size > most:
             raise BadInput(f"{what} {path}: larger than {most:,} bytes; is this the right file?")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:

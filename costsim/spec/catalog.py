@@ -55,7 +55,7 @@ def load_cluster(name: str) -> Cluster:
 def load_model(name: str) -> ModelSpec:
     """A model by id (``deepseek-v3``), by the path of a TOML file, or of a Hugging Face ``config.json``."""
     own = Path(name)
-    if name.endswith(".json") or own.is_dir():
+    if name.strip() and (name.endswith(".json") or own.is_dir()):
         from costsim.spec.huggingface import read_config
 
         return read_config(own / "config.json" if own.is_dir() else own)

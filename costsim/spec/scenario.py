@@ -30,7 +30,7 @@ class PlanPart(Frozen):
 
     precision: str = "best"
     routing: str = "balanced"
-    max_gpus: int = Field(default=320, ge=1, le=100_000)
+    max_gpus: int = Field(default=320, ge=1, le=100_000, strict=True)
 
     @field_validator("precision")
     @classmethod
@@ -43,14 +43,14 @@ class PlanPart(Frozen):
 class WorkloadPart(Frozen):
     """Prompts of ``isl``; decode at a mean KV length of ``context`` under ``tpot`` seconds a token."""
 
-    isl: int = Field(default=4096, ge=1, le=10_000_000)
-    context: int = Field(default=4096, ge=1, le=10_000_000)
+    isl: int = Field(default=4096, ge=1, le=10_000_000, strict=True)
+    context: int = Field(default=4096, ge=1, le=10_000_000, strict=True)
     tpot: float = 0.1
 
     @field_validator("tpot", mode="before")
     @classmethod
     def _seconds(cls, value: Any) -> float:
-        seconds = value if isinstance(value, float) else units.parse(value, "time", "workload.tpot")
+        seconds = units.parse(value, "time", "workload.tpot")
         if not seconds > 0:
             raise ValueError("must be above zero, like '50 ms'")
         return seconds
@@ -59,11 +59,11 @@ class WorkloadPart(Frozen):
 class TrainingPart(Frozen):
     """The run that is priced: layout as in TrainingPlan, ``tokens`` in all."""
 
-    gpus: int = Field(default=2048, ge=1)
-    pp: int = Field(default=16, ge=1)
-    ep: int = Field(default=64, ge=1)
-    seq: int = Field(default=4096, ge=1)
-    global_batch: int = Field(default=15360, ge=1)
+    gpus: int = Field(default=2048, ge=1, strict=True)
+    pp: int = Field(default=16, ge=1, strict=True)
+    ep: int = Field(default=64, ge=1, strict=True)
+    seq: int = Field(default=4096, ge=1, strict=True)
+    global_batch: int = Field(default=15360, ge=1, strict=True)
     tokens: float = Field(default=14.8e12, gt=0)
 
 
