@@ -1,0 +1,38 @@
+"""What the README says stays true: no unfilled blanks, its commands run, its catalog counts are the catalog's."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from costsim.cli.main import main
+from costsim.spec.catalog import ACCELERATORS, MODELS, names
+
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+COMMANDS = sorted(
+    {line for line in re.findall(r"`(costsim [^`]+)`", README) if " > " not in line and "--help" not in line}
+)
+
+
+def test_no_blank_is_left() -> None:
+    assert "@@" not in README
+    assert f"{len(names(ACCELERATORS))} accelerators" in README
+    assert f"{len(names(MODELS))} models" in README
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme_runs(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = shlex.split(command)[1:]
+    if words == ["report", "my.toml"]:
+        pytest.skip("my.toml is the reader's own file")
+    assert main(words) == 0, capsys.readouterr().err
+    assert capsys.readouterr().out
+
+
+def test_the_python_of_the_readme_runs() -> None:
+    code = re.search(r"```python\n(.*?)```", README, re.S)
+    assert code is not None
+    exec(code.group(1), {})
