@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli import ask as asking
@@ -14,8 +14,10 @@ from costsim.cli.parser import add_choice
 if TYPE_CHECKING:
     from costsim.predict.report import Report
     from costsim.spec.accelerator import Accelerator
+    from costsim.spec.cluster import Cluster
     from costsim.spec.model import ModelSpec
-    from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad
+    from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan
+    from costsim.spec.price import Price
 
 NAME = "infer"
 HELP = "one serving phase or deployment: TTFT, TPOT, tokens/s, memory, USD and J per token"
@@ -96,9 +98,32 @@ def _every_load_key() -> list[Key]:
     return list({key.name: key for keys in LOADS.values() for key in keys}.values())
 
 
-def run(args: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class Question:
+    """What the options ask: the nouns, the values of every key, and how a point of them becomes a plan and a load."""
+
+    model: ModelSpec
+    chip: Accelerator
+    asked: Given
+    price: Price | None
+    cluster: Cluster | None
+    make_load: Callable[[Mapping[str, Any]], PrefillLoad | DecodeLoad | ServingLoad]
+    load_names: frozenset[str]
+
+    def point(self, values: Mapping[str, Any]) -> tuple[ServingPlan, PrefillLoad | DecodeLoad | ServingLoad]:
+        """The plan and the load of one point of the grid."""
+        from costsim.spec.plan import ServingPlan
+
+        plan = {name: value for name, value in values.items() if name not in self.load_names}
+        if "ep" not in plan:
+            plan["ep"] = ep_of(self.model, self.chip, plan)
+        load = self.make_load({name: value for name, value in values.items() if name in self.load_names})
+        return ServingPlan(**plan, **self.asked.words), load
+
+
+def question(args: argparse.Namespace) -> Question:
+    """The options with their defaults, checked against each other."""
     from costsim.spec.catalog import load_accelerator, load_model
-    from costsim.spec.plan import ServingPlan
 
     model, chip = load_model(args.model), load_accelerator(args.accelerator)
     keys = LOADS[args.phase]
@@ -108,19 +133,19 @@ def run(args: argparse.Namespace) -> int:
     asked = asking.given(args, [*PLAN, *words(), *keys], {**_COMMON, **DEFAULTS[args.phase], **_overlap(args, model)})
     about_ep = [f"--ep {default_ep(model, chip, asked)}"] if args.ep is None else []
     asked = replace(asked, assumed=(*asked.assumed, *about_ep, *about_precision, *about_supply))
-    make_load = load_maker(args.phase)
-    load_names = {key.name for key in keys}
+    return Question(model, chip, asked, price, cluster, load_maker(args.phase), frozenset(key.name for key in keys))
 
+
+def run(args: argparse.Namespace) -> int:
     from costsim.predict.inference import predict_inference
 
-    def ask(point: dict[str, Any]) -> Report:
-        plan = {name: value for name, value in point.items() if name not in load_names}
-        if "ep" not in plan:
-            plan["ep"] = ep_of(model, chip, plan)
-        load = make_load({name: value for name, value in point.items() if name in load_names})
-        return predict_inference(model, chip, ServingPlan(**plan, **asked.words), load, price, cluster)
+    asked = question(args)
 
-    return asking.answer(args, asked, ask)
+    def ask(values: dict[str, Any]) -> Report:
+        plan, load = asked.point(values)
+        return predict_inference(asked.model, asked.chip, plan, load, asked.price, asked.cluster)
+
+    return asking.answer(args, asked.asked, ask)
 
 
 def load_maker(phase: str) -> Callable[[Mapping[str, Any]], PrefillLoad | DecodeLoad | ServingLoad]:

@@ -1,0 +1,151 @@
+"""An Explanation as a Document: the tree of the number, the laws behind its leaves, and the inputs they rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from costsim.errors import UnknownName
+from costsim.predict.explain import Explanation, Node, datasheet, system
+from costsim.report.document import Cell, Content, Document, Section, Table
+from costsim.report.pages import GRADES
+from costsim.report.words import band, number, percent, quantity, value_text
+from costsim.version import __version__
+
+
+def explained_document(found: Explanation, op: str | None = None) -> Document:
+    """The whole explanation, or with ``op`` all that is known of the leaves whose name contains it."""
+    leaves = [leaf for leaf in found.tree.leaves() if leaf.facts.get("law")]
+    if op is not None:
+        leaves = [leaf for leaf in leaves if op.lower() in leaf.name.lower()]
+        if not leaves:
+            raise UnknownName("op", op, list(dict.fromkeys(leaf.name for leaf in found.tree.leaves())))
+    first = f"{found.name} = {value_text(found.name, found.metric)}"
+    span = band(found.name, found.metric)
+    paragraph = f"{found.of}. P10 to P90: {span}." if span else f"{found.of}."
+    sections = [] if op is not None else [Section("", [paragraph], [_tree_table(found)])]
+    if op is not None:
+        sections += [_leaf_section(leaf, found) for leaf in leaves]
+    elif leaves:
+        sections += [_law_section(leaves), _evidence_section(leaves)]
+    sections.append(_inputs_section(found))
+    payload = found.json() | {"version": __version__}
+    if op is not None:
+        payload["ops"] = [leaf.json(found.tree.value) for leaf in leaves]
+    rows = [_flat(leaf, found.tree.value) for leaf in (leaves if op is not None else found.tree.leaves())]
+    return Document(f"{first}, grade {found.metric.grade}", sections, payload, rows=rows)
+
+
+def walk(node: Node, depth: int = 0) -> Iterator[tuple[int, Node]]:
+    """Every node under its parent, largest first."""
+    yield depth, node
+    for child in sorted(node.children, key=lambda child: -child.value):
+        yield from walk(child, depth + 1)
+
+
+def _tree_table(found: Explanation) -> Table:
+    rows: list[list[Content]] = []
+    for depth, node in walk(found.tree):
+        facts = node.facts
+        above = facts.get("above_light")
+        rows.append([
+            f"{'· ' * depth}{node.name}", Cell(quantity(node.value, found.unit), node.value),
+            Cell(percent(node.value / found.tree.value), node.value / found.tree.value) if found.tree.value else None,
+            facts.get("bound", ""), Cell(f"{above:.2f}", above) if above else None,
+            facts.get("grade", ""), facts.get("measured_on", ""),
+        ])  # fmt: skip
+    return Table(("term", "value", "share", "bound by", "× light", "grade", "law from"), rows)
+
+
+def _law_section(leaves: list[Node]) -> Section:
+    """Seconds of one execution of each op, term by term."""
+    rows: list[list[Content]] = []
+    for leaf in leaves:
+        facts = leaf.facts
+        times = facts["count"] * facts["times"]
+        seconds = [facts["each_s"], *facts["terms"].values(), facts["light_s"]]
+        cells = [Cell(quantity(value, "s"), value) for value in seconds]
+        rows.append([leaf.name, Cell(number(times), times), *cells, number(facts["correction"], 3)])
+    text = (
+        "One execution: overhead, compute and memory of a kernel; latency and line time inside and across nodes of a "
+        "transfer. Correction: what the measured grid says on top of the law. Light: the datasheet's least time."
+    )
+    head = ("op", "times", "each", "overhead", "compute / up", "memory / out", "light", "correction")
+    return Section("One execution of each op", [text], [Table(head, rows)])
+
+
+def _evidence_section(leaves: list[Node]) -> Section:
+    """Each law once: its points and held-out error, and its parameters."""
+    laws = {f"{leaf.facts['family']}/{leaf.facts['dtype']}": leaf.facts for leaf in leaves}
+    rows: list[list[Content]] = [
+        [key, facts["points"],
+         *(Cell(percent(facts[name]), facts[name]) for name in ("held_out_median_ape", "held_out_p90_ape")),
+         f"{facts['p10_ratio']:.2f}–{facts['p90_ratio']:.2f}", facts["grade"], facts["measured_on"],
+         ", ".join(facts["sources"])]
+        for key, facts in laws.items()
+    ]  # fmt: skip
+    head = ("family/dtype", "n", "median", "P90", "band", "grade", "measured on", "sources")
+    parameters: list[list[Content]] = [
+        [key, facts["law"], parameters_text(facts["parameters"])] for key, facts in laws.items()
+    ]
+    return Section("Laws and the points behind them", [GRADES], [
+        Table(head, rows), Table(("family/dtype", "law", "parameters"), parameters)])  # fmt: skip
+
+
+def parameters_text(parameters: Mapping[str, float]) -> str:
+    """``overhead 3.1 µs, efficiency 0.79``: latencies with their unit, the rest as numbers."""
+    out = []
+    for name, value in parameters.items():
+        text = quantity(value, "s") if name.endswith("_s") else number(value, 3)
+        out.append(f"{name.removesuffix('_s').replace('_', ' ')} {text}")
+    return ", ".join(out)
+
+
+def _leaf_section(leaf: Node, found: Explanation) -> Section:
+    """One op, a line for each thing known of it."""
+    facts = leaf.facts
+    rows: list[list[Content]] = [
+        [f"{found.name}, this op", f"{quantity(leaf.value, found.unit)} ({percent(leaf.value / found.tree.value)})"]
+    ]
+    rows += [[name.replace("_", " "), _text(name, value)] for name, value in facts.items() if name != "parameters"]
+    rows.insert(rows.index(next(row for row in rows if row[0] == "law")) + 1,
+                ["parameters", parameters_text(facts["parameters"])])  # fmt: skip
+    return Section(leaf.name, (), [Table(("what", "value"), rows)])
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key.removesuffix('_s')} {_text(key, each)}" for key, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value) or "–"
+    if not isinstance(value, (int, float)):
+        return "–" if value is None else str(value)
+    if name.endswith("_s"):
+        return quantity(value, "s")
+    if name.endswith("bytes"):
+        return quantity(value, "B")
+    return percent(value) if name.endswith("_ape") else quantity(value, "FLOP") if name == "flop" else number(value)
+
+
+def _inputs_section(found: Explanation) -> Section:
+    """Datasheet fields, system constants and the price that the number rests on."""
+    rows: list[list[Content]] = [
+        [f"datasheet: {entry['field']}", entry["text"], entry["confidence"], ", ".join(entry["source"])]
+        for entry in datasheet(found.setting, found.tree)
+    ]
+    known = system(found.setting)
+    rows += [[f"system: {name}", _text(name, value), "", ", ".join(known["source"])]
+             for name, value in known.items() if name != "source"]  # fmt: skip
+    price = found.report.inputs.get("price")
+    if price is not None:
+        rows.append([f"price: {price['id']}", f"{price['text']} ({number(price['usd_per_h'])} USD/h)", "", ""])
+    return Section("What it rests on", list(found.report.notes),
+                   [Table(("input", "value", "confidence", "source"), rows)])  # fmt: skip
+
+
+def _flat(leaf: Node, total: float) -> dict[str, Any]:
+    facts = leaf.facts
+    names = ("family", "dtype", "count", "each_s", "bound", "flop", "bytes", "law", "law_s", "correction", "light_s",
+             "above_light", "grade", "points", "held_out_median_ape", "held_out_p90_ape", "measured_on")  # fmt: skip
+    return {"term": leaf.name, "value": leaf.value, "share": leaf.value / total if total else None,
+            **{name: facts.get(name) for name in names}}  # fmt: skip
