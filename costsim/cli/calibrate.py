@@ -6,13 +6,17 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from costsim.cli.output import finish, progress, write
+from costsim.cli.output import extension, finish, progress, write
 from costsim.errors import BadInput
 
 if TYPE_CHECKING:
     from costsim.calibration.measurement import Measurement
+    from costsim.calibration.points import Points
     from costsim.calibration.run import Calibrated
     from costsim.report.document import Document
+    from costsim.spec.accelerator import Accelerator
+    from costsim.timing.device import Correction
+    from costsim.timing.laws import AnyLaw
 
 NAME = "calibrate"
 HELP = "measurements into hwprofiles/calibration/<id>.json, with held-out residuals"
@@ -46,16 +50,29 @@ def run(args: argparse.Namespace) -> int:
     folder = None if args.folder is None else Path(args.folder)
     if folder is not None and not folder.is_dir():
         raise BadInput(f"--folder {folder}: is not a directory; make it first")
-    results = []
+    results, points = [], []
+    plotted = args.out is not None and extension(Path(args.out)) == "html"
     for name in names:
-        rows = _rows(args, name)
-        results.append(calibrate(load_accelerator(name), rows, progress))
+        chip, rows = load_accelerator(name), _rows(args, name)
+        results.append(calibrate(chip, rows, progress))
+        points.append(_points(chip, rows, results[-1]) if plotted else {})
     for result in results:
         if folder is not None:
             target = folder / f"{result.accelerator}.json"
             write(target, written_text(result, target))
             progress(f"wrote {target}")
-    return finish(args, _document(results))
+    return finish(args, _document(results, points))
+
+
+def _points(chip: Accelerator, rows: list[Measurement], result: Calibrated) -> dict[str, Points]:
+    """What each law says of the rows that it was fitted to."""
+    from costsim.calibration.points import law_points
+
+    def law_of(key: str) -> tuple[AnyLaw, Correction | None] | None:
+        found = result.fits.get(key)
+        return None if found is None else (found.law, found.residual)
+
+    return law_points(chip, rows, law_of)
 
 
 def _rows(args: argparse.Namespace, name: str) -> list[Measurement]:
@@ -74,13 +91,14 @@ def _need_scipy() -> None:
         raise BadInput("calibrate fits laws with scipy, which is not installed: pip install 'costsim[profile]'")
 
 
-def _document(results: list[Calibrated]) -> Document:
+def _document(results: list[Calibrated], points: list[dict[str, Points]]) -> Document:
     from costsim.report.document import Cell, Content, Document, Section, Table
+    from costsim.report.laws import law_section
     from costsim.report.words import percent
     from costsim.version import __version__
 
     sections, flat = [], []
-    for result in results:
+    for result, drawn in zip(results, points, strict=True):
         rows: list[list[Content]] = []
         for key, law in sorted(result.fits.items()):
             rows.append(
@@ -97,6 +115,8 @@ def _document(results: list[Calibrated]) -> Document:
         columns = ("family/dtype", "n", "too fast", "median", "P90", "sources")
         notes = [f"{key}: {why}" for key, why in result.refused.items()]
         sections.append(Section(result.accelerator, notes, [Table(columns, rows)]))
+        laws = {key: law.law for key, law in result.fits.items()}
+        sections.append(law_section(laws, drawn, f"{result.accelerator}: laws and points"))
     payload = {"accelerators": [result.json() for result in results], "version": __version__}
     return Document(
         "Laws fitted to measurements; median and P90 error on shapes left out of the fit", sections, payload, rows=flat
