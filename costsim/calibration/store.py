@@ -16,12 +16,13 @@ from typing import Any
 
 from costsim.calibration.fit import FOLDS, Fit
 from costsim.calibration.residual import from_json
+from costsim.calibration.transfer import SHEET, distance, find, shipped_bands
 from costsim.errors import BadInput
 from costsim.spec.accelerator import PEAK_OF, Accelerator
 from costsim.spec.base import read_text
-from costsim.spec.catalog import CALIBRATION
+from costsim.spec.catalog import CALIBRATION, load_accelerator
 from costsim.spec.cluster import Cluster
-from costsim.timing.device import Device, FittedLaw, worse
+from costsim.timing.device import Device, FittedLaw
 from costsim.timing.laws import law_from
 
 SCHEMA = 1
@@ -39,11 +40,10 @@ _STANDS_FOR = {
     "reduce_scatter": ("all_reduce",),
     "p2p": ("all_reduce",),
 }
-#: parts whose laws stand in for a chip with neither own measurements nor a measured sibling, best first
-DONORS = ("h800-sxm", "h20-96g")
-#: P10–P90 half-width (log) that a transferred law has at least: what leaving a whole accelerator (C) or a
-#: whole architecture (D) out of public GEMM tables cost at P90 (23–25 % and 28–48 %)
-TRANSFER_BAND = {"A": 0.0, "B": 0.15, "C": 0.25, "D": 0.40}
+#: mean |ln| distance of two sheets up to which parts are twins: H800 and H100 0, H200 and H100 0.09, H20 and H100 1.5
+TWIN = 0.2
+#: formats whose law may stand in for another's, in this order
+_OTHER_DTYPES = ("fp8", "bf16", "int8", "fp4", "bytes")
 #: sources that time kernels back to back inside CUDA graphs; the others report the kernel's own duration
 GRAPH_TIMED = frozenset({"aiconfigurator-core"})
 #: architectures whose scale-up switch reduces in the network (NVLink SHARP)
@@ -131,29 +131,41 @@ def _fitted(entry: Mapping[str, Any], origin: str) -> FittedLaw:
 
 
 class Laws(Mapping[str, FittedLaw]):
-    """family/dtype → law, found in order: own file, sibling's, donors'; another dtype or family costs a grade."""
+    """family/dtype → law: measured here, else lent by a twin, relative or stranger; other kernels cost a grade."""
 
     def __init__(self, chip: Accelerator) -> None:
-        places = [(chip.id, "A")]
-        if chip.sibling:
-            places.append((chip.sibling, "C"))
-        places += [(donor, "D") for donor in DONORS if donor not in (chip.id, chip.sibling)]
-        self._tables = [(read_calibration(name), grade) for name, grade in places]
+        self._chip = chip
+        self._own = read_calibration(chip.id)
         self._found: dict[str, FittedLaw | None] = {}
 
     def _search(self, key: str) -> FittedLaw | None:
-        """Nearest evidence first: this silicon's kernel, its other number formats, its other kernels, then donors."""
+        """Nearest evidence first: here and on near twins any kernel of the kind, then relatives, then strangers."""
         family, dtype = key.split("/")
-        near = [place for place in self._tables if place[1] != "D"]
-        far = [place for place in self._tables if place[1] == "D"]
-        for places in (near, far):
-            for name in (family, *_STANDS_FOR.get(family, ())):
-                for exact in (True, False):
-                    for table, grade in places:
-                        entry = _entry(table, name, dtype, exact)
-                        if entry is not None:
-                            return _transferred(entry, grade, (name != family) + (not exact))
+        dtypes = (dtype, *(other for other in _OTHER_DTYPES if other != dtype))
+        names = [f"{name}/{other}" for name in (family, *_STANDS_FOR.get(family, ())) for other in dtypes]
+        for reach in ("twin", "relative", "stranger"):
+            for name in names:
+                law = self._lent(name, reach)
+                if law is not None:
+                    return law if name == key else _stand_in(law, key)
         return None
+
+    def _lent(self, key: str, reach: str) -> FittedLaw | None:
+        """The law of exactly this key: own or a twin's, a relative's, or from another architecture."""
+        if reach == "twin" and key in self._own:
+            return self._own[key]
+        law = find(self._chip, key, *measured_parts())
+        if law is None or (law.grade == "D") != (reach == "stranger"):
+            return None
+        # A part of much the same sheet runs the same kernel alike; its kernel says more than another one here.
+        if reach == "twin" and distance(self._chip, load_accelerator(law.origin), SHEET) > TWIN:
+            return None
+        return law
+
+    @property
+    def used(self) -> list[FittedLaw]:
+        """Every law that a question has asked for."""
+        return [law for law in self._found.values() if law is not None]
 
     def __getitem__(self, key: str) -> FittedLaw:
         if key not in self._found:
@@ -164,29 +176,27 @@ class Laws(Mapping[str, FittedLaw]):
         return law
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._tables[0][0])
+        return iter(self._own)
 
     def __len__(self) -> int:
-        return len(self._tables[0][0])
+        return len(self._own)
 
 
-def _entry(table: Mapping[str, FittedLaw], family: str, dtype: str, exact: bool) -> FittedLaw | None:
-    """The law of this family and dtype, or (not ``exact``) of this family in another dtype."""
-    if exact:
-        return table.get(f"{family}/{dtype}")
-    return next((law for key, law in table.items() if key.split("/")[0] == family), None)
+@lru_cache(maxsize=1)
+def measured_parts() -> tuple[tuple[Accelerator, ...], dict[str, dict[str, FittedLaw]]]:
+    """Accelerators with a calibration file, and their laws."""
+    known = sorted(path.stem for path in CALIBRATION.glob("*.json"))
+    return tuple(load_accelerator(name) for name in known), {name: read_calibration(name) for name in known}
 
 
-def _transferred(entry: FittedLaw, grade: str, steps: int) -> FittedLaw:
-    """The law as it counts here: grade lowered, band at least as wide as such transfers have been."""
-    base = entry.grade if grade == "A" else grade
-    final = worse(base, min(steps, 1) * 2) if base == "A" and steps else worse(base, min(steps, 1))
-    half = TRANSFER_BAND[final]
-    low = min(entry.low, 2.718281828459045**-half)
-    high = max(entry.high, 2.718281828459045**half)
-    # The correction belongs to kernels on that silicon: a sibling shares it, another architecture does not.
-    correction = entry.correction if grade in "AC" and steps == 0 else None
-    return replace(entry, grade=final, low=low, high=high, correction=correction)
+def _stand_in(law: FittedLaw, key: str) -> FittedLaw:
+    """Another dtype's or family's law in place of ``key``: two grades down from a measurement, one from a transfer.
+
+    Its correction belongs to other shapes; its band is at least that of a transfer to another architecture.
+    """
+    grade = "C" if law.grade in "AB" else "D"
+    low, high = shipped_bands().of(key, "D")
+    return replace(law, grade=grade, low=min(law.low, low), high=max(law.high, high), correction=None)
 
 
 def device_for(chip: Accelerator, cluster: Cluster | None = None) -> Device:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from costsim import units
 from costsim.cli.catalogs import add_action, checked_action, kept
-from costsim.cli.output import finish
+from costsim.cli.law_plots import chip_law_section
+from costsim.cli.output import extension, finish
 from costsim.errors import BadInput
 
 if TYPE_CHECKING:
@@ -41,25 +44,38 @@ def run(args: argparse.Namespace) -> int:
     from costsim.spec.catalog import ACCELERATORS, load_accelerator, names
 
     if checked_action(args, NAME, "accelerator") == "show":
-        return finish(args, shown(load_accelerator(args.id)))
+        return finish(args, _page(args, load_accelerator(args.id)))
     chips = [load_accelerator(name) for name in kept(names(ACCELERATORS), args.id, "accelerator")]
     return finish(args, listed(chips))
 
 
+def _page(args: argparse.Namespace, chip: Accelerator) -> Document:
+    """What is known of the chip; a file also gets its laws with their parameters, and a page their plots."""
+    document = shown(chip)
+    if args.out is None:
+        return document
+    plotted = extension(Path(args.out)) == "html"
+    return replace(
+        document, sections=[*document.sections, chip_law_section(chip, list(document.payload["calibration"]), plotted)]
+    )
+
+
 def calibration_of(chip: Accelerator) -> dict[str, dict[str, Any]]:
-    """Laws that times on this chip rest on, "family/dtype" → what is known of each.
+    """Laws that times on this chip rest on, "family/dtype" → grade here, errors where it was measured, and where.
 
-    Its own measurements count as graded; its sibling's at C and those of the best-measured parts at D at most.
+    Own measurements first; what relatives (C) and strangers (D) lend is listed for what they measured.
     """
-    from costsim.calibration.store import DONORS
+    from costsim.calibration.store import Laws, measured_parts
 
-    places = [(chip.id, "A"), (chip.sibling, "C"), *((donor, "D") for donor in DONORS)]
-    laws: dict[str, dict[str, Any]] = {}
-    for owner, best in places:
-        for key, law in _measured_on(owner).items() if owner else ():
-            if key not in laws:
-                laws[key] = {"grade": max(str(law.get("grade", "D")), best), **_errors(law), "measured_on": owner}
-    return laws
+    laws, tables = Laws(chip), measured_parts()[1]
+    known = dict.fromkeys([*laws, *(key for table in tables.values() for key in table)])
+    shown: dict[str, dict[str, Any]] = {}
+    for key in sorted(known):
+        law = laws[key]
+        origin = law.origin.split("+")[0]
+        errors = _errors(_measured_on(origin).get(key, {}))
+        shown[key] = {"grade": law.grade, **errors, "measured_on": law.origin}
+    return shown
 
 
 def _measured_on(owner: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from costsim.calibration.store import Laws
 from costsim.economics.cost import Power, joules_per_token, usd_per_mtok, wall_power
 from costsim.errors import DoesNotFit
 from costsim.num import Num
@@ -21,7 +22,7 @@ from costsim.spec.cluster import Cluster
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan
 from costsim.spec.price import Price, default_rate, in_usd
-from costsim.timing.device import GRADES
+from costsim.timing.device import GRADES, FittedLaw
 from costsim.units import GIGA, HOUR_S, MEGA
 
 Load = PrefillLoad | DecodeLoad | ServingLoad
@@ -206,10 +207,10 @@ def _notes(setting: Setting, rate: Price | None, power: Power | None, kind: str)
     return tuple(notes)
 
 
-def _laws(setting: Setting) -> list[Any]:
+def _laws(setting: Setting) -> list[FittedLaw]:
+    """The laws that this question used."""
     laws = setting.device.laws
-    found = getattr(laws, "_found", {})
-    return [law for law in found.values() if law is not None]
+    return laws.used if isinstance(laws, Laws) else list(laws.values())
 
 
 def _sources(setting: Setting, rate: Price | None, power: Power | None) -> tuple[str, ...]:
