@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.readme import accuracy_table
 from costsim.cli.main import main
 from costsim.spec.catalog import ACCELERATORS, MODELS, names
 
@@ -36,3 +37,7 @@ def test_the_python_of_the_readme_runs() -> None:
     code = re.search(r"```python\n(.*?)```", README, re.S)
     assert code is not None
     exec(code.group(1), {})
+
+
+def test_the_accuracy_table_is_what_validate_says_today() -> None:
+    assert accuracy_table() in README, "python -m benchmarks.readme writes it anew"
