@@ -153,7 +153,7 @@ def test_a_report_becomes_every_format() -> None:
     assert "50 ms" in parsed.text
     assert EVIL in parsed.text
     text = markdown(made)
-    assert "| TPOT | 50 ms | 40 … 60 ms | B |" in text
+    assert "| TPOT | 50 ms | 40 … 60 | B |" in text
     assert "<script" not in text
     assert csv_text(made.rows).splitlines()[0].startswith("part,name,value,unit,low,high,grade")
 

@@ -45,7 +45,7 @@ def headline(report: Report) -> Panel:
     grid.add_column(no_wrap=True)
     grid.add_column(justify="right", style="bold", no_wrap=True)
     grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(justify="center")
+    grid.add_column(justify="center", no_wrap=True, min_width=1)
     for name, metric in report.metrics.items():
         grid.add_row(label(name), value_text(name, metric), band(name, metric), grade(metric.grade))
     subtitle = Text("value, P10 … P90, evidence grade A to D", style="dim")

@@ -96,13 +96,16 @@ def value_text(name: str, metric: Metric) -> str:
 
 
 def band(name: str, metric: Metric) -> str:
-    """The P10–P90 band of a metric; empty where it has none."""
+    """The P10–P90 band of a metric, in the unit of its value unless it says another; empty where it has none."""
     if metric.low is None or metric.high is None:
         return ""
     unit = unit_of(name, metric.unit)
     low, high = quantity(metric.low, unit), quantity(metric.high, unit)
     (start, _, low_unit), (_, _, high_unit) = low.partition(" "), high.partition(" ")
-    return f"{start if low_unit == high_unit else low} … {high}"
+    if low_unit != high_unit:
+        return f"{low} … {high}"
+    end, _, _ = high.partition(" ")
+    return f"{start} … {end}" if value_text(name, metric).partition(" ")[2] == high_unit else f"{start} … {high}"
 
 
 def label(name: str) -> str:
