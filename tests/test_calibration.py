@@ -23,6 +23,7 @@ from costsim.calibration.store import (
     parse_calibration,
 )
 from costsim.calibration.transfer import shipped_bands
+from costsim.cli.main import main
 from costsim.errors import BadInput
 from costsim.physics.op import gemm
 from costsim.physics.step import decode_demand, draft_demand, prefill_demand
@@ -218,9 +219,16 @@ def test_measurements_are_read_back(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("family,dtype\n", "no column 'time_s'"),
-        ("family,dtype,time_s\ngemm,fp8,0\n", "row 1: time_s must be positive"),
-        ("family,dtype,time_s\ngemm,fp8,-1\n", "must be finite and not negative"),
-        ("family,dtype,time_s\ngemm,fp8,nan\n", "must be finite"),
+        ("family,dtype,time_s\ngemm,fp8,0\n", "line 2: time_s = '0' must be from 1e-09"),
+        ("family,dtype,time_s\ngemm,fp8,-1\n", "must be from 1e-09 to 1e+06"),
+        ("family,dtype,time_s\ngemm,fp8,nan\n", "'nan' must be from"),
+        ("family,dtype,time_s\ngemm,fp8,1e300\n", "'1e300' must be from"),
+        ("# a comment\nfamily,dtype,time_s\ngemm,fp8,\n", "line 3: time_s is empty"),
+        ("family,dtype,time_s\ngemm,fp8,1,2\n", "line 2: has more fields than the header"),
+        ("family,dtype,time_s,m\ngemm,fp8,1\n", "line 2: has fewer fields than the header"),
+        ("family,dtype,time_s,m,m\ngemm,fp8,1,2,3\n", "column 'm' is there twice"),
+        ("family,dtype,time_s\n", "no rows"),
+        ("family,dtype,time_s\n" + "g" * 140_000 + ",fp8,1\n", "field larger than field limit"),
         ("family,dtype,time_s\ngemm,fp8,fast\n", "'fast' is not a number"),
         ("family,dtype,time_s\n,fp8,1\n", "family and dtype must be given"),
         ("family,dtype,time_s,m\ngemm,fp8,1,-3\n", "m = '-3'"),
@@ -297,3 +305,26 @@ def test_a_refit_of_the_shipped_rows_gives_the_shipped_laws(name: str) -> None:
         }
         assert again[key]["parameters"] == pytest.approx(entry["parameters"], rel=0.01), key
         assert again[key]["held_out"] == pytest.approx(entry["held_out"], rel=0.02, abs=0.002), key
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("bogus,fp8,1024,1024,1024,1,2e9,4e6,1e-3\n", "unknown family 'bogus'"),
+        ("gemm,fp4,1024,1024,1024,1,2e9,4e6,1e-3\n", "states no fp4 peak"),
+        ("gemm,fp8,,1024,1024,1,2e9,4e6,1e-3\n", "column 'm' is empty"),
+        ("gemm,fp8,1024,1024,1024,1,,4e6,1e-3\n", "column 'flop' is empty"),
+        ("all_reduce,bytes,,,,,,,1e-3\n", "column 'up_bytes' is empty"),
+        ("gemm,fp8,1024,1024,1024,1,2e15,4e6,1e-9\n", "faster than the datasheet"),
+    ],
+)
+def test_what_cannot_be_fitted_leaves_the_old_file_alone(
+    rows: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text("family,dtype,m,n,k,groups,flop,bytes,time_s\n" + rows, encoding="utf-8")
+    kept = tmp_path / "h800-sxm.json"
+    kept.write_text("{}", encoding="utf-8")
+    assert main(["calibrate", "h800-sxm", "--measurements", str(table), "--folder", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+    assert kept.read_text(encoding="utf-8") == "{}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -112,6 +113,9 @@ def test_sources_are_in_the_bibliography() -> None:
     assert [key for key in keys if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", key)] == []
     for path in sorted((catalog.ROOT / "hwprofiles").rglob("*.toml")):
         used = set(sources_of(tomllib.loads(path.read_text(encoding="utf-8"))))
+        assert used <= set(keys), f"{path.name}: {sorted(used - set(keys))}"
+    for path in sorted(catalog.CALIBRATION.glob("*.json")):
+        used = {key for law in json.loads(path.read_text(encoding="utf-8"))["laws"].values() for key in law["sources"]}
         assert used <= set(keys), f"{path.name}: {sorted(used - set(keys))}"
 
 

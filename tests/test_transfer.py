@@ -25,10 +25,13 @@ from costsim.calibration.transfer import (
     rescaled,
     shipped_bands,
     strangers,
+    tile_cores,
 )
 from costsim.errors import BadInput
+from costsim.predict.inference import predict_inference
 from costsim.spec.accelerator import Accelerator
-from costsim.spec.catalog import ACCELERATORS, load_accelerator, names
+from costsim.spec.catalog import ACCELERATORS, load_accelerator, load_model, names
+from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingPlan
 from costsim.timing.device import FittedLaw
 from costsim.timing.laws import Attend, Hop, Stream, Tile
 
@@ -207,3 +210,23 @@ def test_left_out_rows_lie_in_the_shipped_band() -> None:
     assert error_of(near)["median_ape"] < 0.10
     assert coverage(near, shipped_bands(), "C") > 0.65
     assert coverage(far, shipped_bands(), "D") > 0.65
+
+
+def test_a_core_is_a_tile_worth_of_silicon() -> None:
+    """A TPU's TensorCores are not counted as cores, so no chip's prefill drowns in latencies scaled to one of them."""
+    assert tile_cores(load_accelerator("tpu-v6e")) is None
+    assert tile_cores(load_accelerator("ascend-910c")) == 24
+    for name in ("tpu-v5p", "tpu-v6e", "tpu-v7", "mi300x", "ascend-910b3"):
+        chip = load_accelerator(name)
+        plan = ServingPlan(gpus=32, ep=32, precision="fp8" if chip.known("fp8") else "int8")
+        report = predict_inference(load_model("deepseek-v2"), chip, plan, PrefillLoad(isl=4096, tokens_per_gpu=8192))
+        assert 0.05 < report.metrics["mfu"].value < 0.6, name
+
+
+@pytest.mark.parametrize("name", ["h20-96g", "mtt-s5000", "mi300x", "h800-sxm"])
+def test_no_band_reaches_beyond_light(name: str) -> None:
+    plan = ServingPlan(gpus=8, ep=8)
+    load = DecodeLoad(context=131072, batch_per_gpu=16)
+    report = predict_inference(load_model("deepseek-v2-lite"), load_accelerator(name), plan, load)
+    for key in ("mbu", "mfu"):
+        assert (report.metrics[key].high or 0.0) <= 1.0 + 1e-9, key

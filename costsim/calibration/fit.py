@@ -80,8 +80,18 @@ _NARROWER: dict[str, dict[str, tuple[float, float]]] = {
 }
 
 
+#: collectives; with ``_ll`` the low-latency kernels of expert parallelism
+WIRES = (
+    "all_reduce", "all_gather", "reduce_scatter", "all_to_all", "p2p", "dispatch", "combine", "dispatch_ll",
+    "combine_ll",
+)  # fmt: skip
+
+
 def law_kind(family: str, dtype: str = "") -> str:
-    """Which law a family of ops follows; block-scaled FP8 GEMMs choose their tiles."""
+    """Which law a family of ops follows; block-scaled FP8 GEMMs choose their tiles.
+
+    Raises ValueError for a family that no law is for.
+    """
     if family == "gemm" and dtype == "fp8":
         return "tiling"
     if family.startswith("moe"):
@@ -90,7 +100,14 @@ def law_kind(family: str, dtype: str = "") -> str:
         return "tile"
     if family.startswith(("mla_", "attention_")):
         return "attend"
-    return "stream" if family.startswith("memory_") else "hop"
+    if family.startswith("memory_"):
+        return "stream"
+    if family in WIRES:
+        return "hop"
+    raise ValueError(
+        f"unknown family {family!r}; known: gemm, batched_gemm, moe, moe_normal, moe_masked, mla_prefill, mla_decode, "
+        f"attention_prefill, attention_decode, memory_stream, {', '.join(WIRES)}"
+    )
 
 
 @dataclass(frozen=True)
@@ -208,11 +225,12 @@ def _solve(kind: str, family: str, dtype: str, table: _Table, device: Device, pr
 def fit(family: str, dtype: str, rows: Sequence[Measurement], device: Device, prior: AnyLaw | None = None) -> Fit:
     """Fit the family's law to ``rows`` on ``device``; rows faster than light are rejected and counted.
 
-    Raises ValueError when nothing is left to fit.
+    Raises ValueError when nothing is left to fit, KeyError for a column that the law needs and a row leaves empty.
     """
     kind = law_kind(family, dtype)
     prior = prior or PRIOR.get(family) or PRIOR[kind]
     table = _Table.of(rows)
+    _check(kind, family, dtype, table, device)
     sane = table.time_s >= light(family, dtype, table, device)
     kept = [row for row, ok in zip(rows, sane, strict=True) if ok]
     if not kept:
@@ -224,6 +242,21 @@ def fit(family: str, dtype: str, rows: Sequence[Measurement], device: Device, pr
     sources = tuple(sorted({row.source for row in kept}))
     held = _held_out(kind, family, dtype, kept, table, device, prior, steps)
     return Fit(law, len(kept), held, len(rows) - len(kept), shape, sources, residual)
+
+
+def _check(kind: str, family: str, dtype: str, table: _Table, device: Device) -> None:
+    """What the law of this kind cannot do without."""
+    if kind == "hop":
+        for name in WIRE_COLUMNS:
+            if name not in table.wire:
+                raise KeyError(name)
+    elif kind != "stream":
+        if dtype not in device.peaks:
+            raise ValueError(f"{family}/{dtype}: the datasheet of {device.id} states no {dtype} peak")
+        if not table.flop.all():
+            raise KeyError("flop")
+    if kind != "hop" and not table.bytes.all():
+        raise KeyError("bytes")
 
 
 def residual_steps(family: str, table: _Table) -> dict[str, float]:

@@ -10,8 +10,6 @@ tokens, ``skew`` is the busiest over their mean and ``tokens`` the batch; ``sms`
 from __future__ import annotations
 
 import csv
-import io
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +25,10 @@ WIRE_COLUMNS = ("up_bytes", "out_bytes", "ranks", "domain")
 COLUMNS = ("family", "dtype", *SHAPE_COLUMNS, "flop", "bytes", *WIRE_COLUMNS, "time_s", "source", "notes")
 MAX_ROWS = 2_000_000
 MAX_FILE_BYTES = 500_000_000
+#: least and most of a column; what lies outside is another unit or a slip
+TIME_S = (1e-9, 1e6)
+SHAPE = (1.0, 1e12)
+WORK = (0.0, 1e24)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Measurement:
         return tuple(value for name, value in sorted(self.shape.items()) if name != "batch")
 
 
-def _number(row: dict[str, str], name: str, where: str) -> float | None:
+def _number(row: dict[str, str], name: str, where: str, span: tuple[float, float] = WORK) -> float | None:
     text = (row.get(name) or "").strip()
     if not text:
         return None
@@ -66,17 +68,20 @@ def _number(row: dict[str, str], name: str, where: str) -> float | None:
         value = float(text)
     except ValueError:
         raise BadInput(f"{where}: {name} = {text[:40]!r} is not a number") from None
-    if not math.isfinite(value) or value < 0:
-        raise BadInput(f"{where}: {name} = {text[:40]!r} must be finite and not negative")
+    if not span[0] <= value <= span[1]:  # NaN too
+        raise BadInput(f"{where}: {name} = {text[:40]!r} must be from {span[0]:g} to {span[1]:g}")
     return value
 
 
 def _row(row: dict[str, str], where: str) -> Measurement:
-    time_s = _number(row, "time_s", where)
-    if not time_s:
-        raise BadInput(f"{where}: time_s must be positive")
-    shape = {name: value for name in SHAPE_COLUMNS if (value := _number(row, name, where)) is not None}
-    wire = {name: value for name in WIRE_COLUMNS if (value := _number(row, name, where)) is not None}
+    if None in row or any(value is None for value in row.values()):
+        raise BadInput(f"{where}: has {'more' if None in row else 'fewer'} fields than the header")
+    time_s = _number(row, "time_s", where, TIME_S)
+    if time_s is None:
+        raise BadInput(f"{where}: time_s is empty")
+    shape = {name: value for name in SHAPE_COLUMNS if (value := _number(row, name, where, SHAPE)) is not None}
+    wire = {name: value for name in WIRE_COLUMNS[:2] if (value := _number(row, name, where)) is not None}
+    wire |= {name: value for name in WIRE_COLUMNS[2:] if (value := _number(row, name, where, SHAPE)) is not None}
     family, dtype = (row.get("family") or "").strip(), (row.get("dtype") or "").strip()
     if not family or not dtype:
         raise BadInput(f"{where}: family and dtype must be given")
@@ -95,14 +100,23 @@ def _row(row: dict[str, str], where: str) -> Measurement:
 def read_measurements(path: Path) -> list[Measurement]:
     """The rows of a measurement CSV; lines that start with # are comments."""
     text = read_text(path, "measurements", MAX_FILE_BYTES)
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    reader = csv.DictReader(io.StringIO("\n".join(lines)))
-    missing = {"family", "dtype", "time_s"} - set(reader.fieldnames or ())
-    if missing:
-        raise BadInput(f"measurements {path}: no column {sorted(missing)[0]!r}; columns: {','.join(COLUMNS)}")
-    if len(lines) > MAX_ROWS:
+    numbered = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if not line.startswith("#")]
+    if len(numbered) > MAX_ROWS:
         raise BadInput(f"measurements {path}: more than {MAX_ROWS} rows")
-    return [_row(row, f"{path.name} row {number}") for number, row in enumerate(reader, start=1)]
+    reader = csv.DictReader(line for _, line in numbered)
+    try:
+        header = reader.fieldnames or ()
+        missing = {"family", "dtype", "time_s"} - set(header)
+        if missing:
+            raise BadInput(f"measurements {path}: no column {sorted(missing)[0]!r}; columns: {','.join(COLUMNS)}")
+        if twice := [name for name in header if list(header).count(name) > 1]:
+            raise BadInput(f"measurements {path}: column {twice[0]!r} is there twice")
+        rows = [_row(row, f"{path.name} line {numbered[reader.line_num - 1][0]}") for row in reader]
+    except csv.Error as error:
+        raise BadInput(f"measurements {path}: line {numbered[reader.line_num - 1][0]}: {error}") from None
+    if not rows:
+        raise BadInput(f"measurements {path}: no rows")
+    return rows
 
 
 def write_measurements(path: Path, rows: Iterable[Measurement], comment: str = "") -> None:

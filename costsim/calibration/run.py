@@ -108,7 +108,9 @@ def calibrate(
         family, dtype = key.split("/", 1)
         try:
             fits[key] = fit(family, dtype, group, device)
-        except (ValueError, KeyError) as error:
+        except KeyError as error:
+            refused[key] = f"{key}: column {error.args[0]!r} is empty, in some rows at least"
+        except ValueError as error:
             refused[key] = str(error)
     return Calibrated(chip.id, fits, refused)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from costsim.calibration.fit import FOLDS, Fit
 from costsim.calibration.residual import from_json
-from costsim.calibration.transfer import SHEET, distance, find, shipped_bands
+from costsim.calibration.transfer import SHEET, distance, find, shipped_bands, tile_cores
 from costsim.errors import BadInput
 from costsim.spec.accelerator import PEAK_OF, Accelerator
 from costsim.spec.base import read_text
@@ -50,13 +50,17 @@ GRAPH_TIMED = frozenset({"aiconfigurator-core"})
 _REDUCES_IN_SWITCH = ("hopper", "blackwell")
 
 
+#: held-out median error above which a law is not what "measured on this part" promises
+CREDIBLE = 0.35
+
+
 def law_json(fit: Fit) -> dict[str, Any]:
     """One law in its stored form."""
     low, high = fit.band
     return {
         "law": fit.law.kind,
         "parameters": {name: _round(getattr(fit.law, name)) for name in (f.name for f in fields(fit.law))},
-        "grade": "A" if fit.points >= MIN_POINTS else "B",
+        "grade": "A" if fit.points >= MIN_POINTS and fit.median_ape <= CREDIBLE else "B",
         "n": fit.points,
         "rejected_faster_than_light": fit.rejected,
         "range": {name: list(span) for name, span in fit.ranges.items()},
@@ -218,7 +222,7 @@ def device_for(chip: Accelerator, cluster: Cluster | None = None) -> Device:
         id=chip.id,
         peaks=peaks,
         bandwidth=rank.need("memory_bandwidth"),
-        cores=rank.datasheet["cores"].value or _typical_cores(rank),
+        cores=tile_cores(rank) or _typical_cores(rank),
         up=up,
         out=out,
         laws=Laws(chip),

@@ -49,6 +49,8 @@ CROSSING = 0.5
 SPARSE = 20
 #: parameters that are latencies in units of work
 _LATENCIES = ("s0", "k0", "edge")
+#: BF16 FLOP/s above which a "core" is no tile's worth; the parts measured have 3e12 to 16e12, a Gaudi 3's 26e12
+TILE_CORE_FLOPS = 5e13
 #: families whose transfer was not measured: the measured one that resembles them most
 _LIKE = {
     "moe_normal": "moe", "moe_masked": "moe", "grouped_gemm": "moe", "dispatch": "dispatch_ll",
@@ -165,8 +167,18 @@ def rescaled(law: AnyLaw, faster: float) -> AnyLaw:
 def _core_rate(chip: Accelerator) -> float:
     """BF16 FLOP/s of one core; NaN where a source states neither, and nothing is then rescaled."""
     sheet = chip.rank().datasheet
-    peak, cores = sheet["bf16"].value, sheet["cores"].value
+    peak, cores = sheet["bf16"].value, tile_cores(chip)
     return peak / cores if peak and cores else math.nan
+
+
+def tile_cores(chip: Accelerator) -> float | None:
+    """Cores that each work on one output tile at a time; None where no source states a number of such cores.
+
+    A TPU's one or two TensorCores run many tiles side by side: they are no cores in the sense of the laws.
+    """
+    sheet = chip.rank().datasheet
+    peak, cores = sheet["bf16"].value, sheet["cores"].value
+    return None if cores is None or (peak or 0.0) / cores > TILE_CORE_FLOPS else cores
 
 
 def _average(

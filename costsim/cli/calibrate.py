@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     for name in names:
         chip, rows = load_accelerator(name), _rows(args, name)
         results.append(calibrate(chip, rows, progress))
+        if not results[-1].fits:
+            raise BadInput(f"calibrate {chip.id}: no law could be fitted: {_why_not(results[-1])}")
         points.append(_points(chip, rows, results[-1]) if plotted else {})
     for result in results:
         if folder is not None:
@@ -62,6 +64,10 @@ def run(args: argparse.Namespace) -> int:
             write(target, written_text(result, target))
             progress(f"wrote {target}")
     return finish(args, _document(results, points))
+
+
+def _why_not(result: Calibrated) -> str:
+    return next(iter(result.refused.values()), "there are no rows for it")
 
 
 def _points(chip: Accelerator, rows: list[Measurement], result: Calibrated) -> dict[str, Points]:

@@ -8,8 +8,8 @@ import numpy as np
 
 from costsim.physics.op import Op
 from costsim.predict.phase import Phase, StepTime
-from costsim.timing.device import FittedLaw, worst
-from costsim.timing.duration import combined_band, grade_at
+from costsim.timing.device import Device, FittedLaw, worst
+from costsim.timing.duration import combined_band, grade_at, light_s
 
 #: what no law shows: which library's kernel runs, host, stragglers, power capping. One shape in three frameworks'
 #: tables on the same part spans at P10–P90 0.82–1.04 (BF16 GEMM), 0.9–1.47 (block FP8), 0.6–1.4 (experts); a step
@@ -17,8 +17,10 @@ from costsim.timing.duration import combined_band, grade_at
 SYSTEM_BAND = 0.20
 
 
-def step_band(phase: Phase, step: StepTime, micro_batches: int, routing: str) -> tuple[float, float, str]:
-    """(low, high, grade): factors on the step time. Hidden transfers do not widen it."""
+def step_band(
+    phase: Phase, step: StepTime, micro_batches: int, routing: str, device: Device
+) -> tuple[float, float, str]:
+    """(low, high, grade): factors on the step time, never below light. Hidden transfers do not widen it."""
     compute = [(float(np.max(t.total_s)) * micro_batches, t.each.fitted) for t in phase.ops]
     wires = [(float(np.max(t.total_s)) * micro_batches, t.each.fitted) for t in phase.wires]
     total = float(np.max(step.total_s))
@@ -28,7 +30,14 @@ def step_band(phase: Phase, step: StepTime, micro_batches: int, routing: str) ->
     low, high, _ = combined_band([*compute, *shown], total)
     down = np.hypot(1.0 - low / total, SYSTEM_BAND)
     up = np.hypot(high / total - 1.0, SYSTEM_BAND)
-    return float(max(1.0 - down, 0.05)), float(1.0 + up), _grade(phase, step, micro_batches, routing)
+    floor = min(_light(phase, device) * micro_batches / total, 1.0)
+    return float(max(1.0 - down, floor)), float(1.0 + up), _grade(phase, step, micro_batches, routing)
+
+
+def _light(phase: Phase, device: Device) -> float:
+    """Seconds that the ops of a micro-batch take at the datasheet's peaks, one after the other."""
+    each = (float(np.max(light_s(t.item, device) * t.item.count)) for t in phase.ops if isinstance(t.item, Op))
+    return sum(each, start=0.0)
 
 
 #: an op or an exposed transfer that takes less of the step than this does not set its grade

@@ -224,7 +224,7 @@ def _sources(setting: Setting, rate: Price | None, power: Power | None) -> tuple
 def _phase_report(setting: Setting, load: Load, answer: Answer, price: Price | None) -> Report:
     rate = price if price is not None else default_rate(setting.chip)
     power = wall_power(setting.chip)
-    low, high, grade = step_band(answer.phase, answer.step, answer.micro_batches, setting.plan.routing)
+    low, high, grade = step_band(answer.phase, answer.step, answer.micro_batches, setting.plan.routing, setting.device)
     kind = "prefill" if isinstance(load, PrefillLoad) else "decode"
     metrics = _timed_metrics(answer.metrics, (low, high), grade)
     name = "input" if kind == "prefill" else "output"
@@ -253,7 +253,7 @@ def _blend_report(setting: Setting, load: ServingLoad, blend: Blend, price: Pric
     d = _phase_report(setting, DecodeLoad(0, 0), blend.decode, price)
     p = _phase_report(setting, PrefillLoad(0, 0), blend.prefill, price)
     rate = price if price is not None else default_rate(setting.chip)
-    band = step_band(blend.decode.phase, blend.decode.step, 1, setting.plan.routing)
+    band = step_band(blend.decode.phase, blend.decode.step, 1, setting.plan.routing, setting.device)
     # Queueing and scheduling sit on top of kernel time here: the band is twice as wide as the step's.
     wide = (max(2.0 * band[0] - 1.0, 0.05), 2.0 * band[1] - 1.0)
     metrics = _timed_metrics(blend.metrics, wide, band[2])

@@ -18,7 +18,7 @@ def explained_document(found: Explanation, op: str | None = None) -> Document:
     leaves = [leaf for leaf in found.tree.leaves() if leaf.facts.get("law")]
     if op is not None:
         leaves = [leaf for leaf in leaves if op.lower() in leaf.name.lower()]
-        if not leaves:
+        if not leaves or not op.strip():
             raise UnknownName("op", op, list(dict.fromkeys(leaf.name for leaf in found.tree.leaves())))
     first = f"{found.name} = {value_text(found.name, found.metric)}"
     span = band(found.name, found.metric)

@@ -6,6 +6,7 @@ torchrun --nproc-per-node 2 -m model.parallel --kind data|expert|tensor|1f1b|dua
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 
@@ -51,11 +52,15 @@ def prepare(kind: str, place: torch.device) -> tuple[list[nn.Parameter], Callabl
 
 def main() -> None:
     """Rank 0 reports."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="model.parallel", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kind", choices=KINDS, default="data")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--steps", type=int, default=20)
     options = parser.parse_args()
+    if "RANK" not in os.environ:
+        parser.error("start it with torchrun: torchrun --nproc-per-node 2 -m model.parallel --kind " + options.kind)
     place = start(options.device)
     parameters, step = prepare(options.kind, place)
     optimizer = AdamW(parameters, lr=3e-3)
