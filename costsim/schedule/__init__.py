@@ -13,7 +13,7 @@ from costsim.schedule.interleaved import INTERLEAVED
 from costsim.schedule.one_f_one_b import ONE_F_ONE_B
 from costsim.schedule.program import COMPUTE, WIRE, Deadlock, Program, compiled
 from costsim.schedule.stage import StageTimes
-from costsim.schedule.task import KIND_NAMES, Chunk, Kind, Schedule, Task
+from costsim.schedule.task import KIND_NAMES, Chunk, Kind, Pipe, Schedule, Task
 from costsim.schedule.timeline import PARTS, Held, Timeline, run, step_seconds
 from costsim.schedule.zero_bubble import ZERO_BUBBLE
 
@@ -31,6 +31,6 @@ def schedule_named(name: str) -> Schedule:
 
 
 __all__ = [
-    "COMPUTE", "KIND_NAMES", "PARTS", "SCHEDULES", "WIRE", "Chunk", "Deadlock", "Held", "Kind", "Program", "Schedule",
-    "StageTimes", "Task", "Timeline", "compiled", "run", "schedule_named", "step_seconds",
+    "COMPUTE", "KIND_NAMES", "PARTS", "SCHEDULES", "WIRE", "Chunk", "Deadlock", "Held", "Kind", "Pipe", "Program",
+    "Schedule", "StageTimes", "Task", "Timeline", "compiled", "run", "schedule_named", "step_seconds",
 ]  # fmt: skip

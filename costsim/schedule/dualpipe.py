@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+import numpy as np
+
 from costsim.errors import DoesNotDivide
 from costsim.num import Num
-from costsim.schedule.task import Chunk, Kind, Orders, Schedule, Task, check_counts
+from costsim.schedule.task import Chunk, Kind, Orders, Pipe, Schedule, Task, check_counts
 
 
 def eight_steps(outer: int, near: int, half: int, locate: Callable[[int, int], tuple[int, int]]) -> list[Task]:
@@ -98,36 +100,58 @@ def orders(pp: int, micro_batches: int, vpp: int = 1) -> Orders:
     return [one(rank) for rank in range(pp)]
 
 
-def bubble_s(chunk: Chunk, pp: Num, micro_batches: Num, vpp: Num = 1) -> Num:
-    """(pp/2 − 1)(F&B + B − 3W), B the full backward [deepseek-v3-report, table 2; dualpipe, readme]."""
-    return (pp / 2 - 1) * (chunk.paired_s + chunk.backward_s - 3 * chunk.weight_s)
+def published_bubble_s(chunk: Chunk, pipe: Pipe) -> Num:
+    """(pp/2 − 1)(F&B + B − 3W), B the full backward [deepseek-v3-report, table 2; dualpipe, readme].
+
+    It holds where overlap gains nothing and a forward takes as long as a backward for the input; see ``step_s``.
+    """
+    return (pipe.pp / 2 - 1) * (chunk.paired_s + chunk.backward_s - 3 * chunk.weight_s)
 
 
-def pairs(rank: Num, pp: Num, micro_batches: Num) -> Num:
+def pairs(rank: Num, pipe: Pipe) -> Num:
     """Overlapped chunks of a rank at distance h from its nearer end: m − 3·pp/2 + 1 + h, the innermost one less."""
-    near = _near(rank, pp)
-    return micro_batches - 3 * pp / 2 + 1 + near - (near == pp / 2 - 1)
+    near = np.minimum(rank, pipe.pp - 1 - rank)
+    innermost = np.where(near == pipe.pp / 2 - 1, 1.0, 0.0)
+    return pipe.micro_batches - 1.5 * pipe.pp + 1 + near - innermost
 
 
-def step_s(chunk: Chunk, pp: Num, micro_batches: Num, vpp: Num = 1) -> Num:
-    """What the end rank works, and its bubble."""
-    paired = pairs(0, pp, micro_batches)
-    alone = (micro_batches - paired) * (chunk.forward_s + chunk.backward_s)
-    return paired * chunk.paired_s + alone + bubble_s(chunk, pp, micro_batches)
+def work_s(chunk: Chunk, pipe: Pipe) -> Num:
+    """What the end rank computes: its pairs, and the rest alone."""
+    paired = pairs(0, pipe)
+    return paired * chunk.paired_s + (pipe.micro_batches - paired) * (chunk.forward_s + chunk.backward_s)
 
 
-def in_flight(rank: Num, pp: Num, micro_batches: Num, vpp: Num = 1) -> Num:
-    """pp + 1 on every rank: of both its stages together."""
-    return pp + 1 + 0 * rank
+def step_s(chunk: Chunk, pipe: Pipe) -> Num:
+    """2H·f + (H + 2)b + 3w + (m − H − 2)·F&B + (H − 1)·max(b, w) + max(H·f, (H − 1)·b), with H = pp/2.
+
+    b is the backward for the input alone and F&B at least as long as f and as b + w. The longest path: fill to the
+    middle ranks, whose m − H − 2 pairs bound the steady state, and drain from there to an end.
+    """
+    half, m = pipe.pp / 2, pipe.micro_batches
+    f, b, w = chunk.forward_s, chunk.backward_input_s, chunk.weight_s
+    ends = (half - 1) * np.maximum(b, w) + np.maximum(half * f, (half - 1) * b)
+    compute = 2 * half * f + (half + 2) * b + 3 * w + (m - half - 2) * chunk.paired_s + ends
+    return compute + sends_waited_for(pipe) * chunk.send_s
 
 
-def _near(rank: Num, pp: Num) -> Num:
-    import numpy as np
+def sends_waited_for(pipe: Pipe) -> Num:
+    """10H − 9 + 4j − 2⌊(j + H − 2)/H⌋ for the j-th pair of micro-batches beyond 2·pp, H = pp/2; m − 1 where pp = 2.
 
-    return np.minimum(rank, pp - 1 - rank)
+    As in 1F1B, a pair waits for what the neighbour sent at the end of its own: nearly two sends a micro-batch.
+    """
+    half, m = pipe.pp / 2, pipe.micro_batches
+    later = (m - 2 * pipe.pp) / 2
+    return np.where(
+        np.asarray(half) > 1, 10 * half - 9 + 4 * later - 2 * np.floor((later + half - 2) / half), m - 1.0
+    )  # fmt: skip
+
+
+def in_flight(rank: Num, pipe: Pipe) -> Num:
+    """pp + 1 on every rank, its two stages together [dualpipe, readme]."""
+    return pipe.pp + 1 + 0 * rank
 
 
 DUALPIPE = Schedule(
-    "dualpipe", "DualPipe", orders, step_s, bubble_s, in_flight, stages_per_rank=lambda vpp: 2,
-    weight_copies=2, splits_backward=True, overlaps=True, mirrored=True,
+    "dualpipe", "DualPipe", orders, work_s, step_s, published_bubble_s, in_flight, chunks=2,
+    mirrored=True, splits_backward=True, overlaps=True,
 )  # fmt: skip

@@ -7,10 +7,14 @@ that of DualPipe on 2·pp ranks; the weights of a rank are two stages, each 1/(2
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from costsim.errors import DoesNotDivide
 from costsim.num import Num
 from costsim.schedule import dualpipe
-from costsim.schedule.task import Chunk, Orders, Schedule, Task, check_counts
+from costsim.schedule.task import Chunk, Orders, Pipe, Schedule, Task, check_counts
 
 
 def orders(pp: int, micro_batches: int, vpp: int = 1) -> Orders:
@@ -25,22 +29,40 @@ def orders(pp: int, micro_batches: int, vpp: int = 1) -> Orders:
     return [one(rank) for rank in range(pp)]
 
 
-def bubble_s(chunk: Chunk, pp: Num, micro_batches: Num, vpp: Num = 1) -> Num:
+def as_dualpipe(pipe: Pipe) -> Pipe:
+    """The DualPipe of which this is one half: twice the ranks, and as many micro-batches again from the other end."""
+    return Pipe(2 * pipe.pp, 2 * pipe.micro_batches)
+
+
+def published_bubble_s(chunk: Chunk, pipe: Pipe) -> Num:
     """(pp − 1)(F&B + B − 3W), as DualPipe's with 2·pp stages [dualpipe, readme]."""
-    return dualpipe.bubble_s(chunk, 2 * pp, 2 * micro_batches)
+    return dualpipe.published_bubble_s(chunk, as_dualpipe(pipe))
 
 
-def step_s(chunk: Chunk, pp: Num, micro_batches: Num, vpp: Num = 1) -> Num:
-    """DualPipe's, with 2·pp stages and as many micro-batches through each of a rank's two stages."""
-    return dualpipe.step_s(chunk, 2 * pp, 2 * micro_batches)
+def work_s(chunk: Chunk, pipe: Pipe) -> Num:
+    """What the first rank computes, as in DualPipe."""
+    return dualpipe.work_s(chunk, as_dualpipe(pipe))
 
 
-def in_flight(rank: Num, pp: Num, micro_batches: Num, vpp: Num = 1) -> Num:
+def step_s(chunk: Chunk, pipe: Pipe) -> Num:
+    """DualPipe's with 2·pp stages, but for the sends: where the V turns there is none."""
+    compute = dualpipe.step_s(replace(chunk, send_s=0.0), as_dualpipe(pipe))
+    return compute + sends_waited_for(pipe) * chunk.send_s
+
+
+def sends_waited_for(pipe: Pipe) -> Num:
+    """9·pp − 13 + 4j − 4⌊(j + pp − 2)/pp⌋ for the j-th micro-batch beyond 2·pp; none where pp = 1."""
+    later = pipe.micro_batches - 2 * pipe.pp
+    many = 9 * pipe.pp - 13 + 4 * later - 4 * np.floor((later + pipe.pp - 2) / pipe.pp)
+    return np.where(np.asarray(pipe.pp) > 1, many, 0.0)
+
+
+def in_flight(rank: Num, pipe: Pipe) -> Num:
     """2·pp + 1 stage activations, each 1/(2·pp) of the model's."""
-    return dualpipe.in_flight(rank, 2 * pp, 2 * micro_batches)
+    return dualpipe.in_flight(rank, as_dualpipe(pipe))
 
 
 DUALPIPEV = Schedule(
-    "dualpipev", "DualPipeV", orders, step_s, bubble_s, in_flight, stages_per_rank=lambda vpp: 2,
-    weight_copies=1, splits_backward=True, overlaps=True,
+    "dualpipev", "DualPipeV", orders, work_s, step_s, published_bubble_s, in_flight, chunks=2,
+    splits_backward=True, overlaps=True,
 )  # fmt: skip

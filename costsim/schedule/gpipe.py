@@ -6,7 +6,7 @@ Bubble (pp − 1)(F + B), of (micro_batches + pp − 1)(F + B) in all; every mic
 from __future__ import annotations
 
 from costsim.num import Num
-from costsim.schedule.task import Chunk, Kind, Orders, Schedule, Task, check_counts
+from costsim.schedule.task import Chunk, Kind, Orders, Pipe, Schedule, Task, check_counts
 
 
 def orders(pp: int, micro_batches: int, vpp: int = 1) -> Orders:
@@ -19,19 +19,24 @@ def orders(pp: int, micro_batches: int, vpp: int = 1) -> Orders:
     ]
 
 
-def bubble_s(chunk: Chunk, pp: Num, micro_batches: Num, vpp: Num = 1) -> Num:
+def published_bubble_s(chunk: Chunk, pipe: Pipe) -> Num:
     """(pp − 1)(F + B) [gpipe, sec. 2.3]: a share (pp − 1)/(m + pp − 1) of the step."""
-    return (pp - 1) * (chunk.forward_s + chunk.backward_s)
+    return (pipe.pp - 1) * (chunk.forward_s + chunk.backward_s)
 
 
-def step_s(chunk: Chunk, pp: Num, micro_batches: Num, vpp: Num = 1) -> Num:
-    """(m + pp − 1)(F + B)."""
-    return micro_batches * (chunk.forward_s + chunk.backward_s) + bubble_s(chunk, pp, micro_batches)
+def work_s(chunk: Chunk, pipe: Pipe) -> Num:
+    """m(F + B)."""
+    return pipe.micro_batches * (chunk.forward_s + chunk.backward_s)
 
 
-def in_flight(rank: Num, pp: Num, micro_batches: Num, vpp: Num = 1) -> Num:
+def step_s(chunk: Chunk, pipe: Pipe) -> Num:
+    """(m + pp − 1)(F + B), and every boundary once each way."""
+    return work_s(chunk, pipe) + published_bubble_s(chunk, pipe) + 2 * (pipe.pp - 1) * chunk.send_s
+
+
+def in_flight(rank: Num, pipe: Pipe) -> Num:
     """All micro-batches, on every rank."""
-    return micro_batches + 0 * rank
+    return pipe.micro_batches + 0 * rank
 
 
-GPIPE = Schedule("gpipe", "GPipe", orders, step_s, bubble_s, in_flight, stages_per_rank=lambda vpp: 1)
+GPIPE = Schedule("gpipe", "GPipe", orders, work_s, step_s, published_bubble_s, in_flight)

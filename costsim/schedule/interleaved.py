@@ -10,7 +10,7 @@ import numpy as np
 
 from costsim.errors import DoesNotDivide
 from costsim.num import Num
-from costsim.schedule.task import Chunk, Kind, Orders, Schedule, Task, check_counts
+from costsim.schedule.task import Chunk, Kind, Orders, Pipe, Schedule, Task, check_counts
 
 
 def orders(pp: int, micro_batches: int, vpp: int = 1) -> Orders:
@@ -39,21 +39,27 @@ def orders(pp: int, micro_batches: int, vpp: int = 1) -> Orders:
     return ranks
 
 
-def bubble_s(chunk: Chunk, pp: Num, micro_batches: Num, vpp: Num = 1) -> Num:
+def published_bubble_s(chunk: Chunk, pipe: Pipe) -> Num:
     """(pp − 1)(F + B), F and B of one stage, which is 1/vpp of a rank's layers [megatron-1f1b, sec. 2.2.2]."""
-    return (pp - 1) * (chunk.forward_s + chunk.backward_s)
+    return (pipe.pp - 1) * (chunk.forward_s + chunk.backward_s)
 
 
-def step_s(chunk: Chunk, pp: Num, micro_batches: Num, vpp: Num = 1) -> Num:
-    """(m·vpp + pp − 1)(F + B)."""
-    return micro_batches * vpp * (chunk.forward_s + chunk.backward_s) + bubble_s(chunk, pp, micro_batches)
+def work_s(chunk: Chunk, pipe: Pipe) -> Num:
+    """m·vpp·(F + B)."""
+    return pipe.micro_batches * pipe.vpp * (chunk.forward_s + chunk.backward_s)
 
 
-def in_flight(rank: Num, pp: Num, micro_batches: Num, vpp: Num = 1) -> Num:
+def step_s(chunk: Chunk, pipe: Pipe) -> Num:
+    """(m·vpp + pp − 1)(F + B), and every boundary once each way: the longer warm-up hides the other sends."""
+    sends = 2 * (pipe.pp * pipe.vpp - 1) * chunk.send_s * (np.asarray(pipe.pp) > 1)
+    return work_s(chunk, pipe) + published_bubble_s(chunk, pipe) + sends
+
+
+def in_flight(rank: Num, pipe: Pipe) -> Num:
     """Stage activations, each 1/vpp of a rank's: 2(pp − 1 − r) + (vpp − 1)·pp + 1, at most m·vpp."""
-    return np.minimum(2 * (pp - 1 - rank) + (vpp - 1) * pp + 1, micro_batches * vpp)
+    return np.minimum(2 * (pipe.pp - 1 - rank) + (pipe.vpp - 1) * pipe.pp + 1, pipe.micro_batches * pipe.vpp)
 
 
 INTERLEAVED = Schedule(
-    "interleaved", "interleaved 1F1B", orders, step_s, bubble_s, in_flight, stages_per_rank=lambda vpp: vpp
+    "interleaved", "interleaved 1F1B", orders, work_s, step_s, published_bubble_s, in_flight, interleaves=True
 )

@@ -53,7 +53,7 @@ class Program:
 
     def forward_half(self) -> NDArray[np.bool_]:
         """Tasks that run a forward."""
-        return (self.kind == Kind.F) | (self.kind == Kind.PAIR)
+        return np.isin(self.kind, (Kind.F, Kind.PAIR))
 
     def backward_half(self) -> tuple[NDArray[np.bool_], Index, Index]:
         """Tasks that run a backward for the input, and, for all tasks, the stage and micro-batch of that half."""

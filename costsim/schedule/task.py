@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from costsim.errors import BadInput, DoesNotDivide
 from costsim.num import Num
@@ -51,13 +51,15 @@ Orders = list[list[Task]]
 class Chunk:
     """Equal stages, for closed forms: seconds of one micro-batch on one virtual stage. Every field broadcasts.
 
-    ``pair_s``: an overlapped forward and full backward; None is one after the other.
+    ``pair_s``: an overlapped forward and full backward, at least as long as either; None is one after the other.
+    ``send_s``: a boundary tensor to the next rank, short against the rest.
     """
 
     forward_s: Num
     backward_input_s: Num
     weight_s: Num
     pair_s: Num | None = None
+    send_s: Num = 0.0
 
     @property
     def backward_s(self) -> Num:
@@ -70,10 +72,13 @@ class Chunk:
         return self.forward_s + self.backward_s if self.pair_s is None else self.pair_s
 
 
-class ClosedForm(Protocol):
-    """Seconds from equal stages; arguments broadcast."""
+@dataclass(frozen=True)
+class Pipe:
+    """Shape of a pipeline, for closed forms: ranks, micro-batches, virtual stages per rank. Every field broadcasts."""
 
-    def __call__(self, chunk: Chunk, pp: Num, micro_batches: Num, vpp: Num = 1) -> Num: ...
+    pp: Num
+    micro_batches: Num
+    vpp: Num = 1
 
 
 @dataclass(frozen=True)
@@ -81,28 +86,39 @@ class Schedule:
     """One pipeline schedule.
 
     - ``orders(pp, micro_batches, vpp)``: the tasks of each rank. Raises BadInput for numbers it cannot run.
-    - ``step_s(chunk, pp, micro_batches, vpp)``: seconds of a step with equal stages and free sends; broadcasts.
-    - ``bubble_s``: what of it the first rank waits, as the paper counts it; broadcasts.
-    - ``in_flight(rank, pp, micro_batches, vpp)``: peak number of stage activations held on a rank; broadcasts.
-    - ``stages_per_rank(vpp)``; ``weight_copies``: how often a layer's weights exist along the pipeline.
+    - ``work_s(chunk, pipe)``: what the first rank computes in a step of equal stages; broadcasts.
+    - ``step_s(chunk, pipe)``: what that step takes: the event timeline's answer, in one formula; broadcasts.
+    - ``published_bubble_s(chunk, pipe)``: the bubble as its paper states it, which may hold for special times only.
+    - ``in_flight(rank, pipe)``: peak number of stage activations held on a rank; broadcasts.
+    - ``chunks``: stages on a rank, times vpp where the schedule interleaves; ``mirrored``: every layer is on two ranks.
     - ``splits_backward``, ``overlaps``: whether weight gradients are delayed, and whether chunks run in pairs.
     """
 
     name: str
     title: str
     orders: Callable[[int, int, int], Orders]
-    step_s: ClosedForm
-    bubble_s: ClosedForm
-    in_flight: Callable[[Num, Num, Num, Num], Num]
-    stages_per_rank: Callable[[int], int]
-    weight_copies: int = 1
+    work_s: Callable[[Chunk, Pipe], Num]
+    step_s: Callable[[Chunk, Pipe], Num]
+    published_bubble_s: Callable[[Chunk, Pipe], Num]
+    in_flight: Callable[[Num, Pipe], Num]
+    chunks: int = 1
+    interleaves: bool = False
+    mirrored: bool = False
     splits_backward: bool = False
     overlaps: bool = False
-    mirrored: bool = False  #: each layer's weights are on two ranks, so stages = pp with two of them on a rank
+
+    @property
+    def weight_copies(self) -> int:
+        """How often each layer's weights exist along the pipeline."""
+        return 2 if self.mirrored else 1
+
+    def bubble_s(self, chunk: Chunk, pipe: Pipe) -> Num:
+        """What the first rank waits in a step of equal stages."""
+        return self.step_s(chunk, pipe) - self.work_s(chunk, pipe)
 
     def stages(self, pp: int, vpp: int = 1) -> int:
         """Number of virtual stages the model is cut into."""
-        return pp if self.mirrored else pp * self.stages_per_rank(vpp)
+        return pp if self.mirrored else pp * self.chunks * (vpp if self.interleaves else 1)
 
     def program(self, pp: int, micro_batches: int, vpp: int = 1) -> Program:
         """The tasks with their dependencies, ready to run with any stage times; kept for the next call."""

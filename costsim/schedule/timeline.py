@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,7 +57,7 @@ def durations(program: Program, times: StageTimes, slowdown: ArrayLike = 1.0) ->
     seconds = seconds * np.broadcast_to(stretch, program.ranks)[program.rank]
     sends = kind == Kind.SEND
     seconds[sends] = np.asarray(times.send_s)[np.minimum(stage, back)[sends]]
-    return seconds
+    return np.asarray(seconds, dtype=float)
 
 
 def moments(program: Program, duration: Seconds) -> tuple[Seconds, Seconds]:
@@ -64,7 +65,7 @@ def moments(program: Program, duration: Seconds) -> tuple[Seconds, Seconds]:
     start = np.zeros(duration.shape)
     end = np.zeros((program.tasks + 1, *duration.shape[1:]))
     before, levels = program.before, program.levels
-    for a, b in zip(levels[:-1], levels[1:], strict=True):
+    for a, b in pairwise(levels):
         end[before[a:b]].max(axis=1, out=start[a:b])
         np.add(start[a:b], duration[a:b], out=end[a:b])
     return start, end[:-1]
@@ -178,7 +179,7 @@ class Timeline:
 
     def _by_rank(self, which: NDArray[np.bool_]) -> Seconds:
         length = (self.end_s - self.start_s)[which]
-        return np.bincount(self.rank[which], weights=length, minlength=self.program.ranks)
+        return np.asarray(np.bincount(self.rank[which], weights=length, minlength=self.program.ranks), dtype=float)
 
 
 @dataclass(frozen=True, eq=False)
