@@ -6,6 +6,7 @@ One file a schedule, each as its paper reads, with a closed form that broadcasts
 from __future__ import annotations
 
 from costsim.errors import UnknownName
+from costsim.schedule.critical import CriticalPath, critical_path, free_kinds, saved
 from costsim.schedule.dualpipe import DUALPIPE
 from costsim.schedule.dualpipev import DUALPIPEV
 from costsim.schedule.gpipe import GPIPE
@@ -31,6 +32,7 @@ def schedule_named(name: str) -> Schedule:
 
 
 __all__ = [
-    "COMPUTE", "KIND_NAMES", "PARTS", "SCHEDULES", "WIRE", "Chunk", "Deadlock", "Held", "Kind", "Pipe", "Program",
-    "Schedule", "StageTimes", "Task", "Timeline", "compiled", "run", "schedule_named", "step_seconds",
+    "COMPUTE", "KIND_NAMES", "PARTS", "SCHEDULES", "WIRE", "Chunk", "CriticalPath", "Deadlock", "Held", "Kind", "Pipe",
+    "Program", "Schedule", "StageTimes", "Task", "Timeline", "compiled", "critical_path", "free_kinds", "run", "saved",
+    "schedule_named", "step_seconds",
 ]  # fmt: skip
