@@ -47,7 +47,7 @@ def test_every_micro_batch_passes_every_stage_once_each_way(name: str, pp: int, 
     assert {work for work in works if work[0] != "W"} == wanted
     split = {work[1:] for order in orders for task in order for work in with_kinds(task) if work[0] == "I"}
     assert {work[1:] for work in works if work[0] == "W"} == split
-    assert bool(split) == (schedule.splits_backward and (name != "zb1p" or bool(m)))
+    assert bool(split) == schedule.splits_backward
     for order in orders:
         place = {work: i for i, work in enumerate(work for task in order for work in flat(task))}
         for kind, stage, micro in place:
