@@ -10,7 +10,18 @@ from collections.abc import Callable
 
 import numpy as np
 
-from costsim.schedule import Chunk, Pipe, StageTimes, compiled, critical_path, free_kinds, run, saved, schedule_named
+from costsim.schedule import (
+    SCHEDULES,
+    Chunk,
+    Pipe,
+    StageTimes,
+    compiled,
+    critical_path,
+    free_kinds,
+    run,
+    saved,
+    schedule_named,
+)
 
 CASES = (
     ("dualpipe", 16, 120, 1), ("dualpipev", 8, 120, 1), ("1f1b", 16, 120, 1), ("zb1p", 16, 120, 1),
@@ -59,9 +70,9 @@ def closed_forms() -> None:
     pp, m = 2.0 ** rng.integers(1, 6, SWEEP), 2.0 * rng.integers(64, 256, SWEEP)
     f, b, w = rng.uniform(0.01, 0.1, (3, SWEEP))
     chunk, pipe = Chunk(f, b, w, f + b + w, 0.001), Pipe(pp, m, 2.0)
-    for name in ("gpipe", "1f1b", "interleaved", "zb1p", "dualpipe", "dualpipev"):
-        seconds = best(lambda s=schedule_named(name): s.step_s(chunk, pipe), 3)  # type: ignore[misc]
-        print(f"{name:<12} closed form: {SWEEP / seconds:>12,.0f} pipelines/s")
+    for schedule in SCHEDULES.values():
+        seconds = best(lambda s=schedule: s.step_s(chunk, pipe), 3)  # type: ignore[misc]
+        print(f"{schedule.name:<12} closed form: {SWEEP / seconds:>12,.0f} pipelines/s")
 
 
 def main() -> None:
