@@ -26,6 +26,7 @@ from costsim.schedule import (
     saved,
     schedule_named,
     step_seconds,
+    varied_step_seconds,
 )  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -307,6 +308,22 @@ def test_stragglers() -> None:
     assert 0.9 * 200 * 0.3 < delayed - run(program, times).step_s <= 200 * 0.3 * 1.05
     both = step_seconds(program, [times, times], [1.0, slow])
     assert both.tolist() == [run(program, times).step_s, delayed]
+
+
+def test_chunks_that_vary() -> None:
+    """No variation is the plain timeline; the mean grows with it, but not above every chunk late at once; one rank
+    alone only averages."""
+    program = SCHEDULES["1f1b"].program(8, 60)
+    times = StageTimes.equal(8, 1.0, 1.0, 1.0, send_s=0.01)
+    plain = run(program, times).step_s
+    assert varied_step_seconds(program, times, 0.0, 3).tolist() == pytest.approx([plain] * 3)
+    little, more = (varied_step_seconds(program, times, v, 200).mean() for v in (0.05, 0.1))
+    assert plain < little < more < 1.1 * plain
+    alone = SCHEDULES["1f1b"].program(1, 400)
+    one = StageTimes.equal(1, 1.0, 1.0, 1.0)
+    assert varied_step_seconds(alone, one, 0.1, 400).mean() == pytest.approx(1200, rel=0.001)
+    with pytest.raises(BadInput, match="variation"):
+        varied_step_seconds(program, times, -0.1, 3)
 
 
 def test_what_would_be_saved() -> None:

@@ -6,6 +6,7 @@ A step of thousands of tasks is drawn whole; of many ranks, some are chosen, so 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,23 @@ COLOURS = {
 ALL_TO_ALL = PALETTE[6]
 #: bars of one chart beyond which ranks are left out
 MAX_BARS = 20_000
+
+
+@dataclass(frozen=True)
+class TimeAxis:
+    """Seconds for long steps, milliseconds for short ones."""
+
+    unit: str
+    unit_s: float
+
+    @classmethod
+    def of(cls, timeline: Timeline) -> TimeAxis:
+        """The unit in which the step reads well."""
+        return cls("s", 1.0) if timeline.step_s >= 2.0 else cls("ms", MILLI)
+
+    def numbers(self, seconds: NDArray[np.float64]) -> list[float]:
+        """Plain numbers in the unit, to a microsecond or better."""
+        return [float(value) for value in np.round(seconds / self.unit_s, 6)]
 
 
 def chosen_ranks(timeline: Timeline, most: int) -> list[int]:
@@ -47,24 +65,27 @@ def gantt(
     wrong = [rank for rank in shown if not 0 <= rank < timeline.program.ranks]
     if wrong or not shown:
         raise BadInput(f"gantt: ranks {wrong or shown}; the timeline has 0 to {timeline.program.ranks - 1}")
-    here = np.isin(timeline.rank, shown)
+    here, axis = np.isin(timeline.rank, shown), TimeAxis.of(timeline)
     data = []
     for kind, colour in COLOURS.items():
         which = np.flatnonzero(here & (timeline.kind == kind) & (timeline.end_s > timeline.start_s))
         if len(which) and (wire or kind != Kind.SEND):
-            data.append(_bars(timeline, which, KIND_NAMES[kind], colour))
+            data.append(_bars(timeline, which, KIND_NAMES[kind], colour, axis))
     if wire:
         inside = timeline.all_to_all_s()
         which = np.flatnonzero(here & (inside > 0))
         if len(which):
             middle = (timeline.start_s[which] + timeline.end_s[which] - inside[which]) / 2
-            bars = _bars(timeline, which, "all-to-all", ALL_TO_ALL)
-            bars |= {"base": _ms(middle), "x": _ms(inside[which]), "y": [_row(r, True) for r in timeline.rank[which]]}
+            bars = _bars(timeline, which, "all-to-all", ALL_TO_ALL, axis)
+            bars |= {
+                "base": axis.numbers(middle), "x": axis.numbers(inside[which]),
+                "y": [_row(rank, True) for rank in timeline.rank[which]],
+            }  # fmt: skip
             data.append(bars)
     rows = [_row(rank, lane) for rank in shown for lane in ((False, True) if wire else (False,))]
     layout = _layout(
         title, barmode="overlay", bargap=0.15, height=160 + 24 * len(rows),
-        xaxis=_axis("time in ms", range=[0, timeline.step_s / MILLI]),
+        xaxis=_axis(f"time in {axis.unit}", range=[0, timeline.step_s / axis.unit_s]),
         yaxis=_axis("", autorange="reversed", type="category", categoryorder="array", categoryarray=rows),
     )  # fmt: skip
     return {"data": data, "layout": layout}
@@ -78,28 +99,28 @@ def held_lines(
 
     ``unit`` names what ``scale`` units of ``amount`` are: 1e9 and GB, say.
     """
-    data = []
+    data, axis = [], TimeAxis.of(timeline)
     for index, rank in enumerate(chosen_ranks(timeline, 4) if ranks is None else ranks):
         held = timeline.held(rank, amount, kept)
         data.append({
             "type": "scatter", "mode": "lines", "name": f"rank {rank}, peak {held.peak / scale:.3g} {unit}",
-            "x": _ms(held.time_s), "y": np.round(held.amount / scale, 6).tolist(),
+            "x": axis.numbers(held.time_s), "y": np.round(held.amount / scale, 6).tolist(),
             "line": {"shape": "hv", "width": 1.5, "color": PALETTE[index % len(PALETTE)]},
-            "hovertemplate": f"%{{x:.1f}} ms: %{{y:.4g}} {unit}<extra>rank {rank}</extra>",
+            "hovertemplate": f"%{{x:.3f}} {axis.unit}: %{{y:.4g}} {unit}<extra>rank {rank}</extra>",
         })  # fmt: skip
-    axes = {"xaxis": _axis("time in ms"), "yaxis": _axis(unit, rangemode="tozero")}
+    axes = {"xaxis": _axis(f"time in {axis.unit}"), "yaxis": _axis(unit, rangemode="tozero")}
     return {"data": data, "layout": _layout(title, height=360, **axes)}
 
 
-def _bars(timeline: Timeline, which: NDArray[np.int64], name: str, colour: str) -> dict[str, Any]:
+def _bars(timeline: Timeline, which: NDArray[np.int64], name: str, colour: str, axis: TimeAxis) -> dict[str, Any]:
     length = timeline.end_s[which] - timeline.start_s[which]
     return {
         "type": "bar", "orientation": "h", "name": name,
         "y": [_row(r, lane != COMPUTE) for r, lane in zip(timeline.rank[which], timeline.lane[which], strict=True)],
-        "base": _ms(timeline.start_s[which]), "x": _ms(length),
+        "base": axis.numbers(timeline.start_s[which]), "x": axis.numbers(length),
         "text": [task_label(timeline, int(task)) for task in which], "textposition": "none",
         "marker": {"color": colour, "line": {"width": 0}},
-        "hovertemplate": "%{text}<br>from %{base:.4g} ms, %{x:.4g} ms long<extra>" + name + "</extra>",
+        "hovertemplate": f"%{{text}}<br>from %{{base:.4f}}, %{{x:.4f}} {axis.unit} long<extra>{name}</extra>",
     }  # fmt: skip
 
 
@@ -120,8 +141,3 @@ def task_label(timeline: Timeline, task: int) -> str:
 
 def _row(rank: int, wire: bool) -> str:
     return f"rank {rank} wire" if wire else f"rank {rank}"
-
-
-def _ms(seconds: NDArray[np.float64]) -> list[float]:
-    """Milliseconds to a nanosecond."""
-    return [float(value) for value in np.round(seconds / MILLI, 6)]

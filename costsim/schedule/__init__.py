@@ -15,7 +15,7 @@ from costsim.schedule.one_f_one_b import ONE_F_ONE_B
 from costsim.schedule.program import COMPUTE, WIRE, Deadlock, Program, compiled
 from costsim.schedule.stage import StageTimes
 from costsim.schedule.task import KIND_NAMES, Chunk, Kind, Pipe, Schedule, Task
-from costsim.schedule.timeline import PARTS, Held, Timeline, run, step_seconds
+from costsim.schedule.timeline import PARTS, Held, Timeline, run, step_seconds, varied_step_seconds
 from costsim.schedule.zero_bubble import ZERO_BUBBLE
 
 SCHEDULES = {
@@ -34,5 +34,5 @@ def schedule_named(name: str) -> Schedule:
 __all__ = [
     "COMPUTE", "KIND_NAMES", "PARTS", "SCHEDULES", "WIRE", "Chunk", "CriticalPath", "Deadlock", "Held", "Kind", "Pipe",
     "Program", "Schedule", "StageTimes", "Task", "Timeline", "compiled", "critical_path", "free_kinds", "run", "saved",
-    "schedule_named", "step_seconds",
+    "schedule_named", "step_seconds", "varied_step_seconds",
 ]  # fmt: skip

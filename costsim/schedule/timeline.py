@@ -20,6 +20,9 @@ _PART_OF = {
     "forward_s": (Kind.F,), "backward_s": (Kind.B, Kind.BW), "weight_s": (Kind.W,), "pair_s": (Kind.PAIR,),
 }  # fmt: skip
 
+#: task times of all draws together beyond which memory runs to gigabytes
+MAX_DRAWN = 10_000_000
+
 
 def run(program: Program, times: StageTimes, slowdown: ArrayLike = 1.0) -> Timeline:
     """Every task as soon as its rank is free and what it needs has arrived.
@@ -36,6 +39,25 @@ def step_seconds(program: Program, many: Sequence[StageTimes], slowdowns: Sequen
     factors = [1.0] * len(many) if slowdowns is None else slowdowns
     columns = [durations(program, times, factor) for times, factor in zip(many, factors, strict=True)]
     _, end = moments(program, np.stack(columns, axis=1))
+    return np.asarray(end.max(axis=0), dtype=float)
+
+
+def varied_step_seconds(program: Program, times: StageTimes, variation: float, draws: int, seed: int = 0) -> Seconds:
+    """Step seconds [draws] when chunks vary: each compute task takes its time × a log-normal factor of mean 1.
+
+    ``variation``: standard deviation over mean of one chunk, as measured or from the spread of expert loads between
+    micro-batches. A pipeline waits for the longest of many chunks, so the mean step grows though no mean chunk does.
+    Raises BadInput for a negative variation or no draws.
+    """
+    if not (np.isfinite(variation) and variation >= 0) or draws < 1 or draws * program.tasks > MAX_DRAWN:
+        most = max(1, MAX_DRAWN // program.tasks)
+        raise BadInput(f"timeline: variation {variation}, draws {draws}; give 0 or more, and 1 to {most} draws")
+    width = np.sqrt(np.log1p(variation**2))
+    compute = program.lane == COMPUTE
+    normal = np.random.default_rng(seed).standard_normal((int(compute.sum()), draws))
+    duration = np.repeat(durations(program, times)[:, None], draws, axis=1)
+    duration[compute] *= np.exp(width * normal - width**2 / 2)
+    _, end = moments(program, duration)
     return np.asarray(end.max(axis=0), dtype=float)
 
 
