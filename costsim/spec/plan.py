@@ -12,9 +12,9 @@ from typing import Literal
 from costsim.num import Num
 
 Overlap = Literal["none", "two-batch", "single-batch"]
-Routing = Literal["balanced", "eplb", "default", "production"]
+Routing = Literal["balanced", "eplb", "default", "production", "trained"]
 OVERLAPS = ("none", "two-batch", "single-batch")
-ROUTINGS = ("balanced", "eplb", "default", "production")
+ROUTINGS = ("balanced", "eplb", "default", "production", "trained")
 PRECISIONS = ("fp8", "bf16", "int8", "w4")
 KV_DTYPES = ("bf16", "fp8", "int8")
 RECOMPUTES = ("none", "selective", "full")

@@ -9,9 +9,10 @@ from costsim.predict.training.setting import TrainingSetting
 
 
 def forward_flop(setting: TrainingSetting) -> tuple[Num, Num]:
-    """Two FLOP for each weight that a token meets and for each multiply-add of attention, MTP included.
+    """Two FLOP for each weight that a token meets and for each multiply-add of attention of the main model.
 
-    Tables and norms are not counted; ``full`` counts attention without the causal saving.
+    Tables, norms and MTP modules are not counted, as in DeepSeek-V3's own MFU; ``full`` counts attention without the
+    causal saving. [deepseek-isca-2025, table 4]
     """
     model, seq = setting.model, setting.shard.seq
     a, p, moe = model.attention, parameters(model), model.moe
@@ -21,8 +22,6 @@ def forward_flop(setting: TrainingSetting) -> tuple[Num, Num]:
     if moe is not None:
         routed = moe.top_k * 3 * model.hidden * moe.intermediate + p.shared + moe.experts * model.hidden
     weights = model.layers * matrices + model.dense_layers * p.dense_ffn + model.moe_layers * routed + head
-    layers = model.layers + model.mtp_layers
-    weights += model.mtp_layers * (matrices + (routed or p.dense_ffn) + 2 * model.hidden**2 + head)
     causal, full = prefill_core(a, seq, 0.0)
-    pair = 2.0 * a.heads * (a.qk_head_dim + a.value_head_dim) * layers
+    pair = 2.0 * a.heads * (a.qk_head_dim + a.value_head_dim) * model.layers
     return 2.0 * weights * seq + pair * causal, 2.0 * weights * seq + pair * full

@@ -134,7 +134,7 @@ def rank_footprint(setting: TrainingSetting, which: str) -> TrainingFootprint:
         return np.where(zero >= stage, held.dense / dp + held.expert / expert_dp, count)
 
     counts, kept = stage_counts(setting, which), layer_kept(setting)
-    one = sum((kept[kind] * n for kind, n in counts.items() if kind not in ("head", "embedding")), start=0.0)
+    one = sum((kept.get(kind, 0.0) * n for kind, n in counts.items() if kind not in ("head", "embedding")), start=0.0)
     alive = in_flight(setting, which)
     ends = counts["head"] * (1.0 + (setting.model.mtp_layers > 0))
     transient = np.maximum(

@@ -101,14 +101,25 @@ def slowest_stage_s(setting: TrainingSetting, blocks: Blocks, stages: Num) -> tu
 
     mean = full(whole_model(setting).seconds(blocks)) / stages
     layer = full(blocks.seconds(body))
-    even = np.asarray((model.layers % stages == 0) & (not model.mtp_layers))
     ends = full(blocks.seconds("head"))
+    mtp = full(blocks.seconds("mtp")) if model.mtp_layers else 0.0
+    even = np.asarray((model.layers % stages == 0) & (not model.mtp_layers))
     last = model.layers / stages * layer + ends
     first = _first_stage(setting, blocks, stages)
-    uneven = np.maximum(mean, np.ceil(model.layers / stages - 1e-9) * layer)
-    one = stages <= 1
-    most = np.where(one, mean, np.where(even, np.maximum(last, first), uneven))
+    uneven = np.maximum(mean, whole_layers(layer, ends + mtp, model.layers, stages))
+    most = np.where(stages <= 1, mean, np.where(even, np.maximum(last, first), uneven))
     return mean, most
+
+
+def whole_layers(layer: Num, ends: Num, layers: int, groups: Num) -> Num:
+    """The heaviest of ``groups`` that share ``layers`` whole layers, ``ends`` being on one of them: the best number of
+    layers beside the ends, and the others' share rounded up."""
+    best: Num = np.inf
+    others = np.maximum(groups - 1.0, 1.0)
+    for beside in range(13):
+        rest = np.ceil((layers - beside) / others - 1e-9)
+        best = np.minimum(best, np.maximum(beside * layer + ends, rest * layer))
+    return np.where(np.asarray(layers / groups) > 12, (layers * layer + ends) / groups, best)
 
 
 def _first_stage(setting: TrainingSetting, blocks: Blocks, stages: Num) -> Num:
@@ -177,40 +188,38 @@ def _schedule_parts(
     out: dict[str, Num] = {"m": m, "pair": 0.0 * f, "hidden": 0.0 * f, "alone": 1.0}
     if setting.overlap == "pair":
         return out | _paired(setting, blocks, mean, stages)
-    busy = f + b + w
-    # The slowest of a rank's stages is on one rank; its other stages are typical.
-    period = per_rank * typical + (most - typical)
-    if setting.schedule == "gpipe":
-        trip = (pp - 1.0) * typical
-    elif setting.schedule == "zb-h1":
-        trip = (pp - 1.0) * (mean.forward_s + mean.backward_s - mean.weight_s)
-    else:
-        trip = (pp - 1.0) * typical
-    wall = m * period + np.maximum(trip - np.where(pp > 1, most - typical, 0.0) * 0.0, 0.0)
-    return out | {"forward": f, "backward": b, "weight": w, "busy": busy, "wall": wall}
+    # The slowest stage is on one rank, whose other stages are typical; every rank waits for that one.
+    period = per_rank * typical + np.where(pp > 1, most - typical, 0.0)
+    trip = (pp - 1.0) * typical
+    if setting.schedule == "zb-h1":
+        least = np.minimum(np.minimum(mean.forward_s, mean.backward_s), mean.weight_s)
+        trip = (pp - 1.0) * (mean.forward_s + mean.backward_s) - (np.minimum(m, pp) - 1.0) * least
+    # The trip through all stages holds the slowest one as well, which the periods count already.
+    trip = np.maximum(trip - np.where(pp > 1, most - typical, 0.0), 0.0)
+    return out | {"forward": f, "backward": b, "weight": w, "busy": f + b + w, "wall": m * period + trip}
 
 
 def _paired(setting: TrainingSetting, blocks: Blocks, mean: PassSeconds, stages: Num) -> dict[str, Num]:
-    """DualPipe: the end rank's chunks as its published order counts them, and the bubble of its formula.
+    """DualPipe and DualPipeV by their closed forms on stages of the mean, in pairs of the slowest."""
+    from costsim.schedule import SCHEDULES, Chunk, Pipe
 
-    m − 3·pp/2 + 1 pairs, 3·pp/2 − 1 forwards and as many backwards alone, pp − 1 of their weight gradients apart.
-    """
     m, pp = setting.micro_batches, as_array(setting.plan.pp)
-    beside = beside_transfers(blocks)
-    whole = pair_of_stages(setting, blocks, beside, stages)
+    schedule = SCHEDULES[setting.schedule] if setting.schedule in ("dualpipe", "dualpipev") else SCHEDULES["dualpipe"]
+    pair = pair_of_stages(setting, blocks, beside_transfers(blocks), stages)
+    pair = np.maximum(pair, np.maximum(mean.forward_s, mean.backward_s + mean.weight_s))
+    chunk, pipe = Chunk(mean.forward_s, mean.backward_s, mean.weight_s, pair), Pipe(pp, m)
+    work, wall = schedule.work_s(chunk, pipe), schedule.step_s(chunk, pipe)
     wide = 2.0 if setting.schedule == "dualpipev" else 1.0
-    half = wide * pp / 2.0
-    pairs = np.maximum(wide * m - 3.0 * half + 1.0, 0.0)
+    both = mean.forward_s + mean.backward_s + mean.weight_s
+    # Work is pairs and the rest alone; how many are paired follows from the two.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pairs = np.where(pair != both, (wide * m * both - work) / (both - pair), 0.0)
     alone = wide * m - pairs
-    apart = np.maximum(2.0 * half - 1.0, 0.0)
-    forward, weight = alone * mean.forward_s, apart * mean.weight_s
-    backward = alone * mean.backward_s + (alone - apart) * mean.weight_s
-    bubble = (half - 1.0) * (whole + mean.backward_s + mean.weight_s - 3.0 * mean.weight_s)
-    busy = forward + weight + backward + pairs * whole
-    wires = mean.forward_wire_s + mean.backward_wire_s
+    apart = np.minimum(alone, wide * pp - 1.0)
     return {
-        "forward": forward, "backward": backward, "weight": weight, "pair": pairs * whole, "busy": busy,
-        "wall": busy + np.maximum(bubble, 0.0), "hidden": pairs * wires, "alone": alone / (wide * m),
+        "m": m, "forward": alone * mean.forward_s, "weight": apart * mean.weight_s, "pair": pairs * pair, "busy": work,
+        "backward": alone * mean.backward_s + (alone - apart) * mean.weight_s, "wall": wall,
+        "hidden": pairs * (mean.forward_wire_s + mean.backward_wire_s), "alone": alone / (wide * m),
     }  # fmt: skip
 
 
@@ -229,9 +238,12 @@ def pair_of_stages(setting: TrainingSetting, blocks: Blocks, beside: Blocks, sta
     if "mtp" in beside.timed:
         rest = rest + beside.seconds("head").times(float(model.mtp_layers))
     others = rest.forward_s + rest.backward_s + rest.weight_s
-    routed = model.moe_layers + (model.mtp_layers if "mtp" in beside.timed else 0)
-    mean = (layer * routed + others) / stages
-    return np.maximum(mean, np.ceil(model.layers / stages - 1e-9) * layer * (model.layers >= stages))
+    mtp = model.mtp_layers if "mtp" in beside.timed else 0
+    mean = (layer * (model.moe_layers + mtp) + others) / stages
+    # Dense layers are counted as routed ones here: they are few, and nearly as long.
+    ends = beside.seconds("head").times(1.0 + mtp) + beside.seconds("embedding")
+    one = ends.forward_s + ends.backward_s + ends.weight_s + layer * mtp
+    return np.maximum(mean, whole_layers(layer, one, model.layers, stages / 2.0) / 2.0)
 
 
 def _exposed(blocks: Blocks, setting: TrainingSetting, stages: Num) -> Num:
