@@ -52,7 +52,7 @@ def layer_pair(blocks: Blocks, kind: str = "moe") -> LayerPair:
 
     def part(which: str, name: str) -> Num:
         extra = _inner_wires(block, which) if name == "attn" else 0.0
-        return block.compute_s(which, name) * blocks.slow + extra
+        return blocks.compute_s(kind, which, name) + extra
 
     wires = {t.item.name: t.total_s * slow for t in (*block.forward, *block.backward) if t.item.part in ("dispatch", "combine")}
     none = 0.0

@@ -112,6 +112,14 @@ class TimedPasses:
             t for t in getattr(self, which) if isinstance(t.item, Wire) and (not parts or t.item.part in parts)
         )
 
+    def launches(self, which: str, looped: bool) -> Num:
+        """Kernels of one pass. ``looped``: each expert's product is a launch of its own."""
+        out: Num = 0.0
+        for t in getattr(self, which):
+            each = t.item.shape.get("groups", 1.0) if looped and isinstance(t.item, Op) else 1.0
+            out = out + t.item.count * each
+        return out
+
     @property
     def all(self) -> tuple[Timed, ...]:
         return (*self.forward, *self.backward, *self.weight)

@@ -21,6 +21,7 @@ from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import (
+    DISPATCHERS,
     FRAMEWORKS,
     PRECISIONS,
     ROUTINGS,
@@ -107,6 +108,7 @@ def check_words(plan: TrainingPlan, chip: Accelerator) -> None:
         ("routing", plan.routing, ROUTINGS),
         ("overlap", plan.overlap, TRAINING_OVERLAPS),
         ("framework", plan.framework, FRAMEWORKS),
+        ("dispatcher", plan.dispatcher, DISPATCHERS),
     ):
         if value not in known:
             raise BadInput(f"{field}: {str(value)[:40]!r} is not one of {', '.join(known)}")
@@ -140,7 +142,7 @@ def training_setting(
     deepseek = plan.framework == "deepseek" or (plan.framework == "auto" and dual)
     recipe = Recipe(
         plan.precision, block_scaled=deepseek, eight_bit_dispatch=deepseek and plan.precision == "fp8",
-        copies=not deepseek and overlap == "none", split_norm=not deepseek,
+        copies=_copies(plan, deepseek, overlap), split_norm=not deepseek,
         grad_bytes=2.0 if plan.precision == "fp8" and not deepseek else 4.0,
     )  # fmt: skip
     ranks = as_array(plan.gpus) * chip.dies
@@ -150,6 +152,13 @@ def training_setting(
         convention=_convention(deepseek, plan.precision), policy=recomputed_tensors(plan.recompute),
         schedule=schedule, overlap=overlap, ranks=ranks,
     )  # fmt: skip
+
+
+def _copies(plan: TrainingPlan, deepseek: bool, overlap: str) -> bool:
+    """Whether a token travels once for each of its experts."""
+    if plan.dispatcher != "auto":
+        return plan.dispatcher == "alltoall"
+    return not deepseek and overlap == "none"
 
 
 def _convention(deepseek: bool, precision: str) -> Convention:
