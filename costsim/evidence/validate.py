@@ -173,7 +173,7 @@ def training_question(point: Point, model: ModelSpec, chip: Accelerator) -> tupl
         point.gpus, tp=tp, pp=pp, vpp=point.number("vpp", 1.0), ep=point.number("ep", 1.0) if model.moe else 1.0, cp=cp,
         precision=_precision(point.precision) or default, recompute=point.plan.get("recompute") or "none",
         zero=point.number("zero", 1.0), schedule=schedule, overlap=point.plan.get("overlap") or _overlap(point, chip),
-        routing=point.plan.get("routing", "trained" if schedule.startswith("dualpipe") else "balanced"),  # type: ignore[arg-type]
+        routing=point.plan.get("routing", "trained" if schedule.startswith("dualpipe") else "balanced"),
         comm_sms=None if comm < 0 else comm, layers=layers, dispatcher=point.plan.get("dispatcher") or _dispatcher(point, model),
     )  # fmt: skip
     tokens = point.number("tokens", -1.0)

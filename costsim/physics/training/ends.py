@@ -33,8 +33,7 @@ def embedding_block(model: ModelSpec, shard: Shard) -> Passes:
 
 
 def head_block(model: ModelSpec, shard: Shard, recipe: Recipe) -> Passes:
-    """Final norm, vocabulary projection in 16 bits and cross-entropy, which reads the logits and writes their gradient.
-    """
+    """Final norm, vocabulary projection in 16 bits and cross-entropy, which reads the logits and writes their gradient."""
     h, t = float(model.hidden), shard.tokens
     rows = padded_vocab(model, shard.tp) / shard.tp
     norm = elementwise("final norm", 2.0 * B16 * shard.own * h, 3.0 * B16 * shard.own * h, PART, "norm")

@@ -36,6 +36,7 @@ class Passes:
 
     def times(self, count: Num) -> Passes:
         """The same block ``count`` times."""
+
         def many(items: Iterable[Op | Wire]) -> tuple[Op | Wire, ...]:
             return tuple(replace(item, count=item.count * count) for item in items)
 

@@ -17,7 +17,7 @@ from costsim.predict.report import Line, Metric, Report
 from costsim.predict.training.bands import Band, step_band
 from costsim.predict.training.chunk import layer_pair, play, wall_s
 from costsim.predict.training.fits import memory_by_rank, refuse_memory
-from costsim.predict.training.pipeline import Played, played, playable
+from costsim.predict.training.pipeline import Played, playable, played
 from costsim.predict.training.setting import TrainingSetting, training_rules, training_setting
 from costsim.predict.training.step import TrainingStep, closed_form, send_seconds
 from costsim.spec.accelerator import Accelerator

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from costsim.errors import BadInput, DoesNotFit
+from costsim.physics.memory import RESERVE_SHARE
+from costsim.physics.training.kept import ffn_transient, head_transient
+from costsim.physics.training.states import Held, placeholder_bytes
 from costsim.predict.training.memory import (
     TrainingFootprint,
     block_held,
@@ -15,9 +18,6 @@ from costsim.predict.training.memory import (
     layer_kept,
     training_footprint,
 )
-from costsim.physics.memory import RESERVE_SHARE
-from costsim.physics.training.kept import ffn_transient, head_transient
-from costsim.physics.training.states import Held, placeholder_bytes
 from costsim.predict.training.pipeline import Played
 from costsim.predict.training.setting import TrainingSetting, training_setting
 from costsim.units import GIGA

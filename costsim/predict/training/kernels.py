@@ -60,9 +60,7 @@ class Clock:
         """A law of its own: share of the peak and extra context; overhead, evidence and grade of the forward one."""
         c, mla = self.constants, op.family.startswith("mla")
         forward = op.family.replace("_backward", "_prefill")
-        efficiency, s0 = (
-            (c.mla_backward, c.mla_backward_s0) if mla else (c.attention_backward, c.attention_backward_s0)
-        )
+        efficiency, s0 = (c.mla_backward, c.mla_backward_s0) if mla else (c.attention_backward, c.attention_backward_s0)
         fitted = self.device.law(forward, op.dtype)
         law = fitted.law
         assert isinstance(law, Attend)
@@ -70,19 +68,14 @@ class Clock:
         laws = {f"{forward}/{op.dtype}": own}
         return time_op(replace(op, family=forward), replace(self.device, laws=laws), self.cores_share)
 
-    def gap_s(self, op: Op, each: Duration) -> Num:
-        """Idle seconds before the next kernel; training is not captured in graphs. Kernels that a loop launches for
-        many experts follow each other."""
-        return self.constants.kernel_gap
-
     def ops(self, items: Iterable[Op | Wire]) -> tuple[Timed, ...]:
-        """Every op of a pass, launch gaps included; wires are left out."""
+        """Every op of a pass, idle time before the next kernel included (nothing is captured in graphs); no wires."""
         out = []
         for item in items:
             if isinstance(item, Wire) or not bool(np.any(np.asarray(item.count) > 0)):
                 continue
             each = self.op(item)
-            out.append(Timed(item, replace(each, time_s=each.time_s + self.gap_s(item, each))))
+            out.append(Timed(item, replace(each, time_s=each.time_s + self.constants.kernel_gap)))
         return tuple(out)
 
     def wires(self, items: Iterable[Op | Wire]) -> tuple[Timed, ...]:
@@ -132,6 +125,7 @@ def total(items: Iterable[Timed]) -> Num:
 
 def timed(block: Passes, clock: Clock) -> TimedPasses:
     """Every op and wire of a block in seconds."""
+
     def both(items: tuple[Op | Wire, ...]) -> tuple[Timed, ...]:
         return (*clock.ops(items), *clock.wires(items))
 

@@ -4,9 +4,9 @@ break."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from costsim.calibration.store import device_for
 from costsim.errors import BadInput
@@ -87,7 +87,7 @@ class TrainingSetting:
         return 1.0 - sms / self.device.cores
 
 
-def as_array(value: Num) -> Any:
+def as_array(value: Num) -> NDArray[np.float64]:
     return np.asarray(value, dtype=float)
 
 
