@@ -74,7 +74,8 @@ def slowest(devices: Num, spread: float) -> Num:
     log_n = np.log(np.maximum(n, 3.0))
     root = np.sqrt(2.0 * log_n)
     top = root - (np.log(log_n) + np.log(4.0 * np.pi)) / (2.0 * root)
-    return 1.0 + spread * top * np.minimum(np.log(n) / np.log(3.0), 1.0)
+    over: Num = 1.0 + spread * top * np.minimum(np.log(n) / np.log(3.0), 1.0)
+    return over
 
 
 def training_constants(chip: Accelerator) -> TrainingConstants:
