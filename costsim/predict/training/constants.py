@@ -26,7 +26,8 @@ class TrainingConstants:
     ``permute``, ``cross_entropy``: those streams. ``attention_backward``, ``mla_backward``: share of the BF16 peak, and
     with ``_s0`` the extra context of the law. ``kernel_gap``: seconds between kernels; ``pair_slowdown``: transfers
     beside compute over alone; ``speed_spread``: standard deviation of speed between like devices; ``host_launch``:
-    seconds of host time that a kernel's launch takes; ``measured_on``: part of the GEMM ratios.
+    host seconds of a kernel's launch; ``collective_launch``: what a collective takes longer when a framework calls it;
+    ``measured_on``: part of the GEMM ratios.
     """
 
     gemm: float
@@ -43,6 +44,7 @@ class TrainingConstants:
     pair_slowdown: float
     speed_spread: float
     host_launch: float
+    collective_launch: float
     measured_on: str
     sources: tuple[str, ...] = ()
 
@@ -65,7 +67,7 @@ def constants_for(architecture: str) -> TrainingConstants:
         if field.name == "measured_on":
             values[field.name] = str(entry["value"])
             continue
-        quantity = "time" if field.name in ("kernel_gap", "host_launch") else "ratio"
+        quantity = "time" if field.name in ("kernel_gap", "host_launch", "collective_launch") else "ratio"
         values[field.name] = units.parse(entry["value"], quantity, f"system.toml: training {field.name}")
     return TrainingConstants(**values, sources=tuple(dict.fromkeys(sources)))
 
