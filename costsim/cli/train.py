@@ -78,13 +78,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from costsim.predict.training import predict_training, timeline_of
+    from costsim.predict.training import predict_training
     from costsim.spec.catalog import load_accelerator, load_model
     from costsim.spec.plan import TrainingLoad, TrainingPlan
 
     _check_trace(args.perfetto)
     model, chip = load_model(args.model), load_accelerator(args.accelerator)
     args.precision, about_precision = precision_for(chip, args.precision)
+    if args.precision == "int8" and about_precision:
+        args.precision, about_precision = "bf16", [f"--precision bf16 ({chip.id} has no FP8 peak in the catalog)"]
     price, cluster, about_supply = supply(args, chip)
     defaults = DEFAULTS if model.moe else {**DEFAULTS, **DENSE}
     if args.schedule is None and args.vpp is not None and max(args.vpp) > 1:
@@ -108,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
         return answer(args, asked, ask)
     point = {name: values[0] for name, values in asked.grid.items()}
     report = with_assumed(ask(point), asked.assumed)
+    from costsim.predict.training import timeline_of
+
     timeline = timeline_of(model, chip, *parts(point), cluster)
     return _with_timeline(args, report, timeline)
 
