@@ -86,7 +86,7 @@ def _families(work: Work) -> tuple[FamilyUse, ...]:
         beside = computing_time if role in MOVING else moving_time
         alone = spent - float(np.sum(overlap_of(work.spans.start_s[kept], work.spans.end_s[kept], beside)))
         group = WAITING if role == "wait" else families[name].group
-        calls = int(np.sum(work.opens[kept]))
+        calls = int(np.sum(kept if role == "wait" else work.opens & kept))
         rows.append(FamilyUse(name, group, role, families[name].tensor, calls, spent, spent / total, alone))
     return tuple(sorted(rows, key=lambda row: -row.time_s))
 
@@ -167,5 +167,7 @@ def _remarks(work: Work) -> list[str]:
             "a slow peer shows as waiting only in the notify kernels, what dispatch and combine wait inside is transfer here"
         )
     if not work.on_device:
-        remarks.append("no device in this trace: streams are threads, and times are operators' own, without those inside")
+        remarks.append(
+            "no device in this trace: streams are threads, and times are operators' own, without those inside"
+        )
     return remarks

@@ -110,9 +110,13 @@ def told_apart(works: Sequence[Work]) -> tuple[list[Work], list[str]]:
         matched_calls += times.shape[1]
     notes = []
     if matched_calls:
-        notes.append(f"{matched_calls:,} collectives matched over {len(works)} ranks; beyond the shortest rank's time is waiting")
+        notes.append(
+            f"{matched_calls:,} collectives matched over {len(works)} ranks: time beyond the shortest rank's is waiting"
+        )
     if unmatched:
-        notes.append(f"{unmatched:,} collectives occur on some ranks only or a different number of times: waiting not told")
+        notes.append(
+            f"{unmatched:,} collectives could not be matched over the ranks: their waiting is not told from transfer"
+        )
     return [_cut(work, wait) for work, wait in zip(works, waits, strict=True)], notes
 
 
@@ -139,5 +143,5 @@ def _cut(work: Work, wait: NDArray[np.float64]) -> Work:
         name: np.concatenate((getattr(rest, name), getattr(first, name)))[order] for name in Spans.__dataclass_fields__
     }
     role = np.concatenate((work.role, np.full(int(waits.sum()), ROLES.index("wait"), np.int8)))[order]
-    opens = np.concatenate((np.where(waits, False, work.opens), work.opens[waits]))[order]
+    opens = np.concatenate((work.opens, np.zeros(int(waits.sum()), bool)))[order]
     return replace(work, spans=Spans(**columns), role=role, opens=opens)

@@ -58,9 +58,7 @@ class Spans:
     @staticmethod
     def joined(first: Spans, second: Spans) -> Spans:
         """Both, in order of start."""
-        columns = [
-            np.concatenate((getattr(first, name), getattr(second, name))) for name in Spans.__dataclass_fields__
-        ]
+        columns = [np.concatenate((getattr(first, name), getattr(second, name))) for name in Spans.__dataclass_fields__]
         both = Spans(*columns)
         return both.where(np.lexsort((-both.end_s, both.start_s)))
 

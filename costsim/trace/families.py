@@ -37,14 +37,14 @@ _COLLECTIVE = r"(?:nccl|rccl|mccl|cncl|bkcl|xccl|hccl|hcom|gloo|c10d|ucc|mpi)[a-
 FAMILIES: tuple[Family, ...] = (
     # waiting for other ranks: DeepEP exchanges counts and signals before it moves tokens
     _family("EP notify", "communication", r"(?:cached_)?notify_(?:dispatch|combine)|cached_notify", "wait"),
-    _family("barrier", "communication", r"barrier|notify_wait|event_wait|wait_signal|signal_wait|nvshmem\w*wait", "wait"),
+    _family("barrier", "communication", r"barrier|(?:notify|event)_wait|wait_signal|signal_wait|nvshmem\w*wait", "wait"),
     # moving data between ranks; what the host calls is no transfer, the kernel or the gloo thread is
     _family("collective call", "other", r"^c10d::|record_param_comms"),
     _family("EP layout", "routing", r"get_dispatch_layout"),
     _family("EP dispatch", "communication",
-            r"(?:intra|inter)node(?:_ll)?::dispatch|ep::\S*dispatch|moe(?:distribute)?dispatch|moe_a2a_dispatch", "transfer"),
+            r"(?:intra|inter)node(?:_ll)?::dispatch|ep::\S*dispatch|moe(?:distribute|_a2a_)?dispatch", "transfer"),
     _family("EP combine", "communication",
-            r"(?:intra|inter)node(?:_ll)?::combine|ep::\S*combine|moe(?:distribute)?combine(?!d)|moe_a2a_combine", "transfer"),
+            r"(?:intra|inter)node(?:_ll)?::combine|ep::\S*combine|moe(?:distribute|_a2a_)?combine(?!d)", "transfer"),
     _family("all-to-all", "communication", _COLLECTIVE + r"all_?to_?all", "transfer"),
     _family("all-gather", "communication", _COLLECTIVE + r"_?all_?gather", "transfer"),
     _family("reduce-scatter", "communication", _COLLECTIVE + r"_?reduce_?scatter", "transfer"),
@@ -54,7 +54,7 @@ FAMILIES: tuple[Family, ...] = (
     _family("send and receive", "communication", _COLLECTIVE + r"_?(?:send|recv|receive|p2p)|Memcpy PtoP|RDMASend",
             "transfer"),
     _family("other collective", "communication",
-            r"nccl(?:dev)?kernel|^(?:hcom_|hccl|gloo:|nccl:|rccl|mccl|cncl|bkcl|xccl|mscclpp)|_allgather_base", "transfer"),
+            r"nccl(?:dev)?kernel|^(?:hcom_|hccl|gloo:|nccl:|rccl|mccl|cncl|bkcl|xccl|mscclpp)", "transfer"),
     # copies
     _family("copy host to device", "copy", r"Memcpy HtoD", "copy"),
     _family("copy device to host", "copy", r"Memcpy DtoH", "copy"),
@@ -66,8 +66,9 @@ FAMILIES: tuple[Family, ...] = (
     _family("attention", "attention",
             r"flash_?fwd|flash::|fmha|compute_attn|attention|sdpa|attn_fwd|paged_?attn|batch(?:prefill|decode)with|"
             r"single(?:prefill|decode)with|unified_attention|xqa", tensor=True),
-    _family("views", "other", r"aten::(?:view|t|transpose|permute|expand|reshape|slice|as_strided|select|unsqueeze|squeeze|"
-            r"detach|empty\w*|alias|split\w*|chunk|unbind|narrow|result_type|item|_unsafe_view|resolve_\w*|lift_fresh)$"),
+    _family("views", "other",
+            r"aten::(?:view|t|transpose|permute|expand|reshape|slice|as_strided|select|unsqueeze|squeeze|detach|"
+            r"empty\w*|alias|split\w*|chunk|unbind|narrow|result_type|item|_unsafe_view|resolve_\w*|lift_fresh)$"),
     # number formats and layouts; fused SwiGLU-and-cast kernels count here
     _family("quantise and transpose", "quantise",
             r"cast_(?:to|back)|_cast_|cast_and_transpose|transpose|quant(?!ile)|per_token_group|cast_?transpose|"
@@ -78,7 +79,8 @@ FAMILIES: tuple[Family, ...] = (
     _family("grouped GEMM FP8", "GEMM", r"m_grouped_fp8|fp8_m_grouped|fp8\w*grouped|grouped\w*fp8", tensor=True),
     _family("GEMM FP8", "GEMM",
             r"fp8\w*gemm|gemm\w*(?:fp8|e4m3)|fp8_ptp128c|e4m3\w*gemm|scaled_mm|nvjet_q|deep_gemm\S*fp8", tensor=True),
-    _family("grouped GEMM", "GEMM", r"grouped_?(?:mat)?_?(?:gemm|mm|matmul)|fused_moe|moe_gemm|group_?gemm", tensor=True),
+    _family("grouped GEMM", "GEMM",
+            r"grouped_?(?:mat)?_?(?:gemm|mm|matmul)|fused_moe|moe_gemm|group_?gemm", tensor=True),
     _family("GEMM FP32", "GEMM", r"sgemm|simt\w*gemm|f32f32_f32|gemv|gemvx|dot_kernel"),
     _family("GEMM", "GEMM",
             r"gemm|nvjet|xmma|cutlass\S*gemm|cublas|matmul|Cijk_|aten::(?:mm|bmm|addmm|baddbmm|linear|addmv|mv|_addmm\w*)$|"
@@ -91,14 +93,16 @@ FAMILIES: tuple[Family, ...] = (
     _family("expand and reduce tokens", "permute",
             r"(?:un)?permute|reduce_fused|expand_to_fused|get_fused_mapping|moe_(?:sum|align|finalize|expand)|"
             r"silu_and_scatter|ep_(?:gather|scatter)|index_(?:add|copy|put)|moeinit|moefinalize|moetoken"),
-    _family("routing", "routing", r"top_?k|expert|group_indices|aux_fi|gating|router|moe_fused_gate|histogram|bincount"),
+    _family("routing", "routing",
+            r"top_?k|expert|group_indices|aux_fi|gating|router|moe_fused_gate|histogram|bincount"),
     _family("softmax and loss", "elementwise", r"softmax|cross_?entropy|nll_loss|log_?sum_?exp"),
     _family("embedding", "elementwise", r"embedding|index_select|gather_kernel"),
     _family("optimizer", "optimizer", r"adam|multi_tensor_apply|optimizer\.|_foreach_|sgd|clip_grad"),
     _family("sampling", "other", r"sampl|multinomial|argmax|philox|distribution|random|rand|dropout"),
     _family("memset and fill", "copy", r"memset|fillfunctor|aten::(?:fill_|zero_|zeros|ones|full)"),
     _family("copy on the device", "copy", r"memcpy|copy|contiguous|clone|aten::cat|CatArray"),
-    _family("reduction", "elementwise", r"reduce_kernel|reduceop|aten::(?:sum|mean|amax|max|min|norm)|cumsum|scan|sort"),
+    _family("reduction", "elementwise",
+            r"reduce_kernel|reduceop|aten::(?:sum|mean|amax|max|min|norm)|cumsum|scan|sort"),
     _family("elementwise", "elementwise",
             r"elementwise|triton_(?:poi|red|per)|scatter|gather|aten::(?:add|mul|div|sub|pow|neg|exp|where|masked|tril|"
             r"triu|clamp|sigmoid|rsqrt|sqrt|cos|sin|index|arange)"),

@@ -32,7 +32,8 @@ def _idle(work: Work, kept: NDArray[np.bool_], where: str) -> Idle:
     known = bool(np.any(launch >= 0))
     late_s = float(np.sum((between[:, 1] - between[:, 0])[is_late])) if known and len(between) else None
     time_s = length(between)
-    largest = _largest(work, spans.name, np.argsort(spans.end_s, kind="stable"), spans.end_s, between, after, is_late, known)
+    by_end = np.argsort(spans.end_s, kind="stable")
+    largest = _largest(work, spans.name, by_end, spans.end_s, between, after, is_late, known)
     return Idle(where, len(between), time_s, time_s / (work.wall_s or 1.0), late_s if known else None, largest)
 
 

@@ -199,5 +199,5 @@ class EventStream:
                 return
 
     def _wrong(self, what: str) -> BadInput:
-        return BadInput(f"trace {self._name}: not a trace this reads: {what} (at character {self._before + self._at:,})")
-
+        where = f"at character {self._before + self._at:,}"
+        return BadInput(f"trace {self._name}: cannot be read as a trace: {what} ({where})")

@@ -78,10 +78,10 @@ def _phase_of_pieces(work: Work) -> tuple[list[str], Counter[str], NDArray[np.in
 
 
 def _innermost(ranges: Spans, track: NDArray[Any], at: NDArray[np.float64], trace: Trace) -> NDArray[np.int64]:
-    """The name of the innermost annotation at each time on each track, else on another track of that process, else -1."""
+    """The name of the innermost annotation open at each time, on that track or else in that process; -1: none."""
     pieces, _ = own_pieces(ranges)
     found = np.full(at.shape, -1, dtype=np.int64)
-    process = np.array([number for number in _process_numbers(trace)] + [-1])
+    process = np.array([*_process_numbers(trace), -1])
     for other in np.unique(pieces.track).tolist():
         of_track = pieces.where(pieces.track == other)
         place = np.searchsorted(of_track.start_s, at, side="right") - 1

@@ -16,16 +16,26 @@ from typing import Any
 import numpy as np
 
 from costsim.errors import BadInput
-from costsim.trace.columns import MAX_DETAIL, MAX_DETAILS, MAX_NAME, MAX_NAMES, MAX_TRACKS, NONE, OTHER_NAMES
-from costsim.trace.columns import Columns, Pool, Spans
+from costsim.trace.columns import (
+    MAX_DETAIL,
+    MAX_DETAILS,
+    MAX_NAME,
+    MAX_NAMES,
+    MAX_TRACKS,
+    NONE,
+    OTHER_NAMES,
+    Columns,
+    Pool,
+    Spans,
+)  # fmt: skip
 from costsim.trace.json_stream import EventStream
 from costsim.trace.source import open_trace
 
 _KINDS = {
     "kernel": "kernel", "gpu_memcpy": "kernel", "gpu_memset": "kernel", "concurrent_kernel": "kernel",
     "cpu_op": "op", "operator": "op", "user_annotation": "range", "gpu_user_annotation": "device_range",
-    "python_function": "", "ac2g": "", "fwdbwd": "", "trace": "", "overhead": "", "cuda_sync": "", "cuda_profiler_range": "",
-    "cpu_instant_event": "", "async_npu": "", "enqueue": "", "dequeue": "",
+    "python_function": "", "ac2g": "", "fwdbwd": "", "trace": "", "overhead": "", "cuda_sync": "",
+    "cuda_profiler_range": "", "cpu_instant_event": "", "async_npu": "", "enqueue": "", "dequeue": "",
 }  # fmt: skip
 _LAUNCH = re.compile(r"launch|memcpy|memset", re.IGNORECASE)
 #: processes of a trace without categories that are a device and not a host

@@ -19,7 +19,9 @@ MAX_TRACE_BYTES = 64_000_000_000
 MAX_RATIO, RATIO_FROM_BYTES = 300, 64_000_000
 PIECE_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
-_OTHER = {b"PK": "a zip archive", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ": "xz", b"BZh": "bzip2", b"\xff\xfe": "UTF-16"}
+_OTHER = {
+    b"PK": "a zip archive", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ": "xz", b"BZh": "bzip2", b"\xff\xfe": "UTF-16",
+}  # fmt: skip
 
 
 class TraceText:
@@ -46,7 +48,7 @@ class TraceText:
             raise BadInput(f"trace {self._name}: more than {MAX_TRACE_BYTES:,} bytes of text; profile fewer steps")
         if self._packed and self.bytes_read > max(RATIO_FROM_BYTES, MAX_RATIO * self._size):
             raise BadInput(
-                f"trace {self._name}: {self._size:,} bytes unpack to over {MAX_RATIO} times as much; no profiler's file does"
+                f"trace {self._name}: unpacks to over {MAX_RATIO} times its size, which no profiler's file does"
             )
         return self._decoder.decode(data, final=not data)
 
@@ -70,4 +72,3 @@ def open_trace(path: Path) -> Iterator[TraceText]:
             if start.startswith(magic):
                 raise BadInput(f"trace {path}: is {kind}; give JSON as it is or packed with gzip")
         yield TraceText(raw, state.st_size, path.name)
-

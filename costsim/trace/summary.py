@@ -92,7 +92,7 @@ class Idle:
 
 @dataclass(frozen=True)
 class PhaseUse:
-    """Work asked for inside one annotation, on one stream. ``occurrences`` of the annotation are its layers or steps."""
+    """Work asked for inside one annotation, on one stream. ``occurrences``: how often it was opened (layers, steps)."""
 
     name: str
     stream: str

@@ -7,7 +7,7 @@ never overlap and add up; a call cut into pieces is counted once.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ class Work:
         return np.isin(self.role, [ROLES.index(role) for role in roles])
 
     def group_of(self, key: list[str]) -> tuple[list[str], NDArray[np.int64]]:
-        """Distinct values of ``key``, which has one for each name of the trace, and the place of each piece among them."""
+        """Distinct values of ``key`` (one for each name of the trace), and the place of each piece among them."""
         distinct = list(dict.fromkeys(key))
         number = {value: place for place, value in enumerate(distinct)}
         return distinct, np.array([number[value] for value in key])[self.spans.name]
@@ -66,11 +66,11 @@ def work_of(trace: Trace) -> Work:
         planes = np.array([bool(_PLANE.match(track.thread)) for track in trace.tracks])
         spans = trace.kernels.where(~planes[trace.kernels.track])
         return Work(trace, spans, np.ones(len(spans), bool), _roles(families, spans), families, True)
-    spans, opens = own_pieces(trace.ops)
+    spans, _ = own_pieces(trace.ops)
     carried = np.array([bool(COLLECTIVE_SPAN.match(name)) for name in trace.names])
     collectives = trace.ranges.where(carried[trace.ranges.name])
     if not len(spans) and not len(collectives):
-        raise BadInput(f"trace {trace.file}: holds neither kernels nor operators; profile with CPU or device activities")
+        raise BadInput(f"trace {trace.file}: holds neither kernels nor operators; profile with activities")
     both = Spans.joined(spans, collectives)
     # a piece that is a later part of its call keeps its mark through the merge, by the sign of its block count
     marked = both.blocks < 0
@@ -139,6 +139,6 @@ def own_pieces(spans: Spans) -> tuple[Spans, NDArray[np.bool_]]:
         opens[place], seen[which] = not seen[which], True
     cut = spans.where(chosen)
     blocks = np.where(opens, 0, -1)
-    pieces = Spans(cut.name, cut.track, np.array(start), np.array(end), cut.correlation, cut.external, cut.detail, blocks)
+    pieces = replace(cut, start_s=np.array(start), end_s=np.array(end), blocks=blocks)
     by_time = np.argsort(pieces.start_s, kind="stable")
     return pieces.where(by_time), opens[by_time]
