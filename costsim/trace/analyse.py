@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costsim.trace.collectives import collectives
-from costsim.trace.families import ROLES, short_name
+from costsim.trace.families import ROLES
 from costsim.trace.idle import idle_times
 from costsim.trace.intervals import gaps, intersection, length, overlap_of, thinned
 from costsim.trace.phases import phases
@@ -104,7 +104,7 @@ def _kernels(work: Work) -> tuple[KernelUse, ...]:
         count = max(int(calls[number]), 1)
         rows.append(
             KernelUse(
-                short_name(work.trace.names[name]), work.trace.tracks[track].label, work.families[name].name, count,
+                work.trace.names[name], work.trace.tracks[track].label, work.families[name].name, count,
                 float(sums[number]), float(sums[number]) / count, float(np.max(spans.time_s[kept])),
                 max(int(np.median(spans.blocks[kept])), 0),
             )
@@ -163,11 +163,11 @@ def _remarks(work: Work) -> list[str]:
     families = {work.families[name].name for name in np.unique(work.spans.name).tolist()}
     if families & {"EP dispatch", "EP combine"}:
         remarks.append(
-            "bytes moved by dispatch and combine are unknown: the profiler records none, so no bandwidth is stated; "
-            "a slow peer shows as waiting only in the notify kernels, what dispatch and combine wait inside is transfer here"
+            "Bytes moved by dispatch and combine are unknown: the profiler records none, so no bandwidth is stated. "
+            "Waiting is the notify kernels; what dispatch and combine wait inside themselves counts as transfer."
         )
     if not work.on_device:
         remarks.append(
-            "no device in this trace: streams are threads, and times are operators' own, without those inside"
+            "No device in this trace: streams are threads, and times are operators' own, without those inside"
         )
     return remarks

@@ -111,11 +111,11 @@ def told_apart(works: Sequence[Work]) -> tuple[list[Work], list[str]]:
     notes = []
     if matched_calls:
         notes.append(
-            f"{matched_calls:,} collectives matched over {len(works)} ranks: time beyond the shortest rank's is waiting"
+            f"{matched_calls:,} collectives matched over {len(works)} ranks: beyond the shortest's time is waiting."
         )
     if unmatched:
         notes.append(
-            f"{unmatched:,} collectives could not be matched over the ranks: their waiting is not told from transfer"
+            f"{unmatched:,} collectives could not be matched over the ranks: their waiting is not told from transfer."
         )
     return [_cut(work, wait) for work, wait in zip(works, waits, strict=True)], notes
 

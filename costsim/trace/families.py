@@ -37,7 +37,7 @@ _COLLECTIVE = r"(?:nccl|rccl|mccl|cncl|bkcl|xccl|hccl|hcom|gloo|c10d|ucc|mpi)[a-
 FAMILIES: tuple[Family, ...] = (
     # waiting for other ranks: DeepEP exchanges counts and signals before it moves tokens
     _family("EP notify", "communication", r"(?:cached_)?notify_(?:dispatch|combine)|cached_notify", "wait"),
-    _family("barrier", "communication", r"barrier|(?:notify|event)_wait|wait_signal|signal_wait|nvshmem\w*wait", "wait"),
+    _family("barrier", "communication", r"barrier|(?:notify|event)_wait|wait_signal|signal_wait|shmem\w*wait", "wait"),
     # moving data between ranks; what the host calls is no transfer, the kernel or the gloo thread is
     _family("collective call", "other", r"^c10d::|record_param_comms"),
     _family("EP layout", "routing", r"get_dispatch_layout"),
@@ -121,8 +121,10 @@ _NOISE = re.compile(r"^void\s+|^_ZN?\d*|\((?!anonymous).*$|\bcutlass::device_ker
 
 
 def short_name(name: str, most: int = 60) -> str:
-    """A kernel's name without return type, template arguments behind the first and parameters, to fit a table."""
+    """A kernel's name to fit a table: no return type and parameters, then no template arguments and namespaces."""
     text = _NOISE.sub("", name).removeprefix("void ").strip() or name
     head, _, rest = text.partition("<")
     text = (head if not rest or len(text) > most else text) if text.count("<") == text.count(">") else head.rstrip(">")
+    while len(text) > most and "::" in text.partition("<")[0]:
+        text = text.partition("::")[2]
     return text if len(text) <= most else text[: most - 1] + "…"

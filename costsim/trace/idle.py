@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.trace.families import short_name
 from costsim.trace.intervals import Intervals, gaps, length
 from costsim.trace.summary import Gap, Idle
 from costsim.trace.work import Work, launch_of
@@ -33,7 +32,7 @@ def _idle(work: Work, kept: NDArray[np.bool_], where: str) -> Idle:
     late_s = float(np.sum((between[:, 1] - between[:, 0])[is_late])) if known and len(between) else None
     time_s = length(between)
     by_end = np.argsort(spans.end_s, kind="stable")
-    largest = _largest(work, spans.name, by_end, spans.end_s, between, after, is_late, known)
+    largest = _largest(work, spans.name, by_end, spans.end_s, between, after, is_late, launch >= 0)
     return Idle(where, len(between), time_s, time_s / (work.wall_s or 1.0), late_s if known else None, largest)
 
 
@@ -47,14 +46,14 @@ def _launched(work: Work, launch: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _largest(
     work: Work, name: NDArray[np.int64], by_end: NDArray[np.int64], end_s: NDArray[np.float64], between: Intervals,
-    after: NDArray[np.int64], is_late: NDArray[np.bool_], known: bool,
+    after: NDArray[np.int64], is_late: NDArray[np.bool_], launched: NDArray[np.bool_],
 ) -> tuple[Gap, ...]:  # fmt: skip
     names, first = work.trace.names, float(work.spans.start_s.min())
     before = by_end[np.maximum(np.searchsorted(end_s[by_end], between[:, 0], side="right") - 1, 0)]
     rows = []
     for gap in np.argsort(between[:, 0] - between[:, 1], kind="stable")[:LARGEST].tolist():
-        cause = "" if not known else "launched late" if is_late[gap] else "launched before, waited"
+        cause = "late launch" if is_late[gap] else "waited" if launched[after[gap]] else ""
         start, end = between[gap].tolist()
-        rows.append(Gap(start - first, end - start, short_name(names[name[before[gap]]], 40),
-                        short_name(names[name[after[gap]]], 40), cause))  # fmt: skip
+        rows.append(Gap(start - first, end - start, names[name[before[gap]]],
+                        names[name[after[gap]]], cause))  # fmt: skip
     return tuple(rows)

@@ -79,7 +79,9 @@ def extracted(work: Work) -> Extracted:
             by_shape.setdefault(key, (op, []))[1].extend(found)
     source = f"trace {work.trace.file}"
     rows = [_row(op, float(np.median(found)), source) for _, (op, found) in sorted(by_shape.items(), key=_order)]
-    return Extracted([row for row in rows if row is not None], int(np.sum(time_s > 0)), int(np.sum((time_s > 0) & ~alone)))
+    return Extracted(
+        [row for row in rows if row is not None], int(np.sum(time_s > 0)), int(np.sum((time_s > 0) & ~alone))
+    )
 
 
 def _order(item: tuple[tuple[Any, ...], Any]) -> tuple[str, ...]:

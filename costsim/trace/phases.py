@@ -29,7 +29,7 @@ def phases(work: Work, most: int = 200) -> tuple[PhaseUse, ...]:
     names, occurrences, of_piece = _phase_of_pieces(work)
     if not names:
         return ()
-    spans, rows = work.spans, []
+    spans, waiting, rows = work.spans, work.of_roles("wait"), []
     key = of_piece * len(trace.tracks) + spans.track
     for number in dict.fromkeys(key.tolist()):
         kept = key == number
@@ -38,7 +38,8 @@ def phases(work: Work, most: int = 200) -> tuple[PhaseUse, ...]:
         if time_s > 0:
             count = occurrences.get(name, 1)
             stream = trace.tracks[number % len(trace.tracks)].label
-            rows.append(PhaseUse(name, stream, count, int(np.sum(work.opens[kept])), time_s, time_s / count))
+            wait_s = float(np.sum(spans.time_s[kept & waiting]))
+            rows.append(PhaseUse(name, stream, count, int(np.sum(work.opens[kept])), time_s, wait_s, time_s / count))
         if len(rows) >= most:
             break
     return tuple(rows)

@@ -252,9 +252,9 @@ class _Reader:
         derived = np.array([bool(_DERIVED_PROCESS.search(track.host_process)) for track in tracks])
         plain = found["plain"]
         of_device, of_host = on_device[plain.track], ~on_device[plain.track] & ~derived[plain.track]
-        notes = [f"left out: {_counted(self.dropped)}"] if self.dropped else []
+        notes = [f"Left out: {_counted(self.dropped)}"] if self.dropped else []
         if cut:
-            notes.append("the file breaks off before its end; what was read up to there is counted")
+            notes.append("The file breaks off before its end; what stands before counts.")
         rank, world, devices = _facts(header)
         return Trace(
             path.name, _rank_in(path.name) if rank is None else rank, world, devices, tuple(self.names.values), tracks,

@@ -99,6 +99,7 @@ class PhaseUse:
     occurrences: int
     kernels: int
     time_s: float
+    wait_s: float
     per_occurrence_s: float
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from costsim.errors import BadInput
+from costsim.trace.read import printable
 from costsim.trace.source import open_trace
 
 #: the plugin builds the whole document and a tree of it in memory, some 15 times the text
@@ -80,7 +81,9 @@ def plugin_tables(path: Path) -> PluginTables:
             profile = RunGenerator("worker", None, data).generate_run_profile()
         except (Exception, SystemExit) as error:
             text = " ".join(str(error).split())[:120]
-            raise BadInput(f"trace {path.name}: torch-tb-profiler cannot read it: {type(error).__name__}: {text}") from None
+            raise BadInput(
+                f"trace {path.name}: torch-tb-profiler cannot read it: {type(error).__name__}: {text}"
+            ) from None
         operators = tuple(map(_operator, _records(profile.operation_table_by_name)))
         kernels = tuple(map(_kernel, _records(profile.kernel_table)))
         return PluginTables(operators, kernels, tuple(view.display_name for view in profile.views))
@@ -116,7 +119,7 @@ def _seconds(row: Mapping[str, Any], *names: str) -> float | None:
 
 def _operator(row: Mapping[str, Any]) -> OperatorRow:
     return OperatorRow(
-        str(row.get("name")), int(row.get("calls") or 0), _seconds(row, "host_self_duration") or 0.0,
+        printable(str(row.get("name"))), int(row.get("calls") or 0), _seconds(row, "host_self_duration") or 0.0,
         _seconds(row, "host_total_duration") or 0.0, _seconds(row, "device_self_duration"),
         _seconds(row, "device_total_duration"),
     )  # fmt: skip
@@ -124,7 +127,7 @@ def _operator(row: Mapping[str, Any]) -> OperatorRow:
 
 def _kernel(row: Mapping[str, Any]) -> KernelRow:
     spent = [_seconds(row, f"{kind} Duration (us)") or 0.0 for kind in ("Total", "Mean", "Max", "Min")]
-    return KernelRow(str(row.get("Name")), int(row.get("Calls") or 0), *spent)
+    return KernelRow(printable(str(row.get("Name"))), int(row.get("Calls") or 0), *spent)
 
 
 def write_logdir(folder: Path, files: Sequence[tuple[Path, int]]) -> list[Path]:
