@@ -194,14 +194,14 @@ def _gaps(one: TraceSummary) -> Section:
             [
                 _time(gap.time_s),
                 _time(gap.start_s),
-                short_name(gap.before, 23),
-                short_name(gap.after, 23),
+                short_name(gap.before, 20),
+                short_name(gap.after, 20),
                 gap.cause or None,
             ]
             for gap in row.largest
         ]
         tables.append(Table(("gap", "at", "after", "before", "cause"), largest, f"largest gaps, {row.where}"))
-    text = "Late launch: the host issued the next kernel only after the gap had begun; else that kernel waited for other work."
+    text = "Late launch: the host issued the next kernel only after the gap had begun; else that kernel waited."
     return Section("Gaps", [text], tables if one.idle and one.idle[0].count else [])
 
 

@@ -94,8 +94,8 @@ class Columns:
         start *= 1e-6
         return Spans(ints[0], ints[1], start, end, *ints[2:]).where(np.lexsort((-end, start)))
 
-    def first_us(self) -> float:
-        return min(self._times[0], default=float("inf"))
+    def starts_us(self) -> NDArray[np.float64]:
+        return np.array(self._times[0], dtype=np.float64)
 
 
 class Pool:

@@ -104,16 +104,16 @@ class EventStream:
         if self._ended:
             return False
         parts, size = [self._text[self._at :]], 0
-        while size < least:
+        while size < least and not self._ended:
             part = self._read()
-            if not part:
-                self._ended = True
-                break
+            self._ended = not part
             parts.append(part)
             size += len(part)
+        if size == 0:
+            return False  # places in the text stay as they are
         self._before += self._at
         self._text, self._at = "".join(parts), 0
-        return size > 0
+        return True
 
     def _value(self) -> Any:
         """One whole JSON value from here on; more text is read while it is not complete."""
@@ -128,7 +128,7 @@ class EventStream:
                 return self._mended(error)
             except ValueError as error:  # an integer of thousands of digits
                 raise self._wrong(str(error).split(";")[0]) from None
-            if end == len(self._text) and self._more(PIECE):  # a number may go on in the next piece
+            if len(self._text) - end < 4 and self._more(PIECE):  # a number may go on in the next piece: 1 | .5e-3
                 continue
             if end - self._at > MAX_VALUE:
                 raise self._wrong(f"one value of more than {MAX_VALUE:,} characters")

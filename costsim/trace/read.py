@@ -241,12 +241,17 @@ class _Reader:
 
     def trace(self, path: Path, header: dict[str, Any], cut: bool) -> Trace:
         """What was read, with spans sorted to kernels, launches, operators and annotations."""
-        zero = min(column.first_us() for column in self.columns.values())
-        if not math.isfinite(zero):
+        starts = next((start for columns in self.columns.values() if (start := columns.starts_us()).size), None)
+        if starts is None:
             lost = f" ({_counted(self.dropped)})" if self.dropped else ""
             raise BadInput(f"trace {path.name}: holds no span with a start and a duration{lost}")
         tracks = tuple(self._track(key) for key in self.tracks.values)
-        found = {kind: self._kept(columns.spans(zero)) for kind, columns in self.columns.items()}
+        # from the first kernel that is no stray, so that a start of 0 costs no digits; then strays are dropped
+        middle = float(np.median(starts))
+        zero = float(np.min(starts[np.abs(starts - middle) < MAX_SPREAD_S * 1e6]))
+        found = {
+            kind: self._kept(columns.spans(zero), (middle - zero) * 1e-6) for kind, columns in self.columns.items()
+        }
         self.columns.clear()
         on_device = np.array([bool(_DEVICE_PROCESS.search(track.host_process)) for track in tracks])
         derived = np.array([bool(_DERIVED_PROCESS.search(track.host_process)) for track in tracks])
@@ -262,11 +267,9 @@ class _Reader:
             Spans.joined(found["op"], plain.where(of_host)), found["range"], found["device_range"], tuple(notes),
         )  # fmt: skip
 
-    def _kept(self, spans: Spans) -> Spans:
+    def _kept(self, spans: Spans, middle_s: float) -> Spans:
         """Without strays of a profiler's clock (a start of 0 among dates)."""
-        if not len(spans):
-            return spans
-        near = np.abs(spans.start_s - np.median(spans.start_s)) < MAX_SPREAD_S
+        near = np.abs(spans.start_s - middle_s) < MAX_SPREAD_S
         self.dropped["spans far from the others in time"] += int(np.sum(~near))
         self.dropped = +self.dropped
         return spans.where(near) if not near.all() else spans

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import stat
 import zlib
 from collections.abc import Iterator
@@ -33,16 +32,12 @@ class TraceText:
         self._raw, self._size, self._name = raw, max(size, 1), name
         self._packed = raw.read(2) == _GZIP
         raw.seek(0)
-        self._source: BinaryIO = gzip.GzipFile(fileobj=raw) if self._packed else raw  # type: ignore[assignment]
+        self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._waiting = b""
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
 
     def __call__(self) -> str:
-        try:
-            data = self._source.read(PIECE_BYTES)
-        except EOFError:  # the end of the gzip file is missing: the run was killed while it wrote
-            self.cut, data = True, b""
-        except (zlib.error, gzip.BadGzipFile, OSError) as error:
-            raise BadInput(f"trace {self._name}: the gzip data are damaged ({error})") from None
+        data = self._unpacked() if self._packed else self._raw.read(PIECE_BYTES)
         self.bytes_read += len(data)
         if self.bytes_read > MAX_TRACE_BYTES:
             raise BadInput(f"trace {self._name}: more than {MAX_TRACE_BYTES:,} bytes of text; profile fewer steps")
@@ -51,6 +46,28 @@ class TraceText:
                 f"trace {self._name}: unpacks to over {MAX_RATIO} times its size, which no profiler's file does"
             )
         return self._decoder.decode(data, final=not data)
+
+    def _unpacked(self) -> bytes:
+        """The next bytes of a gzip file of one or more members; where its end is missing, what there is."""
+        try:
+            while True:
+                if self._inflater.eof:  # another member may follow; zeros that pad the last one do not start any
+                    rest = (self._inflater.unused_data + self._raw.read(PIECE_BYTES)).lstrip(b"\0")
+                    if not rest:
+                        return b""
+                    self._inflater, self._waiting = zlib.decompressobj(zlib.MAX_WBITS | 16), rest
+                if not self._waiting:
+                    self._waiting = self._raw.read(PIECE_BYTES >> 3)
+                ended = not self._waiting
+                data = self._inflater.decompress(self._waiting, PIECE_BYTES)
+                self._waiting = self._inflater.unconsumed_tail
+                if data:
+                    return data
+                if ended and not self._inflater.eof:  # the run was killed while it wrote
+                    self.cut = True
+                    return b""
+        except zlib.error as error:
+            raise BadInput(f"trace {self._name}: the gzip data are damaged ({error})") from None
 
 
 @contextmanager
