@@ -66,9 +66,10 @@ FAMILIES: tuple[Family, ...] = (
     _family("attention", "attention",
             r"flash_?fwd|flash::|fmha|compute_attn|attention|sdpa|attn_fwd|paged_?attn|batch(?:prefill|decode)with|"
             r"single(?:prefill|decode)with|unified_attention|xqa", tensor=True),
-    _family("views", "other",
+    _family("views and dispatch", "other",
             r"aten::(?:view|t|transpose|permute|expand|reshape|slice|as_strided|select|unsqueeze|squeeze|detach|"
-            r"empty\w*|alias|split\w*|chunk|unbind|narrow|result_type|item|_unsafe_view|resolve_\w*|lift_fresh)$"),
+            r"empty\w*|alias|split\w*|chunk|unbind|narrow|result_type|item|_unsafe_view|resolve_\w*|lift_fresh|"
+        r"matmul|linear|einsum|scaled_dot_product_attention|to|contiguous|layer_norm|rms_norm)$"),
     # number formats and layouts; fused SwiGLU-and-cast kernels count here
     _family("quantise and transpose", "quantise",
             r"cast_(?:to|back)|_cast_|cast_and_transpose|transpose|quant(?!ile)|per_token_group|cast_?transpose|"

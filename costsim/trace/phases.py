@@ -64,9 +64,7 @@ def _phase_of_pieces(work: Work) -> tuple[list[str], Counter[str], NDArray[np.in
         launches = trace.launches.where(launch[known])
         found[known] = _innermost(ranges, launches.track, launches.start_s, trace)
     else:
-        place = {(track.process, track.thread): number for number, track in enumerate(trace.tracks) if not track.device}
-        host = [place.get((track.process, track.thread), -1) for track in trace.tracks]
-        found = _innermost(ranges, np.array(host)[work.spans.track], work.spans.start_s, trace)
+        found = _innermost(ranges, work.spans.track, work.spans.start_s, None)
     names = list(dict.fromkeys(shown[name] for name in ranges.name.tolist()))
     number_of = {name: number for number, name in enumerate(names)}
     by_name = np.array([number_of.get(name, -1) for name in shown] + [-1])  # [-1]: no annotation
@@ -78,18 +76,18 @@ def _phase_of_pieces(work: Work) -> tuple[list[str], Counter[str], NDArray[np.in
     return names, occurrences, numbers
 
 
-def _innermost(ranges: Spans, track: NDArray[Any], at: NDArray[np.float64], trace: Trace) -> NDArray[np.int64]:
-    """The name of the innermost annotation open at each time, on that track or else in that process; -1: none."""
+def _innermost(ranges: Spans, track: NDArray[Any], at: NDArray[np.float64], trace: Trace | None) -> NDArray[np.int64]:
+    """The name of the innermost annotation open at each time on that track, else in its process if ``trace``; or -1."""
     pieces, _ = own_pieces(ranges)
     found = np.full(at.shape, -1, dtype=np.int64)
-    process = np.array([*_process_numbers(trace), -1])
+    process = np.array(_process_numbers(trace)) if trace else np.zeros(0, np.int64)
     for other in np.unique(pieces.track).tolist():
         of_track = pieces.where(pieces.track == other)
         place = np.searchsorted(of_track.start_s, at, side="right") - 1
         inside = (place >= 0) & (at <= of_track.end_s[np.maximum(place, 0)])
         name = of_track.name[np.maximum(place, 0)]
-        same = track == other
-        found = np.where(inside & (same | ((found < 0) & (process[track] == process[other]))), name, found)
+        beside = (found < 0) & (process[track] == process[other]) if trace else False
+        found = np.where(inside & ((track == other) | beside), name, found)
     return found
 
 

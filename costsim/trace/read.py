@@ -195,12 +195,13 @@ class _Reader:
         self, kind: str, name: int, event: dict[str, Any], args: dict[str, Any], start: float, length: float
     ) -> None:
         pid, tid, detail, blocks = event.get("pid"), event.get("tid"), NONE, 0
-        if kind == "kernel":
+        on_device = kind in ("kernel", "device_range")
+        if on_device:
             pid, tid = args.get("device", pid), args.get("stream", tid)
             blocks = _blocks(args.get("grid"))
         if "Collective name" in args or "Input Dims" in args:
             detail = self._detail(args)
-        key = f"{'d' if kind == 'kernel' else 'h'}/{pid}/{tid}"[:MAX_NAME]
+        key = f"{'d' if on_device else 'h'}/{pid}/{tid}"[:MAX_NAME]
         track = self.tracks.number(key, key)
         if track == NONE:
             raise BadInput(f"trace: more than {MAX_TRACKS:,} threads and streams; this is no profiler's trace")
