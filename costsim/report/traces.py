@@ -46,6 +46,16 @@ def _time(value: float | None) -> Content:
     return None if value is None else Cell(quantity(value, "s"), value)
 
 
+def _lane(name: str, most: int = 22) -> str:
+    """A stream's or phase's name, cut to leave room for the numbers beside it."""
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def _extra(one: TraceSummary) -> int:
+    """How much wider than ``stream 7`` the names of streams are."""
+    return max((len(_lane(row.name)) - 9 for row in one.streams), default=0)
+
+
 def _amount(value: float | None, unit: str) -> Content:
     return None if value is None else Cell(quantity(value, unit), value)
 
@@ -78,12 +88,15 @@ def _overview(one: TraceSummary) -> Section:
         ["wall, first start to last end", _time(one.wall_s), _share(1.0)],
         ["any stream busy", _time(one.busy_s), _share(one.busy_s / one.wall_s if one.wall_s else 0.0)],
     ]
-    rows += [[f"{row.name} busy ({row.role})", _time(row.busy_s), _share(row.share_of_wall)] for row in one.streams[:4]]
+    rows += [
+        [f"{_lane(row.name)} busy ({row.role})", _time(row.busy_s), _share(row.share_of_wall)]
+        for row in one.streams[:4]
+    ]
     for what in ("transfer", "waiting"):
         if (line := overlap_of(one, what)) is not None:
             rows.append([f"{what} exposed", _time(line.exposed_s), _share(line.exposed_s / one.wall_s)])
     text = []
-    if computing > 0:
+    if computing > 0 and one.device != "CPU":
         text = [
             f"Kernels on matrix units (tensor cores) make up {percent(matrix_s(one) / computing)} of computing time."
         ]
@@ -122,7 +135,7 @@ def _overlap(one: TraceSummary) -> Section:
 
 def _streams(one: TraceSummary) -> Section:
     rows: list[list[Content]] = [
-        [row.name, row.role, row.events, _time(row.busy_s), _share(row.share_of_wall), _time(row.largest_gap_s)]
+        [_lane(row.name), row.role, row.events, _time(row.busy_s), _share(row.share_of_wall), _time(row.largest_gap_s)]
         for row in one.streams
     ]
     return Section("Streams", (), [Table(("stream", "mostly", "calls", "busy", "of wall", "largest gap"), rows)])
@@ -202,12 +215,20 @@ def _gaps(one: TraceSummary) -> Section:
         ]
         tables.append(Table(("gap", "at", "after", "before", "cause"), largest, f"largest gaps, {row.where}"))
     text = "Late launch: the host issued the next kernel only after the gap had begun; else that kernel waited."
-    return Section("Gaps", [text], tables if one.idle and one.idle[0].count else [])
+    known = any(row.late_launch_s is not None for row in one.idle)
+    return Section("Gaps", [text] if known else [], tables if one.idle and one.idle[0].count else [])
 
 
 def _kernels(one: TraceSummary, top: int) -> Section:
     rows: list[list[Content]] = [
-        [short_name(row.name, 33), row.stream, row.calls, _time(row.time_s), _time(row.mean_s), row.blocks or None]
+        [
+            short_name(row.name, 33 - _extra(one)),
+            _lane(row.stream),
+            row.calls,
+            _time(row.time_s),
+            _time(row.mean_s),
+            row.blocks or None,
+        ]
         for row in one.kernels[:top]
     ]
     text = "Blocks: size of the kernel's grid; for kernels that stay on their cores, the cores that they hold."

@@ -168,6 +168,6 @@ def _remarks(work: Work) -> list[str]:
         )
     if not work.on_device:
         remarks.append(
-            "No device in this trace: streams are threads, and times are operators' own, without those inside"
+            "No device in this trace: streams are threads, and times are operators' own, without those inside."
         )
     return remarks

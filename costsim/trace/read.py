@@ -45,6 +45,7 @@ MAX_US, MAX_DURATION_US = 4e15, 1e14
 #: spans this far from the middle one are strays of a profiler's clock, not part of the run
 MAX_SPREAD_S = 15 * 86400.0
 _MAX_OPEN = 10_000
+_THREAD = re.compile(r"thread (\d+) \((.+)\)")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,11 @@ class Track:
 
     @property
     def label(self) -> str:
-        return f"stream {self.thread}" if self.device and self.thread.isdigit() else self.thread
+        """``stream 7`` of a device; ``python 4711`` for what Kineto calls ``thread 4711 (python)``."""
+        if self.device:
+            return f"stream {self.thread}" if self.thread.isdigit() else self.thread
+        named = _THREAD.fullmatch(self.thread)
+        return self.thread if named is None else f"{named.group(2)} {named.group(1)}"
 
 
 @dataclass(frozen=True)
