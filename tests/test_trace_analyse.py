@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from costsim.errors import BadInput
+from costsim.report.jsonable import dumps
+from costsim.report.traces import trace_json
 from costsim.trace.analyse import analyse
 from costsim.trace.collectives import told_apart
 from costsim.trace.columns import Spans
 from costsim.trace.families import family_of, short_name
+from costsim.trace.measurements import extracted
 from costsim.trace.read import read_trace
 from costsim.trace.summary import TraceSummary
 from costsim.trace.work import Work, own_pieces, work_of
@@ -276,15 +279,16 @@ def test_a_trace_of_ascend(tmp_path: Path) -> None:
     ]
     spans = [
         (1, 1, "aten::mm", 0, 400), (2, 5, "MatMulV3", 10, 100), (2, 5, "MoeDistributeDispatchV2", 110, 40),
-        (3, 8, "hcom_allReduce__123_0_1", 60, 100), (3, 9, "Notify_Wait", 60, 90), (4, 1, "Computing", 10, 140),
+        (3, 8, "hcom_allReduce__123_0_1", 60, 100), (3, 9, "Notify_Wait", 60, 70),
+        (3, 9, "RDMASend", 130, 25), (4, 1, "Computing", 10, 140),
     ]  # fmt: skip
     events = [{"ph": "X", "name": n, "pid": p, "tid": t, "ts": f"{s}.000", "dur": d} for p, t, n, s, d in spans]
     one = summary(tmp_path, [*events, *meta])
-    assert {row.name: round(row.time_s / US) for row in one.families} == {
-        "GEMM": 100,
-        "EP dispatch": 40,
-        "all-reduce": 100,
-    }
+    assert {(row.name, row.role): round(row.time_s / US) for row in one.families} == {
+        ("GEMM", "compute"): 100, ("EP dispatch", "transfer"): 40,
+        ("all-reduce", "wait"): 75, ("all-reduce", "transfer"): 25,
+    }  # fmt: skip
+    assert [(use.name, use.calls) for use in one.collectives] == [("all-reduce", 1), ("EP dispatch", 1)]
     assert {row.name for row in one.streams} == {"Stream 5", "Group 0 Communication"}
     assert one.wall_s == pytest.approx(150 * US)
 
@@ -338,6 +342,51 @@ def test_own_pieces_never_overlap_and_cover_the_same_time(rows: list[tuple[int, 
 def test_no_work_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="neither kernels nor operators"):
         work(tmp_path, [host("user_annotation", "step", 0, 10)])
+
+
+number = st.one_of(st.integers(-5, 60), st.floats(), st.just("7.5"), st.none(), st.integers())
+chosen = st.sampled_from
+anything = st.fixed_dictionaries(
+    {"ph": chosen(["X", "X", "X", "B", "E", "M"]), "ts": number, "dur": number},
+    optional={
+        "name": chosen(["gemm", "notify_dispatch", "ncclDevKernel_AllReduce", "gloo:all_reduce", "step#1", "",
+                        "process_name"]),
+        "cat": chosen(["kernel", "cpu_op", "cuda_runtime", "user_annotation", "gpu_user_annotation", "Kernel", "",
+                       "x,y"]),
+        "pid": chosen([0, 1, "Spans", None]), "tid": chosen([0, 7, "a"]),
+        "args": st.one_of(st.none(), st.just([]), st.fixed_dictionaries({}, optional={
+            "device": chosen([0, "x", None]), "stream": chosen([7, 20, [1]]), "correlation": number,
+            "External id": number,
+            "name": chosen(["Ascend Hardware", "HCCL", "Plane 0", 3]), "grid": chosen([[1, 2, 3], [0], "x"]),
+            "Collective name": chosen(["allreduce", 5]), "In msg nelems": number, "Group size": number,
+            "dtype": chosen(["Float", 1]),
+            "Input Dims": chosen([[[1, 2], [2, 3]], [[]], 7, [[2**70]]]), "Input type": chosen([["float"] * 2, None]),
+        })),
+    },
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(anything, max_size=12), st.lists(anything, max_size=4))
+def test_any_events_are_analysed_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, first: list[dict[str, Any]], second: list[dict[str, Any]]
+) -> None:
+    """Whatever the fields hold: a summary whose numbers are finite and agree, or BadInput, never another error."""
+    folder = tmp_path_factory.mktemp("any", numbered=True)
+    try:
+        works = [work(folder, first, "a.json"), work(folder, first + second, "b.json")]
+    except BadInput as error:
+        event(str(error)[:40])
+        return
+    event("analysed")
+    for item in told_apart(works)[0]:
+        one = analyse(item)
+        payload = json.loads(dumps(trace_json(one)))
+        assert 0 <= payload["busy_s"] <= payload["wall_s"] * (1 + 1e-9) + 1e-12
+        for row in one.overlaps:
+            assert -1e-12 <= row.overlapped_s <= row.busy_s + 1e-12
+        assert sum(row.time_s for row in one.families) == pytest.approx(float(np.sum(item.spans.time_s)))
+        extracted(item)
 
 
 NAMES = {

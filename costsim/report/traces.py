@@ -207,8 +207,8 @@ def _gaps(one: TraceSummary) -> Section:
             [
                 _time(gap.time_s),
                 _time(gap.start_s),
-                short_name(gap.before, 20),
-                short_name(gap.after, 20),
+                short_name(gap.before, 18),
+                short_name(gap.after, 18),
                 gap.cause or None,
             ]
             for gap in row.largest

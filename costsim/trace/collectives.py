@@ -94,7 +94,7 @@ def _tensor_bytes(value: Any) -> float | None:
 
 def told_apart(works: Sequence[Work]) -> tuple[list[Work], list[str]]:
     """The ranks' work with collectives cut into waiting and transfer, and notes on what could not be matched."""
-    if len(works) < 2:
+    if len(works) < 2 or any(_told_by_tasks(work) for work in works):
         return list(works), []
     calls = [_calls(work) for work in works]
     waits = [np.zeros(len(work.spans)) for work in works]
@@ -118,6 +118,12 @@ def told_apart(works: Sequence[Work]) -> tuple[list[Work], list[str]]:
             f"{unmatched:,} collectives could not be matched over the ranks: their waiting is not told from transfer."
         )
     return [_cut(work, wait) for work, wait in zip(works, waits, strict=True)], notes
+
+
+def _told_by_tasks(work: Work) -> bool:
+    """Whether the trace itself parts the waiting inside collectives (HCCL's does)."""
+    moving = np.array([family.role == "transfer" for family in work.families])
+    return bool(np.any(moving[work.spans.name] & work.of_roles("wait")))
 
 
 def _calls(work: Work) -> dict[Key, list[int]]:

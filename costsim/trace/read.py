@@ -255,10 +255,10 @@ class _Reader:
         # from the first kernel that is no stray, so that a start of 0 costs no digits; then strays are dropped
         middle = float(np.median(starts))
         zero = float(np.min(starts[np.abs(starts - middle) < MAX_SPREAD_S * 1e6]))
-        found = {
-            kind: self._kept(columns.spans(zero), (middle - zero) * 1e-6) for kind, columns in self.columns.items()
-        }
-        self.columns.clear()
+        del starts
+        shift_s = (middle - zero) * 1e-6
+        # one kind after the other, so that no two copies of all spans are held
+        found = {kind: self._kept(self.columns.pop(kind).spans(zero), shift_s) for kind in tuple(self.columns)}
         on_device = np.array([bool(_DEVICE_PROCESS.search(track.host_process)) for track in tracks])
         derived = np.array([bool(_DERIVED_PROCESS.search(track.host_process)) for track in tracks])
         plain = found["plain"]

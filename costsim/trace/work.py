@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from costsim.errors import BadInput
 from costsim.trace.columns import Spans
 from costsim.trace.families import ROLES, Family, Role, family_of
+from costsim.trace.hccl import cut_by_tasks
 from costsim.trace.intervals import Intervals, union
 from costsim.trace.read import Trace
 
 #: annotations that c10d's back ends put around a collective on the thread that carries it out
 COLLECTIVE_SPAN = re.compile(r"^(?:gloo|nccl|hccl|mccl|cncl|xccl|ucc|mpi):", re.IGNORECASE)
-#: HCCL draws each operation once whole and again task by task on its planes; the whole one is counted
-_PLANE = re.compile(r"^plane\b", re.IGNORECASE)
+#: HCCL draws each operation once whole and again task by task on its planes
+_HCCL, _PLANE = re.compile(r"hccl|^communication", re.IGNORECASE), re.compile(r"^plane\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,7 @@ def work_of(trace: Trace) -> Work:
     """The kernels of a trace, or its operators where it has no kernel; BadInput where it has neither."""
     families = tuple(family_of(name) for name in trace.names)
     if len(trace.kernels):
-        planes = np.array([bool(_PLANE.match(track.thread)) for track in trace.tracks])
-        spans = trace.kernels.where(~planes[trace.kernels.track])
-        return Work(trace, spans, np.ones(len(spans), bool), _roles(families, spans), families, True)
+        return _device_work(trace, families)
     spans, _ = own_pieces(trace.ops)
     carried = np.array([bool(COLLECTIVE_SPAN.match(name)) for name in trace.names])
     collectives = trace.ranges.where(carried[trace.ranges.name])
@@ -75,6 +74,17 @@ def work_of(trace: Trace) -> Work:
     # a piece that is a later part of its call keeps its mark through the merge, by the sign of its block count
     marked = both.blocks < 0
     return Work(trace, both, ~marked, _roles(families, both), families, False)
+
+
+def _device_work(trace: Trace, families: tuple[Family, ...]) -> Work:
+    spans = trace.kernels
+    role = _roles(families, spans)
+    task = np.array([bool(_PLANE.match(track.thread)) for track in trace.tracks])[spans.track]
+    opens = np.ones(len(spans), bool)
+    if task.any() and not task.all():
+        whole = np.array([bool(_HCCL.search(track.host_process)) for track in trace.tracks])[spans.track]
+        spans, role, opens = cut_by_tasks(spans, role, whole, task)
+    return Work(trace, spans, opens, role, families, True)
 
 
 def _roles(families: tuple[Family, ...], spans: Spans) -> NDArray[np.int8]:
