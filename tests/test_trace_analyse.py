@@ -366,7 +366,7 @@ anything = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(anything, max_size=12), st.lists(anything, max_size=4))
 def test_any_events_are_analysed_or_refused(
     tmp_path_factory: pytest.TempPathFactory, first: list[dict[str, Any]], second: list[dict[str, Any]]

@@ -193,6 +193,7 @@ def test_a_stray_clock_does_not_stretch_the_run(tmp_path: Path) -> None:
     assert len(trace.kernels) == 3
     assert trace.kernels.end_s.max() - trace.kernels.start_s.min() == pytest.approx(65e-6)
     assert "far from the others" in trace.notes[0]
+    assert len(read(tmp_path, [kernel(0, 5), kernel(base, 5)]).kernels) == 1, "of two, one is kept"
 
 
 def test_rank_and_world_come_from_the_file_or_its_name(tmp_path: Path) -> None:
