@@ -35,10 +35,15 @@ def at_once(_tokens: int) -> float:
 
 @dataclass(frozen=True)
 class Deployment:
-    """One pool that does both, or a prefill pool and a decode pool with ``transfer_s(prompt tokens)`` between them."""
+    """One pool that does both, or a prefill pool and a decode pool with ``transfer_s(prompt tokens)`` between them.
+
+    ``frontend_s(prompt tokens)``: what the one process in front (HTTP, templates, tokens) does for each request, one
+    after the other. It spreads out requests that are sent together, and so which of them share an iteration.
+    """
 
     pools: tuple[Pool, ...]
     transfer_s: Callable[[int], float] = at_once
+    frontend_s: Callable[[int], float] = at_once
 
     def __post_init__(self) -> None:
         roles = tuple(pool.engine.role for pool in self.pools)
@@ -83,6 +88,7 @@ class _Run:
         self.versions = [[0] * len(replicas) for replicas in self.pools]
         self.number = self.sent = self.done = 0
         self.series = Series()
+        self.frontend_free_s = 0.0
         first = self.total if concurrency is None else min(concurrency, self.total)
         if self.closed:
             for _ in range(first):
@@ -103,8 +109,13 @@ class _Run:
         """Closed loop: the next request leaves its client."""
         if self.sent < self.total:
             self.ledger.arrival_s[self.sent] = now_s
-            self._push(now_s, 0, -1 - self.sent, 0)
+            self._enter(self.sent, now_s)
             self.sent += 1
+
+    def _enter(self, index: int, now_s: float) -> None:
+        """The request reaches the router when the frontend is done with it."""
+        self.frontend_free_s = max(self.frontend_free_s, now_s) + self.deployment.frontend_s(self.ledger.isl[index])
+        self._push(self.frontend_free_s, 0, -1 - index, 0)
 
     def run(self) -> Outcome:
         """Events in order of time; open arrivals are merged in as they come."""
@@ -115,8 +126,8 @@ class _Run:
                 break
             if due <= (self.events[0][0] if self.events else math.inf):
                 now_s = due
+                self._enter(self.sent, now_s)
                 self.sent += 1
-                self._arrive(0, self.sent - 1, now_s)
                 continue
             now_s, _, pool, what, version = heappop(self.events)
             if what < 0:
