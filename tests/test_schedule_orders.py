@@ -61,6 +61,7 @@ def test_every_micro_batch_passes_every_stage_once_each_way(name: str, pp: int, 
 def test_ranks_hold_the_stages_that_the_paper_gives_them(name: str, pp: int, m: int, vpp: int) -> None:
     for rank, order in enumerate(schedule_named(name).orders(pp, m, vpp)):
         held = {stage for task in order for _, stage, _ in flat(task)}
+        assert held == set(schedule_named(name).stages_of(rank, pp, vpp))
         match name:
             case "interleaved":
                 assert held == {rank + pp * i for i in range(vpp)}
