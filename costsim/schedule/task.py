@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -136,7 +137,8 @@ class Schedule:
 
     def program(self, pp: int, micro_batches: int, vpp: int = 1) -> Program:
         """The tasks with their dependencies, ready to run with any stage times; kept for the next call."""
-        return _program(self, pp, micro_batches, vpp)
+        check_counts(self.name, pp, micro_batches, vpp, self.interleaves)
+        return _program(self, int(pp), int(micro_batches), int(vpp))
 
 
 @lru_cache(maxsize=16)
@@ -153,7 +155,7 @@ MAX_TASKS = 2_000_000
 def check_counts(name: str, pp: int, micro_batches: int, vpp: int = 1, interleaves: bool = False) -> None:
     """Refuse counts that no order exists for; ``interleaves`` lets ``vpp`` pass 1."""
     for what, value in (("pp", pp), ("micro-batches", micro_batches), ("vpp", vpp)):
-        if isinstance(value, bool) or int(value) != value or value < 1:
+        if isinstance(value, bool) or not 1 <= value < math.inf or int(value) != value:
             raise BadInput(f"{name}: {what} must be a whole number of at least 1, not {value}")
     if vpp > 1 and not interleaves:
         raise DoesNotDivide(f"{name}: vpp {vpp} needs the interleaved schedule; give vpp 1")
