@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from costsim.errors import BadInput
 from costsim.trace import json_stream
 from costsim.trace.json_stream import EventStream
-from costsim.trace.read import Trace, read_trace
+from costsim.trace.read import read_trace
+from costsim.trace.recording import Trace
 
 text = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(['"', "\\", "}]", "é漢", "\n", '\\"'])
 scalar = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text
@@ -202,6 +203,11 @@ def test_rank_and_world_come_from_the_file_or_its_name(tmp_path: Path) -> None:
     assert (trace.rank, trace.world) == (3, 8)
     assert read(tmp_path, events, "run_rank-12.json").rank == 12
     assert read(tmp_path, {"distributedInfo": [1], "traceEvents": events}).rank is None
+
+
+def test_streams_of_two_devices_have_two_names(tmp_path: Path) -> None:
+    trace = read(tmp_path, [kernel(1, 2), kernel(1, 3, args={"device": 1, "stream": 7}), kernel(5, 1, stream=9)])
+    assert sorted(track.label for track in trace.tracks) == ["stream 7, device 0", "stream 7, device 1", "stream 9"]
 
 
 def test_memory_follows_what_is_kept_and_not_the_file(tmp_path: Path) -> None:

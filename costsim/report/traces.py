@@ -35,7 +35,7 @@ def trace_document(
     sections.append(_kernels(one, top))
     if tables is not None:
         sections += _plugin(tables, top)
-    subtitle = f"{one.file}: {one.rank}, {one.device}. Every time is measured (grade A) and has no band."
+    subtitle = f"{one.file}: {one.rank}, {one.device}. Times are the recording's: measured, grade A, no band."
     return Document(
         "Profiler trace" if len(summaries) == 1 else f"Profiler traces of {len(summaries)} ranks",
         sections, {**_payload(summaries), **_plugin_json(tables)}, subtitle, rows=_rows(summaries),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from costsim.trace.columns import Spans
 from costsim.trace.families import ROLES
-from costsim.trace.read import Collective
+from costsim.trace.recording import Collective
 from costsim.trace.summary import CollectiveUse
 from costsim.trace.work import Work, matched
 

@@ -17,7 +17,7 @@ MAX_NAMES = 200_000
 MAX_NAME = 400
 MAX_DETAILS = 100_000
 MAX_DETAIL = 4_000
-MAX_TRACKS = 100_000
+MAX_TRACKS = 4_096
 OTHER_NAMES = "(further names)"
 NONE = -1
 #: 32 bits for numbers of pooled values, 64 for identifiers

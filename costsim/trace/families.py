@@ -45,7 +45,7 @@ FAMILIES: tuple[Family, ...] = (
             r"(?:intra|inter)node(?:_ll)?::dispatch|ep::\S*dispatch|moe(?:distribute|_a2a_)?dispatch", "transfer"),
     _family("EP combine", "communication",
             r"(?:intra|inter)node(?:_ll)?::combine|ep::\S*combine|moe(?:distribute|_a2a_)?combine(?!d)", "transfer"),
-    _family("all-to-all", "communication", _COLLECTIVE + r"all_?to_?all", "transfer"),
+    _family("all-to-all", "communication", _COLLECTIVE + r"all_?to_?all|^all-to-all", "transfer"),
     _family("all-gather", "communication", _COLLECTIVE + r"_?all_?gather", "transfer"),
     _family("reduce-scatter", "communication", _COLLECTIVE + r"_?reduce_?scatter", "transfer"),
     _family("all-reduce", "communication", _COLLECTIVE + r"all_?reduce|cross_device_reduce|(?:one|two)shot\w*reduce|"

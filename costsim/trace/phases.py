@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costsim.trace.columns import Spans
-from costsim.trace.read import Trace
+from costsim.trace.recording import Trace
 from costsim.trace.summary import PhaseUse
 from costsim.trace.work import COLLECTIVE_SPAN, Work, launch_of, own_pieces
 

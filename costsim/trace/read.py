@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from costsim.trace.columns import (
     Spans,
 )  # fmt: skip
 from costsim.trace.json_stream import EventStream
+from costsim.trace.recording import Collective, Trace, Track, printable, told_apart_tracks
 from costsim.trace.source import open_trace
 
 _KINDS = {
@@ -45,61 +45,6 @@ MAX_US, MAX_DURATION_US = 4e15, 1e14
 #: spans this far from the middle one are strays of a profiler's clock, not part of the run
 MAX_SPREAD_S = 15 * 86400.0
 _MAX_OPEN = 10_000
-_THREAD = re.compile(r"thread (\d+) \((.+)\)")
-
-
-@dataclass(frozen=True)
-class Track:
-    """Where spans lie: a stream of a device, or a thread of a process."""
-
-    process: str
-    thread: str
-    device: bool
-    host_process: str = ""
-
-    @property
-    def label(self) -> str:
-        """``stream 7`` of a device; ``python 4711`` for what Kineto calls ``thread 4711 (python)``."""
-        if self.device:
-            return f"stream {self.thread}" if self.thread.isdigit() else self.thread
-        named = _THREAD.fullmatch(self.thread)
-        return self.thread if named is None else f"{named.group(2)} {named.group(1)}"
-
-
-@dataclass(frozen=True)
-class Collective:
-    """What the profiler recorded of one collective call."""
-
-    name: str
-    elements_in: float
-    elements_out: float
-    dtype: str
-    ranks: int
-    group: str
-
-
-@dataclass(frozen=True)
-class Trace:
-    """One file. ``ops`` are the host's operators, ``ranges`` its annotations; ``details`` shapes and collectives."""
-
-    file: str
-    rank: int | None
-    world: int | None
-    devices: tuple[str, ...]
-    names: tuple[str, ...]
-    tracks: tuple[Track, ...]
-    details: tuple[Any, ...]
-    kernels: Spans
-    launches: Spans
-    ops: Spans
-    ranges: Spans
-    device_ranges: Spans
-    notes: tuple[str, ...]
-
-    @property
-    def shown(self) -> str:
-        """The rank where it is known, else the file."""
-        return self.file if self.rank is None else f"rank {self.rank}"
 
 
 def read_trace(path: Path) -> Trace:
@@ -251,7 +196,7 @@ class _Reader:
         if starts is None:
             lost = f" ({_counted(self.dropped)})" if self.dropped else ""
             raise BadInput(f"trace {path.name}: holds no span with a start and a duration{lost}")
-        tracks = tuple(self._track(key) for key in self.tracks.values)
+        tracks = told_apart_tracks([self._track(key) for key in self.tracks.values])
         # from the first kernel that is no stray, so that a start of 0 costs no digits; then strays are dropped
         middle = float(np.partition(starts, starts.size // 2)[starts.size // 2])  # one of them, also of two
         zero = float(np.min(starts[np.abs(starts - middle) < MAX_SPREAD_S * 1e6]))
@@ -287,11 +232,6 @@ class _Reader:
         thread = tid if kind == "d" else self.thread.get(place, f"thread {tid}")
         device = kind == "d" or bool(_DEVICE_PROCESS.search(process))
         return Track(printable(pid), printable(thread), device, process)
-
-
-def printable(text: str) -> str:
-    """Text without control characters, line breaks and lone surrogates."""
-    return "".join(char if char.isprintable() else "?" for char in text[:MAX_NAME])
 
 
 def _number(value: Any) -> float | None:

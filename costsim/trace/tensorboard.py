@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from costsim.errors import BadInput
-from costsim.trace.read import printable
+from costsim.trace.recording import printable
 from costsim.trace.source import open_trace
 
 #: the plugin builds the whole document and a tree of it in memory, some 15 times the text

@@ -18,7 +18,7 @@ from costsim.trace.columns import Spans
 from costsim.trace.families import ROLES, Family, Role, family_of
 from costsim.trace.hccl import cut_by_tasks
 from costsim.trace.intervals import Intervals, union
-from costsim.trace.read import Trace
+from costsim.trace.recording import Trace
 
 #: annotations that c10d's back ends put around a collective on the thread that carries it out
 COLLECTIVE_SPAN = re.compile(r"^(?:gloo|nccl|hccl|mccl|cncl|xccl|ucc|mpi):", re.IGNORECASE)
