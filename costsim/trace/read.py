@@ -51,7 +51,7 @@ def read_trace(path: Path) -> Trace:
     """The spans of one trace file; BadInput with one line where it is none or holds no span."""
     with open_trace(path) as text:
         stream = EventStream(text, path.name)
-        reader = _Reader()
+        reader = _Reader(path.name)
         take = reader.take
         for event in stream:
             take(event)
@@ -64,7 +64,8 @@ def read_trace(path: Path) -> Trace:
 class _Reader:
     """Events to columns."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self.columns = {kind: Columns() for kind in ("kernel", "launch", "op", "range", "device_range", "plain")}
         self.names, self.details, self.tracks = Pool(MAX_NAMES), Pool(MAX_DETAILS), Pool(MAX_TRACKS)
         self.names.number("", OTHER_NAMES)
@@ -94,7 +95,9 @@ class _Reader:
         stack = self._open.setdefault(f"{event.get('pid')}/{event.get('tid')}"[:MAX_NAME], [])
         if phase == "B":
             if len(stack) >= _MAX_OPEN or len(self._open) > MAX_TRACKS:
-                raise BadInput(f"trace: more than {_MAX_OPEN:,} spans are open at once; this is no profiler's trace")
+                raise BadInput(
+                    f"trace {self._name}: more than {_MAX_OPEN:,} spans are open at once; this is no profiler's trace"
+                )
             stack.append(event)
         elif not stack:
             self.dropped["ends without a begin"] += 1
@@ -154,7 +157,9 @@ class _Reader:
         key = f"{'d' if on_device else 'h'}/{pid}/{tid}"[:MAX_NAME]
         track = self.tracks.number(key, key)
         if track == NONE:
-            raise BadInput(f"trace: more than {MAX_TRACKS:,} threads and streams; this is no profiler's trace")
+            raise BadInput(
+                f"trace {self._name}: more than {MAX_TRACKS:,} threads and streams; this is no profiler's trace"
+            )
         self.columns[kind].add(
             name, track, start, length, _index(args.get("correlation")), _index(args.get("External id")), detail, blocks
         )
