@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 KERNEL_BAND = 0.10
 #: what is assumed of software where a plan does not say: overlap of transfers, versions, clocks
 SOFTWARE_BAND = 0.10
-#: what a change of part adds: no training kernels of this part or of its twin are published, and frameworks follow a new
-#: part for a year (published steps of one layout on one new part differ by as much between releases)
+#: what a change of part adds: no training kernels of this part or of its twin are published, and frameworks follow a
+#: new part for a year (published steps of one layout on one new part differ by as much between releases)
 TRANSFER_BAND = 0.20
 #: an op that takes less of the step than this does not set its grade
 MATTERS = 0.02
