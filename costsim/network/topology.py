@@ -1,0 +1,197 @@
+"""Topology: a graph of endpoints and switches, with the bandwidth, latency, number and price of its links.
+
+Nodes carry ``kind`` ("endpoint" or "switch"), ``tier`` and ``place``: where they sit from left to right, which splits
+the network in halves. A switch with ``hosts`` stands for that many endpoints that are not drawn. Edges carry ``link``
+(the name of a :class:`LinkKind`), ``bandwidth`` of one cable per direction and ``count`` of cables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costsim.errors import BadInput
+from costsim.spec.topology import LinkKind
+
+Node = Hashable
+Array = NDArray[np.float64]
+#: largest graph whose endpoints are drawn one by one and whose traffic is routed
+MOST_ENDPOINTS = 4096
+#: searches from so many nodes at most when hops are counted
+MOST_SOURCES = 64
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What must be bought: endpoints, switches and the cables between switches (an endpoint's own cable apart)."""
+
+    endpoints: int
+    switches: int
+    links: int
+
+    def usd(self, link: LinkKind) -> float | None:
+        """switches·switch_usd + links·cable_usd + endpoints·endpoint_usd; None where a price is not known."""
+        prices = (link.switch_usd, link.cable_usd, link.endpoint_usd)
+        if any(price is None for price in prices):
+            return None
+        switch, cable, endpoint = (float(price or 0.0) for price in prices)
+        return self.switches * switch + self.links * cable + self.endpoints * endpoint
+
+
+@dataclass(frozen=True, eq=False)
+class Topology:
+    """A named network. ``domain`` endpoints share a scale-up fabric (1: none); graphs are not to be changed."""
+
+    name: str
+    graph: Any
+    links: Mapping[str, LinkKind]
+    domain: int = 1
+
+    @cached_property
+    def endpoints(self) -> list[Node]:
+        """Endpoints that are nodes of the graph, in rank order."""
+        return [node for node, kind in self.graph.nodes(data="kind") if kind == "endpoint"]
+
+    @cached_property
+    def switches(self) -> list[Node]:
+        return [node for node, kind in self.graph.nodes(data="kind") if kind == "switch"]
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Counted on the graph: switches, cables between switches, endpoints drawn and not drawn."""
+        hidden = sum(hosts or 0 for _, hosts in self.graph.nodes(data="hosts"))
+        inner = sum(count for a, b, count in self.graph.edges(data="count") if self._is_switch(a) and self._is_switch(b))
+        return Counts(len(self.endpoints) + hidden, len(self.switches), inner)
+
+    def _is_switch(self, node: Node) -> bool:
+        return bool(self.graph.nodes[node]["kind"] == "switch")
+
+    @cached_property
+    def wires(self) -> Wires:
+        return Wires.of(self)
+
+    def drawn(self) -> Topology:
+        """The same network with every endpoint as a node of its own; BadInput above :data:`MOST_ENDPOINTS`."""
+        total = self.counts.endpoints
+        if total > MOST_ENDPOINTS:
+            raise BadInput(f"{self.name}: {total:,} endpoints are too many to route; at most {MOST_ENDPOINTS:,}")
+        graph = self.graph.copy()
+        rank = len(self.endpoints)
+        for switch, data in self.graph.nodes(data=True):
+            link = data.get("link", "")
+            for _ in range(data.get("hosts", 0)):
+                graph.add_node(("endpoint", rank), kind="endpoint", tier=0, place=data["place"])
+                graph.add_edge(("endpoint", rank), switch, link=link, bandwidth=data["host_bandwidth"], count=1)
+                rank += 1
+            graph.nodes[switch]["hosts"] = 0
+        return replace(self, graph=graph)
+
+    def latency_s(self, source: Node, target: Node) -> float:
+        """Seconds of a 64 B message: the ends of the path's slowest kind of link, and a hop for every switch.
+
+        t = endpoint + Σ hop; a path that changes fabric pays the ends of each [deepseek-isca-2025, table 5].
+        """
+        import networkx as nx
+
+        path = nx.shortest_path(self.graph, source, target)
+        kinds = [self.links[self.graph.edges[a, b]["link"]] for a, b in zip(path, path[1:], strict=False)]
+        ends = {kind.id: kind.endpoint for kind in kinds}
+        inner = zip(path[1:], kinds, strict=True)
+        return sum(ends.values()) + sum(kind.hop for node, kind in inner if self._is_switch(node))
+
+
+@dataclass(frozen=True, eq=False)
+class Wires:
+    """The graph as arrays: directed arcs ``tail`` → ``head`` (two for each edge) with bytes/s and whether scale-up.
+
+    ``first`` and ``arcs`` list the arcs that leave a node: ``arcs[first[v]:first[v + 1]]``.
+    """
+
+    nodes: list[Node]
+    index: Mapping[Node, int]
+    tail: NDArray[np.int64]
+    head: NDArray[np.int64]
+    bandwidth: Array
+    up: NDArray[np.bool_]
+    first: NDArray[np.int64]
+
+    @staticmethod
+    def of(topology: Topology) -> Wires:
+        """Arcs sorted by tail."""
+        nodes = list(topology.graph.nodes)
+        index = {node: i for i, node in enumerate(nodes)}
+        rows = []
+        for a, b, data in topology.graph.edges(data=True):
+            rate, up = data["bandwidth"] * data["count"], bool(data.get("up", False))
+            rows += [(index[a], index[b], rate, up), (index[b], index[a], rate, up)]
+        rows.sort(key=lambda row: row[:2])
+        tail = np.array([row[0] for row in rows], dtype=np.int64)
+        return Wires(
+            nodes, index, tail,
+            np.array([row[1] for row in rows], dtype=np.int64),
+            np.array([row[2] for row in rows], dtype=float),
+            np.array([row[3] for row in rows], dtype=bool),
+            np.searchsorted(tail, np.arange(len(nodes) + 1)),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Hops:
+    """Links between pairs of endpoints that a path joins: the longest shortest path and the mean over pairs."""
+
+    diameter: int
+    mean: float
+
+
+def hops(topology: Topology) -> Hops:
+    """Links between endpoints over shortest paths, the two to the endpoints included.
+
+    From every switch that holds endpoints, or from :data:`MOST_SOURCES` of them spread evenly. Pairs in separate
+    planes count only where the graph joins them.
+    """
+    wires = topology.wires
+    ends = np.zeros(len(wires.nodes))
+    if topology.endpoints:
+        ends[[wires.index[node] for node in topology.endpoints]] = 1.0
+    else:
+        ends[:] = [data.get("hosts", 0) for _, data in topology.graph.nodes(data=True)]
+    beside = 0.0 if topology.endpoints else 2.0
+    sources = np.flatnonzero(ends)
+    sources = sources[:: -(-len(sources) // MOST_SOURCES)]
+    pairs = summed = longest = 0.0
+    for source in sources:
+        away = distances(wires, int(source))
+        joined = ends * (away >= 0) * ends[source]
+        joined[source] -= ends[source]  # an endpoint is no pair with itself
+        pairs += joined.sum()
+        summed += float((joined * (away + beside)).sum())
+        longest = max(longest, float((away + beside)[joined > 0].max(initial=0.0)))
+    return Hops(int(longest), summed / pairs if pairs else 0.0)
+
+
+def distances(wires: Wires, source: int) -> NDArray[np.int64]:
+    """Links from ``source`` to every node by breadth-first search; -1 where there is no way."""
+    away = np.full(len(wires.nodes), -1, dtype=np.int64)
+    away[source] = 0
+    front = np.array([source], dtype=np.int64)
+    step = 0
+    while front.size:
+        step += 1
+        arcs = _leaving(wires, front)
+        reached = np.unique(wires.head[arcs])
+        front = reached[away[reached] < 0]
+        away[front] = step
+    return away
+
+
+def _leaving(wires: Wires, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Arcs that leave any of ``nodes``."""
+    counts = wires.first[nodes + 1] - wires.first[nodes]
+    starts = np.repeat(wires.first[nodes] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
+    arcs: NDArray[np.int64] = starts + np.arange(counts.sum())
+    return arcs
