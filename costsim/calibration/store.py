@@ -38,6 +38,7 @@ _STANDS_FOR = {
     "mla_prefill": ("attention_prefill",),
     "all_gather": ("all_reduce",),
     "reduce_scatter": ("all_reduce",),
+    "all_to_all": ("all_gather",),
     "p2p": ("all_reduce",),
 }
 #: mean |ln| distance of two sheets up to which parts are twins: H800 and H100 0, H200 and H100 0.09, H20 and H100 1.5
