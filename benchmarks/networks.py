@@ -80,7 +80,7 @@ def nccl_points(truth: Path = TRUTH) -> Iterator[Point]:
 
 def _all_to_all_point(measured: float) -> Point:
     """Many nodes, one 400 Gb/s NIC a GPU: what leaves a node in all, over the NIC."""
-    ranks, timed = 256, None
+    ranks = 256
     timed = time_collective("all_to_all", LARGE, ranks, 8, device_for(load_accelerator("h100-sxm")))
     rate = LARGE * (ranks - 8) / ranks / float(timed.time_s) / 1e9
     return Point("NCCL", "400 Gb/s NIC all_to_all, many nodes", rate, measured, "GB/s", timed.duration.grade)
@@ -95,7 +95,7 @@ def deepep_points(truth: Path = TRUTH) -> Iterator[Point]:
         device, low = device_for(load_accelerator(chip)), row["mode"] == "low_latency"
         moe = FREE if release == "2026-04" else GROUP_LIMITED
         ranks, tokens = int(row["ep"]), float(row["tokens_per_rank"])
-        domain = device.laws["dispatch/bytes"] and (768 if "910C" in row["hardware"] else 8)
+        domain = 768 if "910C" in row["hardware"] else 8
         for way in ("dispatch", "combine"):
             got = exchange(device, way, ranks, tokens, float(row["hidden"]), low, release, domain, moe)
             name = f"{row['mode']} EP{ranks} {way}" + (f" {row['comm_sms']} SM" if row["comm_sms"] else "")
@@ -155,7 +155,8 @@ def summary(points: Sequence[Point]) -> tuple[float, float]:
 def section(heading: str, points: Sequence[Point], text: str) -> Section:
     rows: list[list[Content]] = [
         [point.name, point.group, Cell(_shown(point.predicted, point.unit), point.predicted),
-         Cell(_shown(point.measured, point.unit), point.measured), Cell(f"{point.error:+.1%}", point.error), point.grade]
+         Cell(_shown(point.measured, point.unit), point.measured), Cell(f"{point.error:+.1%}", point.error),
+         point.grade]
         for point in points
     ]  # fmt: skip
     median, worst = summary(points)

@@ -8,6 +8,7 @@ longer: :func:`factors`. Without contention and within one leaf both are neutral
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -81,7 +82,7 @@ def _longer_s(topology: Topology, sent: Traffic) -> float:
     longest = 0.0
     for target in targets:
         path = paths[ends[int(target)]]
-        kinds = [topology.links[topology.graph.edges[a, b]["link"]] for a, b in zip(path, path[1:], strict=False)]
+        kinds = [topology.links[topology.graph.edges[a, b]["link"]] for a, b in pairwise(path)]
         switches = [kind.hop for node, kind in zip(path[1:-1], kinds, strict=False)
                     if topology.graph.nodes[node]["kind"] == "switch" and kind.hop > 0]  # fmt: skip
         longest = max(longest, sum(switches[1:]))
@@ -100,7 +101,7 @@ class CollectiveTime:
 def time_collective(
     kind: str, size: Num, ranks: int, domain: int, device: Device, found: Factors | None = None, algorithm: str = ""
 ) -> CollectiveTime:
-    """Seconds of ``kind`` on ``size`` bytes a rank holds (the whole, for all-gather and reduce-scatter); sizes broadcast.
+    """Seconds of ``kind`` on ``size`` bytes a rank holds (the whole, for gather and scatter); sizes broadcast.
 
     ``algorithm`` (all-reduce only) replaces what the library chose when it was measured: its bytes scale the law's
     wire term, its steps the latency of a doubling. [nccl-tests; nccl-issues]
@@ -148,10 +149,14 @@ def _by_algorithm(timed: CollectiveTime, sent: Sent, device: Device, algorithm: 
     slowed = timed.factors.slowed(device)
     chosen = traffic.all_reduce(ranks, domain, 1.0, algorithm)
     unit = np.asarray(sent.up_bytes)
-    lines = [chosen.busiest(up) * unit / slowed.fabric("up" if up else "out") if chosen.busiest(up) else 0.0 * unit
-             for up in (True, False)]  # fmt: skip
+    up_s, out_s = (
+        np.asarray(chosen.busiest(up) * unit / slowed.fabric("up" if up else "out"))
+        if chosen.busiest(up)
+        else 0.0 * unit
+        for up in (True, False)
+    )
     own = line_seconds(sent, slowed)
-    wire = law.seconds(*lines, ranks) - law.fixed(lines[1], ranks)
+    wire = law.seconds(up_s, out_s, ranks) - law.fixed(out_s, ranks)
     law_wire = law.seconds(*own, ranks) - law.fixed(own[1], ranks)
     fixed: Num = law.fixed(own[1], ranks)
     if algorithm == "ring":
@@ -159,5 +164,5 @@ def _by_algorithm(timed: CollectiveTime, sent: Sent, device: Device, algorithm: 
         fixed = fixed + law.out_overhead_s * max(ranks // domain - 2, 0)
     measured = np.maximum(timed.duration.time_s - law.fixed(own[1], ranks), 0.0)
     seconds = fixed + measured * wire / np.maximum(law_wire, 1e-30)
-    seconds = np.maximum(seconds, np.maximum(*lines)) + timed.factors.latency_s
+    seconds = np.maximum(seconds, np.maximum(up_s, out_s)) + timed.factors.latency_s
     return CollectiveTime(seconds, timed.duration, timed.factors)

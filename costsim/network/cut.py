@@ -22,9 +22,9 @@ class Bisection:
 
 
 def bisection(topology: Topology) -> Bisection:
-    """Links between the left and the right half, as the nodes' ``place`` has them: a bound from above on the true one.
+    """Links between the left and the right half, as the nodes' ``place`` has them: at least the true bisection.
 
-    Nodes without a place (spines, cores) take the side that costs less. share = cut / (Σ endpoint links / 2), at most 1.
+    Nodes without a place (spines, cores) take the side that costs less. share = cut/(Σ endpoint links/2), at most 1.
     """
     graph = topology.graph
     cut = 0.0

@@ -1,9 +1,9 @@
 """DeepEP's dispatch and combine as its releases ran them, in the units of its tables.
 
 The laws ``dispatch``, ``combine`` and ``…_ll`` are calibrated on the release of April 2025. Other releases differ in
-what they send over which fabric, not in the hardware: see :data:`RELEASES`. Tables print a logical bandwidth, bytes over
-seconds, whose bytes count a rank's own copies: per node touched (normal, several nodes), per rank touched (one node),
-per expert (low latency). [deepep]
+what they send over which fabric, not in the hardware: see :data:`RELEASES`. Tables print a logical bandwidth, bytes
+over seconds, whose bytes count a rank's own copies: per node touched (normal, several nodes), per rank touched (one
+node), per expert (low latency). [deepep]
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ def exchange(
     kind = f"{way}_ll" if low_latency else way
     timed = time_traffic(kind, sent, _with(device, kind, kernels, low_latency), found)
     seconds = float(timed.time_s)
-    moved = tokens * hidden * (act_bytes("fp8") if way == "dispatch" else 2.0) * _copies(moe, ranks, domain, low_latency)
+    moved = (
+        tokens * hidden * (act_bytes("fp8") if way == "dispatch" else 2.0) * _copies(moe, ranks, domain, low_latency)
+    )
     return Exchange(seconds, moved / seconds, timed.duration.grade)
 
 

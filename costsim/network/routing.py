@@ -64,13 +64,27 @@ def link_loads(topology: Topology, matrix: Array, routing: str = "ecmp", seed: i
     wires = topology.wires
     moved = np.zeros(len(wires.tail))
     ranks = np.array([wires.index[node] for node in topology.endpoints], dtype=np.int64)
-    for target in np.flatnonzero(matrix.sum(axis=0)):
-        away = distances(wires, int(ranks[target]))
-        sources = np.flatnonzero(matrix[:, target])
-        if (away[ranks[sources]] < 0).any():
-            raise BadInput(f"{topology.name}: no path joins some endpoints that the traffic joins")
-        step(wires, away, ranks[sources], matrix[sources, target], moved, seed * 7919 + int(target))
+    for part, mine in _by_fabric(topology, matrix):
+        arcs, some = (None, wires) if mine is None else (mine, wires.only(mine))
+        here = np.zeros(len(some.tail))
+        for target in np.flatnonzero(part.sum(axis=0)):
+            away = distances(some, int(ranks[target]))
+            sources = np.flatnonzero(part[:, target])
+            if (away[ranks[sources]] < 0).any():
+                raise BadInput(f"{topology.name}: no path joins some endpoints that the traffic joins")
+            step(some, away, ranks[sources], part[sources, target], here, seed * 7919 + int(target))
+        moved[slice(None) if arcs is None else arcs] += here
     return Loads(wires, moved)
+
+
+def _by_fabric(topology: Topology, matrix: Array) -> list[tuple[Array, NDArray[np.int64] | None]]:
+    """(traffic, arcs it may take): what stays in a domain keeps to scale-up links, the rest may take any."""
+    up = np.flatnonzero(topology.wires.up)
+    if topology.domain == 1 or not up.size or len(up) == len(topology.wires.up):
+        return [(matrix, None)]
+    of = np.arange(len(matrix)) // topology.domain
+    same = of[:, None] == of
+    return [(matrix * same, up), (matrix * ~same, None)]
 
 
 def checked(topology: Topology, matrix: Array) -> Array:
@@ -94,17 +108,17 @@ def _split(
     wires: Wires, away: NDArray[np.int64], sources: NDArray[np.int64], sent: Array, moved: Array, seed: int
 ) -> None:
     """Add one target's flows, farthest nodes first, each node's flow in the ratio of its next hops' bandwidths."""
+    del seed  # nothing is left to chance
     onward = np.flatnonzero(_shortest(wires, away))
-    rate = np.zeros(len(away))
-    np.add.at(rate, wires.tail[onward], wires.bandwidth[onward])
-    flow = np.zeros(len(away))
-    np.add.at(flow, sources, sent)
-    depth = away[wires.tail[onward]]
+    tail, size = wires.tail[onward], len(away)
+    share = wires.bandwidth[onward] / np.bincount(tail, wires.bandwidth[onward], size)[tail]
+    flow = np.bincount(sources, sent, size)
+    depth = away[tail]
     for level in range(int(away[sources].max(initial=0)), 0, -1):
-        arcs = onward[depth == level]
-        part = flow[wires.tail[arcs]] * wires.bandwidth[arcs] / rate[wires.tail[arcs]]
-        moved[arcs] += part
-        np.add.at(flow, wires.head[arcs], part)
+        chosen = depth == level
+        part = flow[tail[chosen]] * share[chosen]
+        moved[onward[chosen]] += part
+        flow += np.bincount(wires.head[onward[chosen]], part, size)
 
 
 def _hashed(
@@ -138,13 +152,18 @@ def uniform_matrix(size: int, sent: float) -> Array:
 
 
 def contention(topology: Topology, matrix: Array, routing: str = "ecmp", seed: int = 0) -> float:
-    """Seconds of the busiest scale-out link over those of the busiest endpoint link; 1 where nothing inside binds."""
+    """Seconds of the busiest link over those of the busiest endpoint, were its own links shared evenly: at least 1.
+
+    Of the scale-out links where there are any, else of all.
+    """
     loads = link_loads(topology, matrix, routing, seed)
     wires = loads.wires
-    ends = np.array([data == "endpoint" for _, data in topology.graph.nodes(data="kind")])
-    at_end = (ends[wires.tail] | ends[wires.head]) & ~wires.up
-    slowest = loads.slowest_s(up=False)
-    edge = loads.seconds[at_end].max(initial=0.0)
-    return float(slowest / edge) if edge > 0 else 1.0
-
-
+    mine = ~wires.up if not wires.up.all() else wires.up
+    ranks = np.array([wires.index[node] for node in topology.endpoints], dtype=np.int64)
+    alone = 0.0
+    for ends in (wires.tail, wires.head):
+        moved = np.bincount(ends[mine], loads.moved[mine], len(wires.nodes))[ranks]
+        rate = np.bincount(ends[mine], wires.bandwidth[mine], len(wires.nodes))[ranks]
+        alone = max(alone, float((moved[rate > 0] / rate[rate > 0]).max(initial=0.0)))
+    slowest = float(loads.seconds[mine].max(initial=0.0))
+    return slowest / alone if alone > 0 else 1.0

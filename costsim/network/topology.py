@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -65,8 +66,34 @@ class Topology:
     def counts(self) -> Counts:
         """Counted on the graph: switches, cables between switches, endpoints drawn and not drawn."""
         hidden = sum(hosts or 0 for _, hosts in self.graph.nodes(data="hosts"))
-        inner = sum(count for a, b, count in self.graph.edges(data="count") if self._is_switch(a) and self._is_switch(b))
+        inner = sum(
+            count for a, b, count in self.graph.edges(data="count") if self._is_switch(a) and self._is_switch(b)
+        )
         return Counts(len(self.endpoints) + hidden, len(self.switches), inner)
+
+    def counts_of(self, link: str) -> Counts:
+        """What one kind of link needs: its cables between switches, its switches, and the endpoints it reaches."""
+        ends: set[Node] = set()
+        switches: set[Node] = set()
+        inner = hidden = 0
+        for a, b, data in self.graph.edges(data=True):
+            if data["link"] == link:
+                pair = [(node, self._is_switch(node)) for node in (a, b)]
+                ends |= {node for node, switch in pair if not switch}
+                switches |= {node for node, switch in pair if switch}
+                inner += data["count"] if all(switch for _, switch in pair) else 0
+        for node, data in self.graph.nodes(data=True):
+            if data.get("hosts") and data.get("link") == link:
+                switches.add(node)
+                hidden += data["hosts"]
+        return Counts(len(ends) + hidden, len(switches), inner)
+
+    @cached_property
+    def usd(self) -> float | None:
+        """USD of every kind of link whose prices are known; None where none is."""
+        priced = [self.counts_of(name).usd(kind) for name, kind in self.links.items()]
+        known = [usd for usd in priced if usd is not None]
+        return sum(known) if known else None
 
     def _is_switch(self, node: Node) -> bool:
         return bool(self.graph.nodes[node]["kind"] == "switch")
@@ -99,7 +126,7 @@ class Topology:
         import networkx as nx
 
         path = nx.shortest_path(self.graph, source, target)
-        kinds = [self.links[self.graph.edges[a, b]["link"]] for a, b in zip(path, path[1:], strict=False)]
+        kinds = [self.links[self.graph.edges[a, b]["link"]] for a, b in pairwise(path)]
         ends = {kind.id: kind.endpoint for kind in kinds}
         inner = zip(path[1:], kinds, strict=True)
         return sum(ends.values()) + sum(kind.hop for node, kind in inner if self._is_switch(node))
@@ -138,6 +165,12 @@ class Wires:
             np.array([row[3] for row in rows], dtype=bool),
             np.searchsorted(tail, np.arange(len(nodes) + 1)),
         )  # fmt: skip
+
+    def only(self, arcs: NDArray[np.int64]) -> Wires:
+        """The same nodes with some of the arcs, given in rising order."""
+        tail = self.tail[arcs]
+        first = np.searchsorted(tail, np.arange(len(self.nodes) + 1))
+        return Wires(self.nodes, self.index, tail, self.head[arcs], self.bandwidth[arcs], self.up[arcs], first)
 
 
 @dataclass(frozen=True)

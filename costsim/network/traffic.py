@@ -108,7 +108,7 @@ def all_reduce(ranks: int, domain: int, size: float, algorithm: str = "ring") ->
     nodes = ranks // domain
     between = double_tree(nodes) if algorithm == "tree" else _ring(nodes) * 2.0 * (nodes - 1) / nodes
     rounds = 2.0 * np.log2(nodes) if algorithm == "tree" else 2.0 * (nodes - 1)
-    return Traffic(_in_domains(ranks, domain, inside * size), np.kron(between * size / domain, np.eye(domain)), domain,
+    return Traffic(_in_domains(ranks, domain, inside * size), _on_rails(between * (size / domain), domain), domain,
                    max(rounds, 1.0))  # fmt: skip
 
 
@@ -123,7 +123,14 @@ def _in_domains(ranks: int, domain: int, sent: float) -> Array:
     if domain == 1:
         return np.zeros((ranks, ranks))
     same = _together(ranks, domain) & ~np.eye(ranks, dtype=bool)
-    return same * (sent / (domain - 1))
+    inside: Array = same * np.float64(sent / (domain - 1))
+    return inside
+
+
+def _on_rails(nodes: Array, domain: int) -> Array:
+    """Traffic between domains as traffic between ranks of the same index."""
+    wide: Array = np.kron(nodes, np.eye(domain)).astype(np.float64)
+    return wide
 
 
 def _ring(nodes: int) -> Array:
@@ -156,14 +163,13 @@ def _parent(i: int, nodes: int) -> int:
     return parent if parent < nodes else i & ~low
 
 
-def expert_traffic(
-    moe: MoE, ranks: int, domain: int, tokens: float, token_bytes: float, low_latency: bool
-) -> Traffic:
+def expert_traffic(moe: MoE, ranks: int, domain: int, tokens: float, token_bytes: float, low_latency: bool) -> Traffic:
     """Dispatch of ``tokens`` of each rank to experts spread evenly, all equally popular.
 
     Normal (two hops): a token crosses the network once for each remote node it touches, to the rank of its own index
     there, which hands it on to every rank touched (a copy to itself included). Low latency: every expert's copy goes
-    straight to its rank. Row sums equal :func:`costsim.physics.comm.expert_wires`. [deepep; deepseek-v3-report, sec. 3.2.2]
+    straight to its rank. Row sums equal :func:`costsim.physics.comm.expert_wires`.
+    [deepep; deepseek-v3-report, sec. 3.2.2]
     """
     domain = check_ranks(ranks, domain)
     nodes = ranks // domain
@@ -172,8 +178,8 @@ def expert_traffic(
         each = one * (tokens * moe.top_k * token_bytes / ranks)
         return Traffic(each * same, each * ~same, domain)
     by_node, by_rank = float(units_touched(moe, nodes)), float(units_touched(moe, ranks))
-    out = _aligned(ranks, domain) * (tokens * token_bytes * by_node / nodes)
-    up = same * (tokens * token_bytes * by_rank / ranks * nodes)
+    out: Array = _aligned(ranks, domain) * np.float64(tokens * token_bytes * by_node / nodes)
+    up: Array = same * np.float64(tokens * token_bytes * by_rank / ranks * nodes)
     up = up - np.eye(ranks) * (tokens * token_bytes * by_rank / ranks)  # what a rank keeps of its own tokens
     return Traffic(up, out, domain)
 
@@ -182,7 +188,7 @@ def token_traffic(
     targets: NDArray[np.integer], sources: NDArray[np.integer], ranks: int, domain: int, token_bytes: float,
     low_latency: bool = False,
 ) -> Traffic:  # fmt: skip
-    """Dispatch of single tokens: ``targets`` [tokens, k] are the ranks of a token's experts, ``sources`` [tokens] its own.
+    """Dispatch of single tokens: ``targets`` [tokens, k] are ranks of their experts, ``sources`` [tokens] their own.
 
     The same two hops as :func:`expert_traffic`, for real routing and placements.
     """
@@ -190,7 +196,7 @@ def token_traffic(
     where, own = np.asarray(targets), np.asarray(sources)
     if where.ndim != 2 or own.shape != where.shape[:1]:
         raise BadInput(f"token traffic: targets {where.shape} must be [tokens, k] and sources {own.shape} [tokens]")
-    if where.size and not (0 <= min(where.min(), own.min()) and max(where.max(), own.max()) < ranks):
+    if where.size and not (min(where.min(), own.min()) >= 0 and max(where.max(), own.max()) < ranks):
         raise BadInput(f"token traffic: ranks must lie in 0 … {ranks - 1}")
     up, out = np.zeros((ranks, ranks)), np.zeros((ranks, ranks))
     if low_latency:

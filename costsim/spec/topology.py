@@ -1,4 +1,4 @@
-"""What a network is made of: kinds of links with their latency and price, and named topologies with their parameters."""
+"""What a network is made of: kinds of links with latency and price, and named topologies with their parameters."""
 
 from __future__ import annotations
 
