@@ -212,7 +212,7 @@ def _cluster_page(args: argparse.Namespace, cluster: Cluster) -> Document:
         payload["traffic_time_s"] = matrix_time["metric"]
     if chart := drawing(graph):
         sections.append(Section("Drawing", [f"The {ranks} ranks that take part."], [], [chart]))
-    sections.append(Section("Notes", [cluster.notes or cluster.network, *_remarks(cluster)]))
+    sections.append(Section("Notes", [text for text in (cluster.notes or cluster.network, *_remarks(cluster)) if text]))
     return Document(f"{cluster.id}: {cluster.name}", sections, payload, rows=rows)
 
 

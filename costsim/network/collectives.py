@@ -112,7 +112,8 @@ def time_collective(
     size = np.asarray(size, dtype=float)
     up, out = size, size
     if kind == "all_to_all":
-        up, out = size * (inside - 1) / ranks, size * (ranks - inside) / ranks
+        # A message changes rails inside the node: see traffic.relayed.
+        up, out = size * (inside - 1) / inside, size * (ranks - inside) / ranks
     sent = Sent(kind, up, out, float(ranks), float(domain))
     timed = time_sent(sent, device, found)
     if algorithm:

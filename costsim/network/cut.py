@@ -24,7 +24,8 @@ class Bisection:
 def bisection(topology: Topology) -> Bisection:
     """Links between the left and the right half, as the nodes' ``place`` has them: at least the true bisection.
 
-    Nodes without a place (spines, cores) take the side that costs less. share = cut/(Σ endpoint links/2), at most 1.
+    Nodes without a place (spines, cores) take the side that costs less. Halves are as even as places allow;
+    share = cut/(links of the smaller half's endpoints), at most 1.
     """
     graph = topology.graph
     cut = 0.0
@@ -39,7 +40,7 @@ def bisection(topology: Topology) -> Bisection:
                 if side is not None:
                     weight[side] += graph.edges[node, other]["bandwidth"] * graph.edges[node, other]["count"]
             cut += min(weight)
-    ends = _endpoint_rate(topology) / 2.0
+    ends = min(_endpoint_rates(topology))
     return Bisection(min(cut, ends), min(cut / ends, 1.0) if ends else 0.0)
 
 
@@ -48,18 +49,19 @@ def _side(graph: Any, node: Node) -> int | None:
     return None if place < 0 else int(place >= 0.5)
 
 
-def _endpoint_rate(topology: Topology) -> float:
-    """Bytes/s of all endpoints together on the fabric that spans the network."""
+def _endpoint_rates(topology: Topology) -> tuple[float, float]:
+    """Bytes/s of the endpoints of each half together, on the fabric that spans the network."""
     graph = topology.graph
-    hidden = sum(d.get("hosts", 0) * d.get("host_bandwidth", 0.0) for _, d in graph.nodes(data=True))
+    rates = [0.0, 0.0]
+    for node, data in graph.nodes(data=True):
+        if data.get("hosts", 0):
+            rates[_side(graph, node) or 0] += data["hosts"] * data["host_bandwidth"]
     out = any(not up for _, _, up in graph.edges(data="up", default=False))
-    drawn = sum(
-        data["bandwidth"] * data["count"]
-        for node in topology.endpoints
-        for _, _, data in graph.edges(node, data=True)
-        if bool(data.get("up", False)) != out
-    )
-    return float(hidden + drawn)
+    for node in topology.endpoints:
+        for _, _, data in graph.edges(node, data=True):
+            if bool(data.get("up", False)) != out:
+                rates[_side(graph, node) or 0] += data["bandwidth"] * data["count"]
+    return rates[0], rates[1]
 
 
 def max_flow(topology: Topology, left: Sequence[Node], right: Sequence[Node]) -> float:

@@ -61,10 +61,10 @@ def link_loads(topology: Topology, matrix: Array, routing: str = "ecmp", seed: i
     step = {"ecmp": _split, "static": _hashed}.get(routing)
     if step is None:
         raise BadInput(f"routing {routing[:40]!r} is not one of {', '.join(ROUTINGS)}")
-    wires = topology.wires
+    wires = topology.cables if routing == "static" else topology.wires
     moved = np.zeros(len(wires.tail))
     ranks = np.array([wires.index[node] for node in topology.endpoints], dtype=np.int64)
-    for part, mine in _by_fabric(topology, matrix):
+    for part, mine in _by_fabric(topology, wires, matrix):
         arcs, some = (None, wires) if mine is None else (mine, wires.only(mine))
         here = np.zeros(len(some.tail))
         for target in np.flatnonzero(part.sum(axis=0)):
@@ -77,10 +77,10 @@ def link_loads(topology: Topology, matrix: Array, routing: str = "ecmp", seed: i
     return Loads(wires, moved)
 
 
-def _by_fabric(topology: Topology, matrix: Array) -> list[tuple[Array, NDArray[np.int64] | None]]:
+def _by_fabric(topology: Topology, wires: Wires, matrix: Array) -> list[tuple[Array, NDArray[np.int64] | None]]:
     """(traffic, arcs it may take): what stays in a domain keeps to scale-up links, the rest may take any."""
-    up = np.flatnonzero(topology.wires.up)
-    if topology.domain == 1 or not up.size or len(up) == len(topology.wires.up):
+    up = np.flatnonzero(wires.up)
+    if topology.domain == 1 or not up.size or len(up) == len(wires.up):
         return [(matrix, None)]
     of = np.arange(len(matrix)) // topology.domain
     same = of[:, None] == of

@@ -12,7 +12,7 @@ from costsim.network import traffic
 from costsim.network.collectives import CollectiveTime, Factors, factors, time_collective, time_traffic
 from costsim.network.cut import Bisection, bisection
 from costsim.network.deepep import GROUP_LIMITED, RELEASES, Exchange, exchange, traffic_of
-from costsim.network.routing import ROUTINGS, contention, uniform_matrix
+from costsim.network.routing import ROUTINGS, checked, contention, uniform_matrix
 from costsim.network.topology import Array, Counts, Hops, Topology, hops
 from costsim.network.traffic import Traffic
 from costsim.timing.device import Device
@@ -150,6 +150,5 @@ def expert_exchanges(topology: Topology, device: Device, routing: str = "ecmp") 
 
 def time_matrix(topology: Topology, device: Device, matrix: Array, routing: str = "ecmp") -> CollectiveTime:
     """Seconds of any traffic matrix [from, to] in bytes, sent directly as an all-to-all's messages are."""
-    same = np.arange(len(matrix))[:, None] // topology.domain == np.arange(len(matrix)) // topology.domain
-    sent = Traffic(matrix * same, matrix * ~same, topology.domain)
+    sent = traffic.relayed(checked(topology, matrix), topology.domain)
     return time_traffic("all_to_all", sent, device, factors(topology, sent, device, routing))

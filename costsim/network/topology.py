@@ -102,6 +102,11 @@ class Topology:
     def wires(self) -> Wires:
         return Wires.of(self)
 
+    @cached_property
+    def cables(self) -> Wires:
+        """As ``wires``, but every cable of a bundle an arc of its own: what a hash chooses among."""
+        return Wires.of(self, bundled=False)
+
     def drawn(self) -> Topology:
         """The same network with every endpoint as a node of its own; BadInput above :data:`MOST_ENDPOINTS`."""
         total = self.counts.endpoints
@@ -148,14 +153,15 @@ class Wires:
     first: NDArray[np.int64]
 
     @staticmethod
-    def of(topology: Topology) -> Wires:
-        """Arcs sorted by tail."""
+    def of(topology: Topology, bundled: bool = True) -> Wires:
+        """Arcs sorted by tail; parallel cables as one arc, or each as its own."""
         nodes = list(topology.graph.nodes)
         index = {node: i for i, node in enumerate(nodes)}
         rows = []
         for a, b, data in topology.graph.edges(data=True):
-            rate, up = data["bandwidth"] * data["count"], bool(data.get("up", False))
-            rows += [(index[a], index[b], rate, up), (index[b], index[a], rate, up)]
+            times, up = data["count"], bool(data.get("up", False))
+            rate = data["bandwidth"] * (times if bundled else 1)
+            rows += [(index[a], index[b], rate, up), (index[b], index[a], rate, up)] * (1 if bundled else times)
         rows.sort(key=lambda row: row[:2])
         tail = np.array([row[0] for row in rows], dtype=np.int64)
         return Wires(

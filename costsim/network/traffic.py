@@ -77,11 +77,34 @@ def check_ranks(ranks: int, domain: int) -> int:
 
 
 def all_to_all(ranks: int, domain: int, size: float) -> Traffic:
-    """Each rank holds ``size`` bytes and sends size/ranks to every rank, directly."""
+    """Each rank holds ``size`` bytes and sends size/ranks to every rank; see :func:`relayed`.
+
+    A rank sends (n − 1)/n·S in its domain of n, and (R − n)/R·S of R ranks over its NIC.
+    """
+    return relayed(np.full((ranks, ranks), size / ranks), check_ranks(ranks, domain))
+
+
+def relayed(matrix: Array, domain: int) -> Traffic:
+    """Direct messages as NCCL sends them: over NVLink to the neighbour on the receiver's rail, then along that rail.
+
+    The network sees only traffic between ranks of one index, so planes that meet nowhere but in nodes carry it as rails
+    that share spines do [deepseek-isca-2025, sec. 5.1; nccl-tests].
+    """
+    ranks = len(matrix)
     domain = check_ranks(ranks, domain)
-    each = np.full((ranks, ranks), size / ranks) * (1.0 - np.eye(ranks))
-    same = _together(ranks, domain)
-    return Traffic(each * same, each * ~same, domain)
+    nodes = ranks // domain
+    sent = (matrix * (1.0 - np.eye(ranks))).reshape(nodes, domain, nodes, domain)
+    here = np.arange(nodes)
+    up, out = np.zeros((nodes, domain, nodes, domain)), np.zeros((nodes, domain, nodes, domain))
+    inside = sent[here, :, here, :]
+    # to a relay of the receiver's index; a sender of that index is its own relay
+    remote = (sent.sum(axis=2) - inside) * (1.0 - np.eye(domain))
+    up[here, :, here, :] = inside + remote
+    rail = np.arange(domain)
+    along = sent.sum(axis=1)  # [from node, to node, index]
+    along[here, here] = 0.0
+    out[:, rail, :, rail] = along.transpose(2, 0, 1)
+    return Traffic(up.reshape(ranks, ranks), out.reshape(ranks, ranks), domain)
 
 
 def point_to_point(ranks: int, domain: int, size: float, distance: int = 1) -> Traffic:
