@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costsim.errors import BadInput
+from costsim.network import ROUTINGS
 from costsim.network.build import cluster_topology, topology
-from costsim.network.routing import ROUTINGS, Loads, contention, link_loads, uniform_matrix
+from costsim.network.routing import Loads, contention, link_loads, uniform_matrix
 from costsim.network.topology import Topology
 from costsim.spec import catalog
 

@@ -12,7 +12,7 @@ from costsim.cli.network_traffic import TRAFFICS, asked_traffic
 from costsim.cli.output import finish
 from costsim.cli.parser import add_choice, add_grid
 from costsim.errors import BadInput, UnknownName
-from costsim.network.routing import ROUTINGS
+from costsim.network import ROUTINGS
 
 if TYPE_CHECKING:
     from costsim.network.summary import Expert, Summary, Timed

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costsim.errors import BadInput
+from costsim.network import ROUTINGS
 from costsim.network.topology import Array, Node, Topology, Wires, distances
-
-ROUTINGS = ("ecmp", "static", "valiant")
 
 
 @dataclass(frozen=True, eq=False)

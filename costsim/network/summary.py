@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from costsim.errors import BadInput
-from costsim.network import traffic
+from costsim.network import ROUTINGS, traffic
 from costsim.network.collectives import CollectiveTime, Factors, factors, time_collective, time_traffic
 from costsim.network.cut import Bisection, bisection
 from costsim.network.deepep import GROUP_LIMITED, RELEASES, Exchange, exchange, traffic_of
-from costsim.network.routing import ROUTINGS, checked, contention, uniform_matrix
+from costsim.network.routing import checked, contention, uniform_matrix
 from costsim.network.topology import Array, Counts, Hops, Topology, hops
 from costsim.network.traffic import Traffic
 from costsim.timing.device import Device
