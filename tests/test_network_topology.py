@@ -10,7 +10,7 @@ import pytest
 
 from costsim.errors import BadInput
 from costsim.network import fabrics
-from costsim.network.build import cluster_topology, counts, topology
+from costsim.network.build import cluster_topology, counts, ports, topology, usd
 from costsim.network.cut import bisection, max_flow
 from costsim.network.topology import Counts, Topology, hops
 from costsim.spec import catalog
@@ -41,16 +41,26 @@ def test_published_counts_and_costs(name: str) -> None:
     endpoints, switches, links, musd, kusd = PUBLISHED[name]
     found = counts(catalog.load_topology(name))
     assert found == Counts(endpoints, switches, links)
-    usd = found.usd(catalog.load_link("infiniband"))
-    assert usd is not None
+    cost = usd(catalog.load_topology(name), catalog.load_link)
+    assert cost is not None
     # Prices are solved from FT2, FT3 and Slim Fly; Dragonfly is the check, 1.5 % off.
-    assert usd / 1e6 == pytest.approx(musd, rel=0.02)
-    assert usd / endpoints / 1e3 == pytest.approx(kusd, rel=0.02)
+    assert cost / 1e6 == pytest.approx(musd, rel=0.02)
+    assert cost / endpoints / 1e3 == pytest.approx(kusd, rel=0.02)
 
 
 @pytest.mark.parametrize("name", [name for name in catalog.names(catalog.TOPOLOGIES) if name != "slim-fly-28"])
 def test_a_built_graph_has_the_counts_of_its_formula(name: str) -> None:
-    assert named(name).counts == counts(catalog.load_topology(name))
+    spec, found = catalog.load_topology(name), named(name)
+    assert found.counts == counts(spec)
+    assert found.usd == pytest.approx(usd(spec, catalog.load_link))
+    if spec.kind not in ("nvswitch", "full-mesh", "ub"):
+        assert found.ports_of("infiniband") == ports(spec)
+
+
+def test_switches_of_few_ports_have_no_price() -> None:
+    """The price known is one of 64-port switches."""
+    assert usd(catalog.load_topology("fat-tree-4"), catalog.load_link) is None
+    assert named("slim-fly-5").usd is None
 
 
 def test_no_field_of_28_elements_no_slim_fly() -> None:

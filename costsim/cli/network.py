@@ -81,14 +81,14 @@ def _refuse_cluster_options(args: argparse.Namespace) -> None:
 
 
 def _listed(ids: list[str]) -> Document:
-    from costsim.network.build import counts
+    from costsim.network.build import counts, usd
     from costsim.report.document import Document, Section, Table
     from costsim.report.networks import catalog_section
     from costsim.spec.catalog import CLUSTERS, TOPOLOGIES, load_cluster, load_link, load_topology, names
 
     specs = [load_topology(name) for name in ids if name in names(TOPOLOGIES)]
     clusters = [load_cluster(name) for name in ids if name in names(CLUSTERS)]
-    rows = [(spec.id, found := counts(spec), found.usd(load_link(spec.link))) for spec in specs]
+    rows = [(spec.id, counts(spec), usd(spec, load_link)) for spec in specs]
     sections: list[Section] = [catalog_section(rows)] if rows else []
     if clusters:
         table = Table(("cluster", "cards", "in a domain", "inside", "between", "confidence"), [
@@ -97,8 +97,8 @@ def _listed(ids: list[str]) -> Document:
         sections.append(Section("Clusters", ["How the cards of the cluster catalog are joined."], [table]))
     flat: list[dict[str, Any]] = [
         {"id": name, "type": "topology", "endpoints": found.endpoints, "switches": found.switches,
-         "links": found.links, "usd": usd, "usd_per_endpoint": None if usd is None else usd / found.endpoints}
-        for name, found, usd in rows
+         "links": found.links, "usd": cost, "usd_per_endpoint": None if cost is None else cost / found.endpoints}
+        for name, found, cost in rows
     ] + [{"id": c.id, "type": "cluster", "endpoints": c.devices, "scale_up_domain": c.scale_up_domain,
           "topology": c.topology} for c in clusters]  # fmt: skip
     title = f"{len(specs)} topologies, {len(clusters)} clusters"
@@ -112,7 +112,7 @@ def _wiring(cluster: Cluster) -> list[str]:
 
 def _topology_page(spec: TopologySpec) -> Document:
     """A named topology; one that only its formula knows gets its counts."""
-    from costsim.network.build import counts, topology
+    from costsim.network.build import counts, topology, usd
     from costsim.network.summary import summarise
     from costsim.report.document import Document, Section
     from costsim.report.networks import catalog_section, drawing, summary_section
@@ -120,11 +120,11 @@ def _topology_page(spec: TopologySpec) -> Document:
 
     link, found = load_link(spec.link), counts(spec)
     notes = [text for text in (spec.notes, f"Link: {link.name}. {link.notes}") if text]
-    payload: dict[str, Any] = {"topology": spec.model_dump(), "counts": found, "usd": _usd(found.usd(link))}
+    payload: dict[str, Any] = {"topology": spec.model_dump(), "counts": found, "usd": _usd(usd(spec, load_link))}
     try:
         graph = topology(spec, load_link)
     except BadInput as error:
-        section = catalog_section([(spec.id, found, found.usd(link))])
+        section = catalog_section([(spec.id, found, usd(spec, load_link))])
         return Document(f"{spec.id}: {spec.name}", [Section("Not built", [str(error)]), section,
                         Section("Notes", notes)], payload | {"not_built": str(error)}, rows=[payload])  # fmt: skip
     summary = summarise(graph)

@@ -46,6 +46,21 @@ def counts(spec: TopologySpec) -> Counts:
     return Counts(p["devices"], p.get("switches", 0), 0)
 
 
+def ports(spec: TopologySpec) -> int:
+    """Ports that a switch of the topology uses."""
+    p = spec.parameters
+    if spec.kind == "slim-fly":
+        return counts(spec).links * 2 // counts(spec).switches + p["hosts"]
+    if spec.kind == "dragonfly":
+        return p["hosts"] + p["group_switches"] - 1 + p["global_ports"]
+    return p.get("radix", 0)
+
+
+def usd(spec: TopologySpec, load_link: LoadLink) -> float | None:
+    """What a named topology costs; None where no price is known for switches like its."""
+    return counts(spec).usd(load_link(spec.link), ports(spec))
+
+
 def topology(spec: TopologySpec, load_link: LoadLink) -> Topology:
     """The graph of a named topology; BadInput where its kind cannot be built at these parameters."""
     link, p = load_link(spec.link), spec.parameters

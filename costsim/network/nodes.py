@@ -20,10 +20,13 @@ def add_endpoints(graph: Any, count: int, node_devices: int) -> list[Node]:
 
 
 def add_nvswitch(graph: Any, members: Sequence[Node], switches: int, link: str, rate: float, name: str) -> None:
-    """Every card to every switch with an equal share of its ``rate`` (18 NVLinks over 4 chips are near enough)."""
+    """Every card to every switch with an equal share of its ``rate`` (18 NVLinks over 4 chips are near enough).
+
+    Their tier is -1: below the cards, where drawings put them.
+    """
     place = graph.nodes[members[0]]["place"]
     for i in range(switches):
-        graph.add_node(("nvswitch", name, i), kind="switch", tier=1, place=place, hosts=0)
+        graph.add_node(("nvswitch", name, i), kind="switch", tier=-1, place=place, hosts=0)
         for member in members:
             graph.add_edge(member, ("nvswitch", name, i), link=link, bandwidth=rate / switches, count=1, up=True)
 

@@ -35,10 +35,14 @@ class Counts:
     switches: int
     links: int
 
-    def usd(self, link: LinkKind) -> float | None:
-        """switches·switch_usd + links·cable_usd + endpoints·endpoint_usd; None where a price is not known."""
+    def usd(self, link: LinkKind, ports: int) -> float | None:
+        """switches·switch_usd + links·cable_usd + endpoints·endpoint_usd.
+
+        None where a price is not known, or is one of switches unlike these, which use ``ports`` ports: more than the
+        priced one has, or at most half of them.
+        """
         prices = (link.switch_usd, link.cable_usd, link.endpoint_usd)
-        if any(price is None for price in prices):
+        if any(price is None for price in prices) or not link.switch_ports < 2 * ports <= 2 * link.switch_ports:
             return None
         switch, cable, endpoint = (float(price or 0.0) for price in prices)
         return self.switches * switch + self.links * cable + self.endpoints * endpoint
@@ -88,10 +92,22 @@ class Topology:
                 hidden += data["hosts"]
         return Counts(len(ends) + hidden, len(switches), inner)
 
+    def ports_of(self, link: str) -> int:
+        """Most ports that a switch of one kind of link uses, those of endpoints that are not drawn included."""
+        used = dict.fromkeys(self.switches, 0)
+        for a, b, data in self.graph.edges(data=True):
+            for node in (a, b):
+                if node in used and data["link"] == link:
+                    used[node] += data["count"]
+        for node in used:
+            data = self.graph.nodes[node]
+            used[node] += data.get("hosts", 0) if data.get("link", link) == link else 0
+        return max(used.values(), default=0)
+
     @cached_property
     def usd(self) -> float | None:
         """USD of every kind of link whose prices are known; None where none is."""
-        priced = [self.counts_of(name).usd(kind) for name, kind in self.links.items()]
+        priced = [self.counts_of(name).usd(kind, self.ports_of(name)) for name, kind in self.links.items()]
         known = [usd for usd in priced if usd is not None]
         return sum(known) if known else None
 

@@ -18,7 +18,7 @@ from costsim.timing.device import FittedLaw, worse
 
 #: largest graph that is drawn node by node, and largest heat map
 MOST_DRAWN, MOST_HEAT = 260, 512
-_TIERS = ("endpoint", "switch, tier 1", "switch, tier 2", "switch, tier 3")
+_TIERS = {0: "endpoint", 1: "switch, tier 1", 2: "switch, tier 2", 3: "switch, tier 3", -1: "NVSwitch"}
 
 
 def name_of(node: Node) -> str:
@@ -123,7 +123,7 @@ def _by_size(timed: Sequence[Timed]) -> Figure:
          "line": {"color": PALETTE[i % len(PALETTE)]}, "hovertemplate": "%{x:.4g} MB: %{y:.4g} ms"}
         for i, one in enumerate(timed)
     ]  # fmt: skip
-    axes = {"xaxis": _axis("size, MB", type="log"), "yaxis": _axis("time, ms", type="log")}
+    axes = {"xaxis": _axis("size, MB", type="log", dtick=1), "yaxis": _axis("time, ms", type="log", dtick=1)}
     return {"data": data, "layout": _layout("Time of collectives by size", height=440, **axes)}
 
 
@@ -219,36 +219,39 @@ def drawing(topology: Topology) -> Chart | None:
         {"type": "scatter", "mode": "lines", "x": xs, "y": ys, "hoverinfo": "skip", "showlegend": False,
          "line": {"color": "rgba(128,128,128,0.35)", "width": 1}}
     ]  # fmt: skip
-    for tier, name in enumerate(_TIERS):
+    for tier, name in _TIERS.items():
         nodes = [node for node, at in graph.nodes(data="tier") if at == tier]
         if nodes:
             data.append({
                 "type": "scatter", "mode": "markers", "name": name, "x": [where[n][0] for n in nodes],
                 "y": [where[n][1] for n in nodes], "text": [name_of(n) for n in nodes], "hovertemplate": "%{text}",
-                "marker": {"color": PALETTE[tier], "size": 7 if tier else 5, "symbol": "square" if tier else "circle"},
+                "marker": {"color": PALETTE[tier if tier >= 0 else 4], "size": 7 if tier else 5, "symbol": "square" if tier else "circle"},
             })  # fmt: skip
     axis = {"visible": False}
     found = topology.counts
     label = (
         f"{topology.name}: {found.endpoints} endpoints, {found.switches} switches, {found.links} cables between them."
     )
-    layout = _layout(topology.name, height=480, xaxis=axis, yaxis=axis)
+    round_ = {"scaleanchor": "x"} if len({tier for _, tier in graph.nodes(data="tier")}) == 1 else {}
+    layout = _layout(topology.name, height=480, xaxis=axis, yaxis=axis | round_)
     return Chart({"data": data, "layout": layout}, label)
 
 
 def positions(topology: Topology) -> dict[Node, tuple[float, float]]:
-    """Tiers above one another where there are several, else switches on a circle."""
+    """Tiers above one another; a network of one tier on a circle; cards that are joined directly bent into a bow."""
     graph = topology.graph
-    tiers = {tier for _, tier in graph.nodes(data="tier") if tier}
+    tiers = sorted({tier for _, tier in graph.nodes(data="tier")})
+    if len(tiers) == 1:
+        ring = sorted(graph, key=lambda node: graph.nodes[node]["place"])
+        angles = [2.0 * math.pi * i / len(ring) for i in range(len(ring))]
+        return {node: (math.cos(angle), math.sin(angle)) for node, angle in zip(ring, angles, strict=True)}
     where: dict[Node, tuple[float, float]] = {}
-    if len(tiers) <= 1 and len(topology.switches) > 8:
-        ring = sorted(topology.switches, key=lambda node: graph.nodes[node]["place"])
-        for i, node in enumerate(ring):
-            angle = 2.0 * math.pi * i / len(ring)
-            where[node] = (math.cos(angle), math.sin(angle))
-        return where | dict.fromkeys(topology.endpoints, (0.0, 0.0))
-    for tier in sorted({tier for _, tier in graph.nodes(data="tier")}):
+    for tier in tiers:
         row = [node for node, at in graph.nodes(data="tier") if at == tier]
         for i, node in enumerate(row):
             where[node] = ((i + 0.5) / len(row), float(tier))
+    for rank, node in enumerate(topology.endpoints):
+        if any(other in where and graph.nodes[other]["kind"] == "endpoint" for other in graph.neighbors(node)):
+            bow = math.sin(math.pi * (rank % topology.domain + 0.5) / topology.domain)
+            where[node] = (where[node][0], -0.6 * bow)
     return where

@@ -35,7 +35,8 @@ class LinkKind(Frozen):
     """One kind of link. ``bandwidth`` is bytes/s per direction of one link; None where the cluster states it.
 
     A small message takes ``endpoint`` seconds in the two ends and ``hop`` for every switch on its way.
-    ``cable_usd`` buys a link between switches, ``endpoint_usd`` an end's adapter and cable, ``switch_usd`` a switch.
+    ``cable_usd`` buys a link between switches, ``endpoint_usd`` an end's cable, ``switch_usd`` a switch of
+    ``switch_ports`` ports.
     """
 
     id: str
@@ -46,6 +47,7 @@ class LinkKind(Frozen):
     cable_usd: float | None = None
     endpoint_usd: float | None = None
     switch_usd: float | None = None
+    switch_ports: int = Field(default=64, ge=2)
     sources: tuple[str, ...] = ()
     confidence: str = "D"
     notes: str = ""
