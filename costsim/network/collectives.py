@@ -54,11 +54,14 @@ class Factors:
         )
 
 
-def factors(topology: Topology, sent: Traffic, device: Device, routing: str = "ecmp", seed: int = 0) -> Factors:
+def factors(
+    topology: Topology, sent: Traffic, device: Device, routing: str = "ecmp", seed: int = 0, whole_path: bool = False
+) -> Factors:
     """Seconds of the busiest link over those of the busiest rank, for both fabrics, and the longest path's latency.
 
     Never below 1: a rank's own links bound the time from below. Latency counts switches beyond the first of the
-    path, once for each of the traffic's rounds.
+    path, once for each of the traffic's rounds: the first and the ends are in laws that were measured across nodes.
+    ``whole_path`` counts those too.
     """
     if sent.ranks != len(topology.endpoints):
         raise BadInput(f"{topology.name} has {len(topology.endpoints)} endpoints, the traffic {sent.ranks} ranks")
@@ -67,11 +70,12 @@ def factors(topology: Topology, sent: Traffic, device: Device, routing: str = "e
     for up in (True, False):
         alone = sent.busiest(up) / device.fabric("up" if up else "out") if sent.busiest(up) > 0 else 0.0
         ratios.append(max(loads.slowest_s(up) / alone, 1.0) if alone > 0 else 1.0)
-    return Factors(ratios[0], ratios[1], _longer_s(topology, sent))
+    return Factors(ratios[0], ratios[1], _path_s(topology, sent, whole_path) * sent.rounds)
 
 
-def _longer_s(topology: Topology, sent: Traffic) -> float:
-    """Seconds of the switches beyond the first on the way to the farthest rank that gets anything over the network."""
+def _path_s(topology: Topology, sent: Traffic, whole: bool) -> float:
+    """Seconds of the switches beyond the first (or of all, and the ends) on the way to the farthest rank over the
+    network from rank 0."""
     import networkx as nx
 
     ends = topology.endpoints
@@ -82,11 +86,22 @@ def _longer_s(topology: Topology, sent: Traffic) -> float:
     longest = 0.0
     for target in targets:
         path = paths[ends[int(target)]]
-        kinds = [topology.links[topology.graph.edges[a, b]["link"]] for a, b in pairwise(path)]
-        switches = [kind.hop for node, kind in zip(path[1:-1], kinds, strict=False)
-                    if topology.graph.nodes[node]["kind"] == "switch" and kind.hop > 0]  # fmt: skip
-        longest = max(longest, sum(switches[1:]))
-    return longest * sent.rounds
+        crossed = [(b, topology.graph.edges[a, b]) for a, b in pairwise(path)]
+        out = [(node, topology.links[edge["link"]]) for node, edge in crossed if not edge.get("up", False)]
+        hops = [kind.hop for node, kind in out if topology.graph.nodes[node]["kind"] == "switch"]
+        ends_s = max((kind.endpoint for _, kind in out), default=0.0)
+        longest = max(longest, ends_s + sum(hops) if whole else sum(hops[1:]))
+    return longest
+
+
+#: laws measured only inside a domain have this least latency of the network, which stands for none
+UNMEASURED_S = 1e-7
+
+
+def network_latency_missing(kind: str, device: Device) -> bool:
+    """Whether a collective's law knows nothing of the network's latency; DeepEP's were measured across nodes."""
+    law = device.law(kind, "bytes").law
+    return isinstance(law, Hop) and law.out_overhead_s < UNMEASURED_S and kind in KINDS[:5]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,14 @@ import numpy as np
 
 from costsim.errors import BadInput
 from costsim.network import ROUTINGS, traffic
-from costsim.network.collectives import CollectiveTime, Factors, factors, time_collective, time_traffic
+from costsim.network.collectives import (
+    CollectiveTime,
+    Factors,
+    factors,
+    network_latency_missing,
+    time_collective,
+    time_traffic,
+)
 from costsim.network.cut import Bisection, bisection
 from costsim.network.deepep import GROUP_LIMITED, RELEASES, Exchange, exchange, traffic_of
 from costsim.network.routing import checked, contention, uniform_matrix
@@ -116,7 +123,8 @@ def collectives(
     ranks, wide = len(topology.endpoints), np.asarray(sizes, dtype=float)
     out = []
     for kind in kinds:
-        found = factors(topology, pattern_traffic(kind, ranks, topology.domain, 1e9), device, routing)
+        sent = pattern_traffic(kind, ranks, topology.domain, 1e9)
+        found = factors(topology, sent, device, routing, whole_path=network_latency_missing(kind, device))
         out.append(Timed(kind, wide, time_collective(kind, wide, ranks, topology.domain, device, found)))
     return out
 
@@ -151,4 +159,5 @@ def expert_exchanges(topology: Topology, device: Device, routing: str = "ecmp") 
 def time_matrix(topology: Topology, device: Device, matrix: Array, routing: str = "ecmp") -> CollectiveTime:
     """Seconds of any traffic matrix [from, to] in bytes, sent directly as an all-to-all's messages are."""
     sent = traffic.relayed(checked(topology, matrix), topology.domain)
-    return time_traffic("all_to_all", sent, device, factors(topology, sent, device, routing))
+    missing = network_latency_missing("all_to_all", device)
+    return time_traffic("all_to_all", sent, device, factors(topology, sent, device, routing, whole_path=missing))

@@ -187,7 +187,7 @@ def heat_map(
     """A matrix in colours; None stays blank."""
     trace = {
         "type": "heatmap", "z": [list(row) for row in values], "x": list(x), "y": list(y), "colorscale": "Viridis",
-        "hoverongaps": False, "colorbar": {"title": {"text": unit}},
+        "hoverongaps": False, "zmin": 0, "colorbar": {"title": {"text": unit}},
         "hovertemplate": f"%{{y}} to %{{x}}: %{{z:.4g}} {unit}<extra></extra>",
     }  # fmt: skip
     axes = {"xaxis": _axis(across), "yaxis": _axis(down, autorange="reversed")}
@@ -225,7 +225,8 @@ def drawing(topology: Topology) -> Chart | None:
             data.append({
                 "type": "scatter", "mode": "markers", "name": name, "x": [where[n][0] for n in nodes],
                 "y": [where[n][1] for n in nodes], "text": [name_of(n) for n in nodes], "hovertemplate": "%{text}",
-                "marker": {"color": PALETTE[tier if tier >= 0 else 4], "size": 7 if tier else 5, "symbol": "square" if tier else "circle"},
+                "marker": {"color": PALETTE[tier if tier >= 0 else 4], "size": 7 if tier else 5,
+                           "symbol": "square" if tier else "circle"},
             })  # fmt: skip
     axis = {"visible": False}
     found = topology.counts
