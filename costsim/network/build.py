@@ -14,6 +14,8 @@ from costsim.spec.topology import LinkKind, TopologySpec, Wiring
 LoadLink = Callable[[str], LinkKind]
 #: planes and level-2 chips a plane of CloudMatrix384's UB fabric [cloudmatrix384, sec. 3]
 UB_PLANES, UB_SPINES = 7, 16
+#: cards of a cluster whose graph is built in a few seconds
+MOST_CARDS = 32_768
 
 
 def counts(spec: TopologySpec) -> Counts:
@@ -111,6 +113,8 @@ def cluster_topology(
         raise BadInput(f"{cluster.id}: no [topology] says how it is wired; add scale_up, scale_out and up_link to it")
     count = cluster.devices if devices is None else devices
     domain = min(cluster.scale_up_domain, count)
+    if count > MOST_CARDS:
+        raise BadInput(f"{cluster.id}: a graph of {count:,} cards is too large; at most {MOST_CARDS:,}")
     if not 1 <= count <= cluster.devices or count % domain or count % min(cluster.node_devices, count):
         raise BadInput(
             f"{cluster.id}: {count} devices do not fill domains of {domain}; give a multiple of it up to "

@@ -25,7 +25,10 @@ def fat_tree_2(radix: int, link: str, bandwidth: float, leaves: int | None = Non
     graph, half = nx.Graph(), radix // 2
     leaves = radix if leaves is None else leaves
     if not 1 <= leaves <= radix:
-        raise BadInput(f"a fat tree of {radix}-port switches has 1 to {radix} leaves; {leaves} given")
+        raise BadInput(
+            f"two layers of {radix}-port switches have 1 to {radix} leaves, {leaves} are needed; take fewer endpoints, "
+            "a larger radix or three layers"
+        )
     spines = 0 if leaves == 1 else next(n for n in range(-(-leaves // 2), half + 1) if half % n == 0)
     for leaf in range(leaves):
         _switch(graph, ("leaf", plane, leaf), 1, leaf / leaves, half, bandwidth, link)
@@ -52,7 +55,10 @@ def fat_tree_3(radix: int, link: str, bandwidth: float, pods: int | None = None)
     graph, half = nx.Graph(), radix // 2
     pods = radix if pods is None else pods
     if not 1 <= pods <= radix:
-        raise BadInput(f"a fat tree of {radix}-port switches has 1 to {radix} pods; {pods} given")
+        raise BadInput(
+            f"three layers of {radix}-port switches have 1 to {radix} pods, {pods} are needed; take fewer endpoints or a "
+            "larger radix"
+        )
     for pod in range(pods):
         for i in range(half):
             _switch(graph, ("edge", pod, i), 1, (pod + i / half) / pods, half, bandwidth, link)
