@@ -56,8 +56,8 @@ def fat_tree_3(radix: int, link: str, bandwidth: float, pods: int | None = None)
     pods = radix if pods is None else pods
     if not 1 <= pods <= radix:
         raise BadInput(
-            f"three layers of {radix}-port switches have 1 to {radix} pods, {pods} are needed; take fewer endpoints or a "
-            "larger radix"
+            f"three layers of {radix}-port switches have 1 to {radix} pods, {pods} are needed; take fewer endpoints "
+            "or a larger radix"
         )
     for pod in range(pods):
         for i in range(half):
