@@ -48,6 +48,7 @@ def test_a_cluster(capsys: pytest.CaptureFixture[str]) -> None:
         assert row["low"] <= row["value"] <= row["high"]
         assert row["grade"] in "ABCD"
         assert row["unit"] == "s"
+    assert set(found["all_reduce_s"]) == {"sizes_bytes", "ring", "tree", "nvls"}  # type: ignore[call-overload]
     modes = {(row["mode"], row["way"]) for row in found["expert_parallel"]}  # type: ignore[attr-defined]
     assert len(modes) == 4
     others = {row["network"]: row["all_to_all_s"] for row in found["other_networks"]}  # type: ignore[attr-defined]

@@ -172,9 +172,16 @@ def _cluster_page(args: argparse.Namespace, cluster: Cluster) -> Document:
     from costsim.calibration.store import device_for
     from costsim.network.build import cluster_topology
     from costsim.network.routing import link_loads
-    from costsim.network.summary import collectives, expert_exchanges, summarise
+    from costsim.network.summary import all_reduces, collectives, expert_exchanges, summarise
     from costsim.report.document import Document, Section
-    from costsim.report.networks import collectives_section, drawing, summary_section, traffic_section
+    from costsim.report.networks import (
+        algorithms_section,
+        collectives_section,
+        drawing,
+        evidence,
+        summary_section,
+        traffic_section,
+    )  # fmt: skip
     from costsim.spec.catalog import load_accelerator, load_link
 
     sizes, routing = _sizes(args.size), args.routing or "ecmp"
@@ -195,6 +202,11 @@ def _cluster_page(args: argparse.Namespace, cluster: Cluster) -> Document:
     sections: list[Section] = [summary_section(summary, grade), collectives_section(timed, ranks)]
     payload: dict[str, Any] = {"cluster": cluster.id, "ranks": ranks, "routing": routing,
                                "topology": wiring, **_summary_json(summary)}  # fmt: skip
+    by_algorithm = all_reduces(graph, device, sizes, routing)
+    sections.append(
+        algorithms_section(by_algorithm, sizes, evidence(device.law("all_reduce", "bytes"), "all_reduce", ranks))
+    )
+    payload["all_reduce_s"] = {"sizes_bytes": sizes, **by_algorithm}
     rows = _timed_rows(timed, ranks)
     payload["collectives"] = rows
     if experts:

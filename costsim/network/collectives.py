@@ -156,8 +156,8 @@ def time_traffic(kind: str, sent: Traffic, device: Device, found: Factors | None
 def _by_algorithm(timed: CollectiveTime, sent: Sent, device: Device, algorithm: str) -> CollectiveTime:
     """The measured all-reduce with another algorithm's bytes and steps.
 
-    wire·(line seconds of the algorithm / of the law's own choice); a ring takes n − 1 steps of a doubling's latency
-    where the law counts log₂ n, and N − 1 network steps where it counts one.
+    wire·(line seconds of the algorithm / of the law's own choice); in its domain of n a ring takes n − 1 steps of a
+    doubling's latency where the law counts log₂ n. Steps between more than two nodes are the graph's to add.
     """
     ranks, domain = int(sent.ranks), int(min(sent.ranks, sent.domain))
     law = timed.duration.fitted.law
@@ -176,8 +176,7 @@ def _by_algorithm(timed: CollectiveTime, sent: Sent, device: Device, algorithm: 
     law_wire = law.seconds(*own, ranks) - law.fixed(own[1], ranks)
     fixed: Num = law.fixed(own[1], ranks)
     if algorithm == "ring":
-        fixed = fixed + law.per_doubling_s * (ranks - 1 - np.log2(ranks))
-        fixed = fixed + law.out_overhead_s * max(ranks // domain - 2, 0)
+        fixed = fixed + law.per_doubling_s * (domain - 1 - np.log2(domain))
     measured = np.maximum(timed.duration.time_s - law.fixed(own[1], ranks), 0.0)
     seconds = fixed + measured * wire / np.maximum(law_wire, 1e-30)
     seconds = np.maximum(seconds, np.maximum(up_s, out_s)) + timed.factors.latency_s

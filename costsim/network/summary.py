@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -126,6 +126,25 @@ def collectives(
         sent = pattern_traffic(kind, ranks, topology.domain, 1e9)
         found = factors(topology, sent, device, routing, whole_path=network_latency_missing(kind, device))
         out.append(Timed(kind, wide, time_collective(kind, wide, ranks, topology.domain, device, found)))
+    return out
+
+
+def all_reduces(topology: Topology, device: Device, sizes: Sequence[float], routing: str = "ecmp") -> dict[str, Array]:
+    """Seconds of an all-reduce by algorithm, each with its own traffic on the graph; nvls where the switch adds.
+
+    Between nodes a ring takes 2(N − 1) messages one after another, a tree 2·log₂ N; the law, measured on two nodes,
+    holds the first two. nvls goes between nodes as a ring does.
+    """
+    ranks, wide = len(topology.endpoints), np.asarray(sizes, dtype=float)
+    out = {}
+    for algorithm in traffic.ALGORITHMS:
+        if algorithm == "nvls" and not device.in_network_reduction:
+            continue
+        sent = traffic.all_reduce(ranks, topology.domain, 1e9, algorithm)
+        found = factors(topology, sent, device, routing, whole_path=True)
+        found = replace(found, latency_s=found.latency_s * max(sent.rounds - 2.0, 0.0) / sent.rounds)
+        timed = time_collective("all_reduce", wide, ranks, topology.domain, device, found, algorithm)
+        out[algorithm] = np.asarray(timed.time_s, dtype=float)
     return out
 
 

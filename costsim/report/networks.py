@@ -115,6 +115,22 @@ def collectives_section(timed: Sequence[Timed], ranks: int) -> Section:
     return Section("Collectives", [text], [Table(head, rows)], [Chart(_by_size(timed), _size_words(timed))])
 
 
+def algorithms_section(found: Mapping[str, Array], sizes: Sequence[float], share: tuple[float, float, str]) -> Section:
+    """All-reduce by algorithm and size; ``share``: band and grade of the measured one, from which they are scaled."""
+    rows: list[list[Content]] = []
+    for i, size in enumerate(sizes):
+        seconds = {name: float(times[i]) for name, times in found.items()}
+        best = min(seconds, key=lambda name: seconds[name])
+        cells = [Cell(quantity(value, "s"), value) for value in seconds.values()]
+        rows.append([Cell(quantity(size, "B"), size), *cells, best])
+    text = (
+        "The measured all-reduce with each algorithm's bytes and steps in place of what the library chose; nvls adds "
+        f"in the node's switch and rings between nodes. P10 … P90: {share[0]:.2f} … {share[1]:.2f} of each time; grade "
+        f"{worse(share[2])}."
+    )
+    return Section("All-reduce by algorithm", [text], [Table(("size", *found, "fastest"), rows)])
+
+
 def _by_size(timed: Sequence[Timed]) -> Figure:
     data = [
         {"type": "scatter", "mode": "lines+markers", "name": one.kind.replace("_", "-"),
