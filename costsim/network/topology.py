@@ -23,8 +23,8 @@ Node = Hashable
 Array = NDArray[np.float64]
 #: largest graph whose endpoints are drawn one by one and whose traffic is routed
 MOST_ENDPOINTS = 4096
-#: searches from so many nodes at most when hops are counted
-MOST_SOURCES = 64
+#: searches from so many nodes at most when hops are counted, and links that they may cross in all
+MOST_SOURCES, MOST_CROSSED = 64, 8_000_000
 
 
 @dataclass(frozen=True)
@@ -206,8 +206,8 @@ class Hops:
 def hops(topology: Topology) -> Hops:
     """Links between endpoints over shortest paths, the two to the endpoints included.
 
-    From every switch that holds endpoints, or from :data:`MOST_SOURCES` of them spread evenly. Pairs in separate
-    planes count only where the graph joins them.
+    From every switch that holds endpoints, or from :data:`MOST_SOURCES` of them spread evenly, fewer in huge graphs.
+    Pairs in separate planes count only where the graph joins them.
     """
     wires = topology.wires
     ends = np.zeros(len(wires.nodes))
@@ -217,7 +217,8 @@ def hops(topology: Topology) -> Hops:
         ends[:] = [data.get("hosts", 0) for _, data in topology.graph.nodes(data=True)]
     beside = 0.0 if topology.endpoints else 2.0
     sources = np.flatnonzero(ends)
-    sources = sources[:: -(-len(sources) // MOST_SOURCES)]
+    most = min(MOST_SOURCES, max(MOST_CROSSED // max(len(wires.tail), 1), 4))
+    sources = sources[:: -(-len(sources) // most)]
     pairs = summed = longest = 0.0
     for source in sources:
         away = distances(wires, int(source))

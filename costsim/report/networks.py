@@ -66,7 +66,7 @@ def summary_section(summary: Summary, grade: str) -> Section:
         ["cost per endpoint", None if summary.usd is None else f"{number(summary.usd / found.endpoints)} USD", "C"],
         ["links on the longest path", summary.hops.diameter, "A"],
         ["links on the mean path", Cell(f"{summary.hops.mean:.3f}", summary.hops.mean), "A"],
-        ["bisection, per direction", quantity(summary.bisection.bytes_per_s, "B/s"), "A"],
+        ["bisection at most, per direction", quantity(summary.bisection.bytes_per_s, "B/s"), "A"],
         ["bisection / half the endpoints", percent(summary.bisection.share), "A"],
         ["64 B to the nearest", quantity(summary.near_s, "s"), grade],
         ["64 B to the farthest", quantity(summary.far_s, "s"), grade],
