@@ -11,6 +11,7 @@ import numpy as np
 
 from costsim.errors import BadInput
 from costsim.evidence.points import Point
+from costsim.evidence.post_training import predict_post
 from costsim.predict.inference import predict_inference
 from costsim.predict.report import Metric, Report
 from costsim.predict.training import predict_training
@@ -196,6 +197,7 @@ _KINDS: dict[str, Callable[[Point, ModelSpec, Accelerator], Report]] = {
     "decode": _decode,
     "serving": _serving,
     "training": _training,
+    "post_training": predict_post,
     "fleet": _fleet,
 }
 
