@@ -27,6 +27,7 @@ class TrainLayout(Frozen):
     cp: int = Field(default=1, ge=1)
     precision: str = "bf16"
     recompute: str = "full"
+    routing: Literal["balanced", "eplb", "default", "production"] = "default"
 
 
 class RolloutLayout(Frozen):
@@ -123,7 +124,7 @@ class Recipe(Frozen):
         return PostTrainingPlan(
             gpus=cards,
             train=TrainingPlan(train.gpus or cards, tp=train.tp, pp=train.pp, ep=train.ep, cp=train.cp,
-                               precision=train.precision, recompute=train.recompute),
+                               precision=train.precision, recompute=train.recompute, routing=train.routing),
             rollout=generation, algorithm=stage.algorithm, framework=self.framework, offload=self.offload,
             reference=self.reference, reward_model=stage.reward_model, micro_tokens=self.micro_tokens,
             mtp_tokens=rollout.mtp_tokens if rollout else 0, mtp_acceptance=rollout.mtp_acceptance if rollout else 0.0,

@@ -22,7 +22,8 @@ class Framework:
     only its shard at fabric speed; ``sync_fixed_s`` beside it. ``eager_op_s``: host time for each op of a decode step
     without captured graphs. ``host_link``: bytes/s of one card to host memory. ``memory_share``: of the card that
     weights and KV cache may fill. ``host_adam_s``: seconds in which one node's host updates 10⁹ parameters.
-    ``engine_step_s``: scheduler and sampling of a decode step that the device waits for, beyond the kernels'.
+    ``engine_step_s``, ``engine_request_s``: scheduler and sampling of a decode step, and of each request in it, that
+    the device waits for.
     ``pass_fixed_s``, ``update_fixed_s``: dispatch of data and switching of models before a pass and an update phase.
     ``prefix_cache``: a group's prompt is prefilled once. ``sync_in_rollout``: its timers count the weight sync as
     part of the rollout.
@@ -36,6 +37,7 @@ class Framework:
     memory_share: float
     host_adam_s: float
     engine_step_s: float
+    engine_request_s: float
     pass_fixed_s: float
     update_fixed_s: float
     prefix_cache: bool
@@ -69,6 +71,7 @@ def framework(name: str) -> Framework:
             memory_share=quantity("memory_share", "ratio"),
             host_adam_s=quantity("host_adam", "time"),
             engine_step_s=quantity("engine_step", "time"),
+            engine_request_s=quantity("engine_request", "time"),
             pass_fixed_s=quantity("pass_fixed", "time"),
             update_fixed_s=quantity("update_fixed", "time"),
             prefix_cache=bool(entry["prefix_cache"]),

@@ -83,13 +83,16 @@ class Engine:
     def step_s(self, active: Any, context: Any) -> tuple[Any, Answer]:
         """Seconds per token of each request, with ``active`` requests of ``context`` tokens on the engine.
 
-        Without captured graphs the host must issue every op: t = max(device, ops · eager_op) + engine_step.
+        Without captured graphs the host must issue every op: t = max(device, ops · eager_op). The scheduler adds its
+        part for the step and for each request of an attention replica, which a process of its own looks after.
         """
         load = DecodeLoad(context, active / self.cards, self.drafts, self.acceptance)
         answer = decode(self.setting, load, strict=False)
         ops = sum(float(np.max(t.item.count)) for t in (*answer.phase.ops, *answer.phase.wires))
         host = ops * float(np.max(self.setting.layout.pp)) * self.frame.eager_op_s
-        return (np.maximum(answer.step_s, host) + self.frame.engine_step_s) / answer.tokens_per_step, answer
+        replicas = self.cards * self.setting.chip.dies / (self.setting.layout.tp * self.setting.layout.pp)
+        served = self.frame.engine_step_s + self.frame.engine_request_s * active / replicas
+        return (np.maximum(answer.step_s, host) + served) / answer.tokens_per_step, answer
 
 
 def roll_out(engine: Engine, law: LengthLaw, samples: float, group: float) -> Rollout:

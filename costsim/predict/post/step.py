@@ -152,15 +152,17 @@ def switch_s(job: Job, one: TrainingStep) -> float:
 def sync_s(job: Job) -> float:
     """New weights from the trainer's shards to the engines.
 
-    Gathered: every engine rank sees the whole model at the runtime's rate. Resharded: each card receives the weights
-    it holds over the scale-out network (scale-up where the job is one node).
+    Gathered: every engine rank sees the whole model, at the runtime's rate where trainer and engine share the card
+    and hand tensors over one by one, at line rate where one broadcast reaches the other pool. Resharded: each card
+    receives the weights it holds. The line is the scale-out network, or scale-up where the job is one node.
     """
     frame = job.frame
+    line = job.setting.device.fabric("up" if float(np.max(job.plan.gpus)) <= job.cluster.scale_up_domain else "out")
     if frame.sync_rate is not None:
-        return frame.sync_fixed_s + parameters(job.model).total * _B16 / frame.sync_rate
+        rate = line if is_split(job.plan) else frame.sync_rate
+        return frame.sync_fixed_s + parameters(job.model).total * _B16 / rate
     held = float(np.max(weight_bytes_per_rank(job.model, job.setting.layout, with_mtp=False))) * job.chip.dies
-    one_node = float(np.max(job.plan.gpus)) <= job.cluster.scale_up_domain
-    return frame.sync_fixed_s + held / job.setting.device.fabric("up" if one_node else "out")
+    return frame.sync_fixed_s + held / line
 
 
 def memory_of(job: Job, step: Step) -> dict[str, float]:
