@@ -107,9 +107,14 @@ def _load(point: Point, habits: Habits) -> tuple[PostTrainingLoad, bool]:
     updates = point.number("updates", max(round(samples / habits.update_samples), 1))
     steps = point.number("steps", -1.0)
     return PostTrainingLoad(
-        prompts=max(prompts, 1.0), group=group, response_mean=mean, response_max=limit,
-        prompt_mean=point.number("prompt_mean", habits.prompt), updates=updates, steps=steps if steps > 0 else None,
-    ), guessed  # fmt: skip
+        prompts=max(prompts, 1.0),
+        group=group,
+        response_mean=mean,
+        response_max=limit,
+        prompt_mean=point.number("prompt_mean", habits.prompt),
+        updates=updates,
+        steps=steps if steps > 0 else None,
+    ), guessed
 
 
 def _widths(point: Point) -> tuple[dict[str, float], float | None]:
@@ -140,15 +145,20 @@ def _first_that_fits(
 
 
 def _plan(
-    point: Point, model: ModelSpec, chip: Accelerator, habits: Habits, load: PostTrainingLoad, recompute: str,
+    point: Point,
+    model: ModelSpec,
+    chip: Accelerator,
+    habits: Habits,
+    load: PostTrainingLoad,
+    recompute: str,
     tp: float | None,
-) -> PostTrainingPlan:  # fmt: skip
+) -> PostTrainingPlan:
     assert point.gpus is not None
     widths, generation = _widths(point)
     if tp is not None:
         widths["tp"] = tp
     algorithm = point.plan.get("algorithm", "GRPO").lower()
-    behind = "1-step-off" in algorithm or "async" in algorithm.replace("sync_", "") and "colocate" not in algorithm
+    behind = "1-step-off" in algorithm or ("async" in algorithm.replace("sync_", "") and "colocate" not in algorithm)
     side = point.gpus / 2 if behind else point.gpus
     room = 0.5 * chip.rank().need("memory")
     fits = next((n for n in (1, 2, 4, 8, 16, 32) if parameters(model).total * 2.0 / n < room), 32)
@@ -162,18 +172,26 @@ def _plan(
     default_tp = 32 if habits.framework == "verl-eager" else (4 if habits.framework == "verl" else fits)
     return PostTrainingPlan(
         gpus=point.gpus,
-        train=TrainingPlan(side, tp=widths.get("tp", 1), pp=widths.get("pp", 1), cp=widths.get("cp", 1),
-                           ep=widths.get("ep", 1) if model.moe else 1, precision=_training_precision(point),
-                           recompute=recompute, routing=routing),
-        rollout=ServingPlan(side, tp=generation or max(default_tp, fits), precision=point.precision or "bf16",
-                            routing=routing),
+        train=TrainingPlan(
+            side,
+            tp=widths.get("tp", 1),
+            pp=widths.get("pp", 1),
+            cp=widths.get("cp", 1),
+            ep=widths.get("ep", 1) if model.moe else 1,
+            precision=_training_precision(point),
+            recompute=recompute,
+            routing=routing,
+        ),
+        rollout=ServingPlan(
+            side, tp=generation or max(default_tp, fits), precision=point.precision or "bf16", routing=routing
+        ),
         algorithm=next((kind for kind in kinds if kind in algorithm), "grpo"),
         schedule="one-step-off" if behind else "synchronous",
         framework=habits.framework,
         offload=float(offload.group(1)) if offload else 0.0,
         reference="dapo" not in algorithm,
         micro_tokens=micro,
-    )  # fmt: skip
+    )
 
 
 def _training_precision(point: Point) -> str:

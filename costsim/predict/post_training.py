@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from costsim.economics.cost import wall_power
-from costsim.errors import BadInput, DoesNotFit
-from costsim.physics.memory import RESERVE_SHARE
+from costsim.errors import BadInput
 from costsim.predict.bands import sources_of, step_band
-from costsim.predict.post.lengths import length_law, square_mean
-from costsim.predict.post.passes import Samples, data_parallel, update
+from costsim.predict.post.fine_tuning import fine_tuned
+from costsim.predict.post.lengths import length_law
+from costsim.predict.post.passes import data_parallel
+from costsim.predict.post.shared import UPDATE_BAND, Load, inputs_of, refuse_memory
 from costsim.predict.post.step import Job, Step, is_split, job_for, memory_of, time_step
 from costsim.predict.question import check_values
 from costsim.predict.report import Line, Metric, Report
@@ -30,11 +31,8 @@ from costsim.spec.post_training import (
 )
 from costsim.spec.price import Price, default_rate, in_usd
 from costsim.timing.device import worst
-from costsim.units import GIGA, HOUR_S
+from costsim.units import HOUR_S
 
-Load = PostTrainingLoad | FineTuningLoad
-#: how far an update may be off either way: first-order training, packing and load balance (an assumption)
-UPDATE_BAND = (0.7, 1.6)
 #: published weight syncs of one runtime spread over a factor of 2.5 with its version [verl-weight-sync]
 SYNC_BAND = (0.4, 1.6)
 #: answer lengths of one task spread less, those of a mixed day more, than the default of the law: sigma 0.7 … 1.2
@@ -58,15 +56,15 @@ def predict_post_training(
     cluster = cluster or standard_cluster(chip, int(np.max(plan.gpus)))
     rate = price if price is not None else default_rate(chip)
     if isinstance(load, FineTuningLoad):
-        return _fine_tuned(model, chip, plan, load, rate, cluster)
+        return fine_tuned(model, chip, plan, load, rate, cluster)
     job = job_for(model, chip, plan, load, cluster)
     step = time_step(job, load)
     memory = memory_of(job, step)
-    _refuse_memory(memory, chip)
+    refuse_memory(memory, chip)
     band, grade = _band(job, step, load)
     return Report(
         kind="post_training",
-        inputs=_inputs(model, chip, plan, load, rate, cluster),
+        inputs=inputs_of(model, chip, plan, load, rate, cluster),
         metrics=_metrics(job, step, load, rate, band, grade),
         breakdown=_lines(step, grade),
         memory=memory,
@@ -90,8 +88,11 @@ def _check(plan: PostTrainingPlan, load: Load, chip: Accelerator) -> None:
         needs = "samples and a batch (FineTuningLoad)" if not tuned else "prompts and answers (PostTrainingLoad)"
         raise BadInput(f"algorithm {plan.algorithm} needs {needs}")
     numbers: dict[str, Any] = {"gpus": plan.gpus, "micro_tokens": plan.micro_tokens}
-    names = ("samples", "tokens_mean", "tokens_max", "batch", "epochs") if tuned else (
-        "prompts", "group", "response_mean", "response_max", "prompt_mean", "updates", "epochs")  # fmt: skip
+    names = (
+        ("samples", "tokens_mean", "tokens_max", "batch", "epochs")
+        if tuned
+        else ("prompts", "group", "response_mean", "response_max", "prompt_mean", "updates", "epochs")
+    )
     numbers |= {name: getattr(load, name) for name in names}
     if not tuned and getattr(load, "steps", None) is not None:
         numbers["steps"] = getattr(load, "steps")  # noqa: B009
@@ -105,34 +106,29 @@ def _check(plan: PostTrainingPlan, load: Load, chip: Accelerator) -> None:
     data_parallel(chip, plan.train)
 
 
-def _refuse_memory(memory: dict[str, float], chip: Accelerator) -> None:
-    """DoesNotFit that names the phase and its largest term."""
-    total = memory["total_bytes"] + RESERVE_SHARE * memory["capacity_bytes"]
-    if total <= memory["capacity_bytes"]:
-        return
-    names = ("weights_bytes", "gradients_bytes", "optimizer_bytes", "activations_bytes", "value_model_bytes")
-    largest = max(names, key=lambda name: memory[name])
-    cures = {"optimizer_bytes": "offload the optimiser (offload = 1), ", "activations_bytes": "recompute more, "}
-    raise DoesNotFit(
-        f"does not fit: {total / GIGA:.1f} GB needed on each rank of {chip.id} in the update phase, "
-        f"{memory['capacity_bytes'] / GIGA:.1f} GB there; the largest term is "
-        f"{largest.removesuffix('_bytes').replace('_', ' ')} with {memory[largest] / GIGA:.1f} GB; "
-        f"{cures.get(largest, '')}widen training's pp, ep or tp, or lower micro_tokens"
-    )
-
-
 def _band(job: Job, step: Step, load: PostTrainingLoad) -> tuple[tuple[float, float], str]:
     """(low, high) factors on the step: kernels and length law of the rollout, the update, the sync, in quadrature."""
     middle = step.rollout.middle
-    low, high, grade = step_band(middle.phase, middle.step, middle.micro_batches, job.setting.plan.routing,
-                                 job.setting.device)  # fmt: skip
+    low, high, grade = step_band(
+        middle.phase, middle.step, middle.micro_batches, job.setting.plan.routing, job.setting.device
+    )
     spread = [_rollout_at(job, load, sigma) / step.rollout.total_s for sigma in SIGMAS]
     parts = step.phases
     sync, rollout = parts["weight sync"], parts["rollout"]
     rest = max(sum(parts.values()) - sync - rollout, 0.0)
     whole = sum(parts.values())
-    down = [rollout * (1 - low), rollout * (1 - min(*spread, 1.0)), rest * (1 - UPDATE_BAND[0]), sync * (1 - SYNC_BAND[0])]
-    up = [rollout * (high - 1), rollout * (max(*spread, 1.0) - 1), rest * (UPDATE_BAND[1] - 1), sync * (SYNC_BAND[1] - 1)]
+    down = [
+        rollout * (1 - low),
+        rollout * (1 - min(*spread, 1.0)),
+        rest * (1 - UPDATE_BAND[0]),
+        sync * (1 - SYNC_BAND[0]),
+    ]
+    up = [
+        rollout * (high - 1),
+        rollout * (max(*spread, 1.0) - 1),
+        rest * (UPDATE_BAND[1] - 1),
+        sync * (SYNC_BAND[1] - 1),
+    ]
     band = 1 - float(np.linalg.norm(down)) / whole, 1 + float(np.linalg.norm(up)) / whole
     return (max(band[0], 0.1), band[1]), worst([grade, "D"])
 
@@ -140,8 +136,9 @@ def _band(job: Job, step: Step, load: PostTrainingLoad) -> tuple[tuple[float, fl
 def _rollout_at(job: Job, load: PostTrainingLoad, sigma: float) -> float:
     """Rollout seconds under another spread of lengths with the same mean."""
     other = replace(load, sigma=sigma)
-    return time_step(replace(job, law=length_law(load.law, load.response_mean, load.response_max, sigma)),
-                     other).rollout.total_s  # fmt: skip
+    return time_step(
+        replace(job, law=length_law(load.law, load.response_mean, load.response_max, sigma)), other
+    ).rollout.total_s
 
 
 def _metrics(
@@ -182,9 +179,12 @@ def _metrics(
         power = wall_power(job.chip)
         if power is not None:
             metrics["joules"] = Metric(
-                power.watts * whole * HOUR_S, "J", power.low_watts * whole * HOUR_S * band[0],
-                power.watts * whole * HOUR_S * band[1], "D",
-            )  # fmt: skip
+                power.watts * whole * HOUR_S,
+                "J",
+                power.low_watts * whole * HOUR_S * band[0],
+                power.watts * whole * HOUR_S * band[1],
+                "D",
+            )
     return metrics
 
 
@@ -195,8 +195,12 @@ def _lines(step: Step, grade: str) -> tuple[Line, ...]:
     """Phases, longest first; the rollout in its parts. What one-step-off hides is marked."""
     run = step.rollout
     parts = {k: v for k, v in step.phases.items() if k != "rollout"}
-    parts |= {"rollout: prefill": run.prefill_s, "rollout: full batches": run.bulk_s,
-              "rollout: batch runs down": run.drain_s - run.tail_s, "rollout: last tenth of the batch": run.tail_s}  # fmt: skip
+    parts |= {
+        "rollout: prefill": run.prefill_s,
+        "rollout: full batches": run.bulk_s,
+        "rollout: batch runs down": run.drain_s - run.tail_s,
+        "rollout: last tenth of the batch": run.tail_s,
+    }
     hidden = _hidden_names(step)
     lines = [
         Line(name, s, s / step.total_s, _BOUND.get(name.split(":")[0], "compute"), grade, "phase", name in hidden)
@@ -211,21 +215,13 @@ def _hidden_names(step: Step) -> set[str]:
     if step.hidden_s <= 0:
         return set()
     shorter_is_rollout = abs(step.hidden_s - step.phases["rollout"]) <= 1e-9 * step.total_s
-    names = {"rollout: prefill", "rollout: full batches", "rollout: batch runs down", "rollout: last tenth of the batch"}
+    names = {
+        "rollout: prefill",
+        "rollout: full batches",
+        "rollout: batch runs down",
+        "rollout: last tenth of the batch",
+    }
     return names if shorter_is_rollout else set(step.phases) - {"weight sync"}
-
-
-def _inputs(
-    model: ModelSpec, chip: Accelerator, plan: PostTrainingPlan, load: Load, rate: Price | None, cluster: Cluster
-) -> dict[str, Any]:
-    named = asdict(plan)
-    train, rollout = named.pop("train"), named.pop("rollout")
-    prefixed = {f"train_{k}": v for k, v in train.items()} | {f"rollout_{k}": v for k, v in (rollout or {}).items()}
-    return {
-        "model": model.id, "accelerator": chip.id, "cluster": cluster.id, "plan": named | prefixed,
-        "load": asdict(load),
-        "price": None if rate is None else {"id": rate.id, "text": rate.text, "usd_per_h": in_usd(rate)},
-    }  # fmt: skip
 
 
 def _sources(job: Job, step: Step) -> tuple[str, ...]:
@@ -241,7 +237,9 @@ def _notes(job: Job, step: Step, load: PostTrainingLoad, rate: Price | None) -> 
         f"{'split pools' if is_split(job.plan) else 'colocated'}, {job.plan.schedule}; runtime: {job.frame.name}",
     ]
     if run.waves > 1:
-        notes.append(f"KV cache holds {run.concurrency:,.0f} of the answers at once: slots refill {run.waves:.2f} times")
+        notes.append(
+            f"KV cache holds {run.concurrency:,.0f} of the answers at once: slots refill {run.waves:.2f} times"
+        )
     if job.plan.algorithm == "ppo":
         notes.append("PPO trains a value model of the policy's size: its states and updates are counted again")
     if job.plan.algorithm in ("dapo", "rloo"):
@@ -249,56 +247,3 @@ def _notes(job: Job, step: Step, load: PostTrainingLoad, rate: Price | None) -> 
     notes.append(f"{float(np.max(load.updates)):g} updates a rollout, {float(np.max(load.epochs)):g} epoch")
     notes.append("no hourly price known: no USD" if rate is None else f"price: {rate.text} from {rate.id}")
     return tuple(notes)
-
-
-def _fine_tuned(
-    model: ModelSpec, chip: Accelerator, plan: PostTrainingPlan, load: FineTuningLoad, rate: Price | None,
-    cluster: Cluster,
-) -> Report:  # fmt: skip
-    """SFT and distillation: the training step on packed samples, as often as the epochs need."""
-    law = length_law("lognormal", load.tokens_mean, load.tokens_max, load.sigma)
-    batch = float(load.batch)
-    one, device = update(model, chip, plan.train, cluster, Samples(batch, float(load.tokens_mean), square_mean(law)),
-                         float(plan.micro_tokens), 1.0)  # fmt: skip
-    del device
-    memory = {name: float(np.max(value)) for name, value in one.memory.terms().items()}
-    memory |= {"value_model_bytes": 0.0, "total_bytes": sum(memory.values()), "capacity_bytes": chip.rank().need("memory")}
-    _refuse_memory(memory, chip)
-    steps = float(load.samples) * float(load.epochs) / batch
-    cards, seconds = float(plan.gpus), float(np.max(one.step_s))
-    tokens = float(load.samples) * float(load.tokens_mean) * float(load.epochs)
-
-    def time(value: float, unit: str = "s") -> Metric:
-        return Metric(value, unit, UPDATE_BAND[0] * value, UPDATE_BAND[1] * value, "D")
-
-    hours = seconds * steps * cards / HOUR_S
-    whole = hours + float(load.teacher_gpu_hours)
-    metrics = {
-        "step_s": time(seconds),
-        "tokens_per_s_per_gpu": Metric(
-            tokens / (seconds * steps * cards), "token/s", tokens / (seconds * steps * cards) / UPDATE_BAND[1],
-            tokens / (seconds * steps * cards) / UPDATE_BAND[0], "D",
-        ),
-        "optimizer_steps": Metric(steps, "", None, None, "A"),
-        "tokens": Metric(tokens, "token", None, None, "A"),
-        "gpu_hours": time(whole, "GPU h"),
-    }  # fmt: skip
-    if rate is not None:
-        metrics["usd_per_run"] = time(whole * in_usd(rate), "USD")
-    parts = (("forward", one.forward_s), ("backward", one.backward_s), ("pipeline bubble", one.bubble_s),
-             ("gradient sync", one.gradient_s), ("optimizer", one.optimizer_s))  # fmt: skip
-    lines = [Line(name, float(np.max(v)), float(np.max(v)) / seconds, "compute", "D", "phase") for name, v in parts]
-    return Report(
-        kind="post_training",
-        inputs=_inputs(model, chip, plan, load, rate, cluster),
-        metrics=metrics,
-        breakdown=tuple(sorted((line for line in lines if line.time_s > 0), key=lambda line: -line.time_s)),
-        memory=memory,
-        sources=tuple(dict.fromkeys([*sources_of(t.each.fitted for t in one.timed), "deepseek-r1"])),
-        notes=(
-            f"{plan.algorithm}: samples packed into {float(plan.micro_tokens):,.0f}-token micro-batches",
-            *((f"the teacher's answers cost {float(load.teacher_gpu_hours):,.0f} GPU h, included",)
-              if load.teacher_gpu_hours else ()),
-            "no hourly price known: no USD" if rate is None else f"price: {rate.text} from {rate.id}",
-        ),
-    )  # fmt: skip

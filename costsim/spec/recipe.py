@@ -12,13 +12,16 @@ from costsim.errors import UnknownName
 from costsim.spec.base import Frozen, build, read_toml
 from costsim.spec.catalog import ROOT, names
 from costsim.spec.plan import ServingPlan, TrainingPlan
-from costsim.spec.post_training import SIGMA, FineTuningLoad, PostTrainingPlan
+from costsim.spec.post_training import FineTuningLoad, PostTrainingPlan
 
 RECIPES = ROOT / "hwprofiles" / "recipes"
 
 
 class TrainLayout(Frozen):
-    """Training layout of a stage; ``gpus`` of 0 means all cards of the stage."""
+    """Training layout of a stage; ``gpus`` of 0 means all cards of the stage.
+
+    ``micro_tokens`` and ``offload`` as in PostTrainingPlan.
+    """
 
     gpus: int = Field(default=0, ge=0)
     tp: int = Field(default=1, ge=1)
@@ -28,6 +31,8 @@ class TrainLayout(Frozen):
     precision: str = "bf16"
     recompute: str = "full"
     routing: Literal["balanced", "eplb", "default", "production"] = "default"
+    micro_tokens: float = Field(default=4096, ge=1)
+    offload: float = Field(default=0.0, ge=0, le=1)
 
 
 class RolloutLayout(Frozen):
@@ -44,11 +49,31 @@ class RolloutLayout(Frozen):
     mtp_acceptance: float = Field(default=0.0, ge=0, le=1)
 
 
-class Stage(Frozen):
-    """One stage: reinforcement learning with a curve of mean lengths over steps, or fine-tuning on samples.
+class Answers(Frozen):
+    """What a reinforced stage samples: ``at`` (steps) and ``response_mean`` (tokens) are points of a curve.
 
-    ``at`` and ``response_mean`` are points of a piecewise-linear curve; the first and the last step are ``at``'s ends.
+    The curve is piecewise linear; the first and the last of ``at`` are the stage's first and last policy update.
     """
+
+    at: tuple[float, ...]
+    response_mean: tuple[float, ...]
+    response_max: float = Field(ge=1)
+    prompts: float = Field(ge=1)
+    group: float = Field(default=1, ge=1)
+    prompt_mean: float = Field(default=128, ge=1)
+    updates: float = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _curve(self) -> Answers:
+        if len(self.at) < 2 or len(self.at) != len(self.response_mean) or sorted(set(self.at)) != list(self.at):
+            raise ValueError("at and response_mean need the same number of points, two at least, at rising")
+        if not 1 <= min(self.response_mean) <= max(self.response_mean) <= self.response_max:
+            raise ValueError("response_mean must be from 1 to response_max")
+        return self
+
+
+class Stage(Frozen):
+    """One stage: reinforcement learning on ``answers``, or fine-tuning on samples."""
 
     name: str
     algorithm: Literal["grpo", "dapo", "rloo", "ppo", "sft", "distill"]
@@ -56,15 +81,9 @@ class Stage(Frozen):
     gpus: int = Field(default=0, ge=0)
     train: TrainLayout | None = None
     rollout: RolloutLayout | None = None
-    at: tuple[float, ...] = ()
-    response_mean: tuple[float, ...] = ()
-    response_max: float = 0
-    prompts: float = 0
-    group: float = 1
-    prompt_mean: float = 128
-    updates: float = 1
-    reward_model: str = ""
+    answers: Answers | None = None
     fine_tuning: FineTuningLoad | None = None
+    reward_model: str = ""
     assumed: str = ""
 
     @model_validator(mode="before")
@@ -79,14 +98,11 @@ class Stage(Frozen):
 
     @model_validator(mode="after")
     def _complete(self) -> Stage:
-        if self.algorithm in ("sft", "distill"):
-            if self.fine_tuning is None:
-                raise ValueError(f"a stage of kind {self.algorithm} needs [stage.fine_tuning]")
-            return self
-        if len(self.at) < 2 or len(self.at) != len(self.response_mean) or sorted(set(self.at)) != list(self.at):
-            raise ValueError("at and response_mean need the same number of points, two at least, at rising")
-        if self.prompts < 1 or self.response_max < max(self.response_mean) or min(self.response_mean) < 1:
-            raise ValueError("prompts and response_mean must be at least 1, response_max at least the longest mean")
+        tuned = self.algorithm in ("sft", "distill")
+        if (self.fine_tuning if tuned else self.answers) is None or (self.answers if tuned else self.fine_tuning):
+            raise ValueError(
+                f"{self.algorithm} needs [stage.{'fine_tuning' if tuned else 'answers'}] and no other load"
+            )
         return self
 
 
@@ -99,17 +115,13 @@ class Recipe(Frozen):
     accelerator: str
     gpus: int = Field(ge=1)
     framework: str = "tuned"
-    micro_tokens: float = Field(default=4096, ge=1)
-    offload: float = Field(default=0.0, ge=0, le=1)
     reference: bool = True
     train: TrainLayout = TrainLayout()
     rollout: RolloutLayout | None = None
     stage: tuple[Stage, ...] = Field(min_length=1)
     published_gpu_hours: float = Field(default=0, ge=0)
-    published_usd: float = Field(default=0, ge=0)
     source: tuple[str, ...] = ()
     notes: str = ""
-    sigma: float = Field(default=SIGMA, gt=0, le=3)
 
     def plan(self, stage: Stage) -> PostTrainingPlan:
         """The stage's plan: its own layouts where it has some, the recipe's otherwise."""
@@ -118,17 +130,36 @@ class Recipe(Frozen):
         generation = None
         if rollout is not None and stage.fine_tuning is None:
             generation = ServingPlan(
-                rollout.gpus or cards, tp=rollout.tp, pp=rollout.pp, ep=rollout.ep, precision=rollout.precision,
-                redundant_experts=rollout.redundant_experts, routing=rollout.routing,
-            )  # fmt: skip
+                rollout.gpus or cards,
+                tp=rollout.tp,
+                pp=rollout.pp,
+                ep=rollout.ep,
+                precision=rollout.precision,
+                redundant_experts=rollout.redundant_experts,
+                routing=rollout.routing,
+            )
         return PostTrainingPlan(
             gpus=cards,
-            train=TrainingPlan(train.gpus or cards, tp=train.tp, pp=train.pp, ep=train.ep, cp=train.cp,
-                               precision=train.precision, recompute=train.recompute, routing=train.routing),
-            rollout=generation, algorithm=stage.algorithm, framework=self.framework, offload=self.offload,
-            reference=self.reference, reward_model=stage.reward_model, micro_tokens=self.micro_tokens,
-            mtp_tokens=rollout.mtp_tokens if rollout else 0, mtp_acceptance=rollout.mtp_acceptance if rollout else 0.0,
-        )  # fmt: skip
+            train=TrainingPlan(
+                train.gpus or cards,
+                tp=train.tp,
+                pp=train.pp,
+                ep=train.ep,
+                cp=train.cp,
+                precision=train.precision,
+                recompute=train.recompute,
+                routing=train.routing,
+            ),
+            rollout=generation,
+            algorithm=stage.algorithm,
+            framework=self.framework,
+            offload=train.offload,
+            reference=self.reference,
+            reward_model=stage.reward_model,
+            micro_tokens=train.micro_tokens,
+            mtp_tokens=rollout.mtp_tokens if rollout else 0,
+            mtp_acceptance=rollout.mtp_acceptance if rollout else 0.0,
+        )
 
 
 @lru_cache(maxsize=64)

@@ -56,9 +56,14 @@ def micro_batches(samples: Samples, ranks: float, micro_tokens: float, updates: 
 
 
 def update(
-    model: ModelSpec, chip: Accelerator, plan: TrainingPlan, cluster: Cluster, samples: Samples,
-    micro_tokens: float, updates: float,
-) -> tuple[TrainingStep, Device]:  # fmt: skip
+    model: ModelSpec,
+    chip: Accelerator,
+    plan: TrainingPlan,
+    cluster: Cluster,
+    samples: Samples,
+    micro_tokens: float,
+    updates: float,
+) -> tuple[TrainingStep, Device]:
     """One of ``updates`` optimiser steps over the samples, timed by the training model."""
     dp, cp = data_parallel(chip, plan), float(np.max(plan.cp))
     count = micro_batches(samples, dp * cp, micro_tokens, updates)
@@ -71,17 +76,28 @@ def update(
 def _layout(model: ModelSpec, chip: Accelerator, plan: TrainingPlan, cluster: Cluster) -> Layout:
     ep = float(np.max(plan.ep)) if model.moe else 1.0
     return Layout(
-        tp=plan.tp, pp=plan.pp, ep=ep, moe_tp=1.0 if ep > 1 else plan.tp, ranks=np.asarray(plan.gpus) * chip.dies,
+        tp=plan.tp,
+        pp=plan.pp,
+        ep=ep,
+        moe_tp=1.0 if ep > 1 else plan.tp,
+        ranks=np.asarray(plan.gpus) * chip.dies,
         domain=float(cluster.scale_up_domain * chip.dies),
         slots=max(model.moe.experts / ep, 1.0) if model.moe else 1.0,
-        precision=plan.precision, kv_dtype="bf16", routing=plan.routing,
-    )  # fmt: skip
+        precision=plan.precision,
+        kv_dtype="bf16",
+        routing=plan.routing,
+    )
 
 
 def forward_pass_s(
-    model: ModelSpec, chip: Accelerator, plan: TrainingPlan, cluster: Cluster, device: Device, samples: Samples,
+    model: ModelSpec,
+    chip: Accelerator,
+    plan: TrainingPlan,
+    cluster: Cluster,
+    device: Device,
+    samples: Samples,
     micro_tokens: float,
-) -> float:  # fmt: skip
+) -> float:
     """Seconds of a forward pass over all samples: (m + pp − 1)·F with every position projected onto the vocabulary."""
     layout, cp = _layout(model, chip, plan, cluster), float(np.max(plan.cp))
     ranks = data_parallel(chip, plan) * cp

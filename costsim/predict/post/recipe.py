@@ -42,8 +42,13 @@ def predict_recipe(
         usd = in_usd(rate)
         metrics["usd_per_run"] = Metric(usd * whole.value, "USD", usd * (whole.low or 0), usd * (whole.high or 0), "D")
     hours = sum(c.gpu_hours.value / c.gpus for c in costs)
-    metrics["wall_clock_days"] = Metric(hours / 24.0, "d", hours / 24.0 * (whole.low or 0) / whole.value,
-                                        hours / 24.0 * (whole.high or 0) / whole.value, "D")  # fmt: skip
+    metrics["wall_clock_days"] = Metric(
+        hours / 24.0,
+        "d",
+        hours / 24.0 * (whole.low or 0) / whole.value,
+        hours / 24.0 * (whole.high or 0) / whole.value,
+        "D",
+    )
     if recipe.published_gpu_hours:
         metrics["published_gpu_hours"] = Metric(recipe.published_gpu_hours, "GPU h", None, None, "A")
     total_s = hours * HOUR_S
@@ -56,23 +61,34 @@ def predict_recipe(
     report = Report(
         kind="post_training_recipe",
         inputs={
-            "recipe": recipe.id, "model": recipe.model, "accelerator": chip.id, "gpus": recipe.gpus,
+            "recipe": recipe.id,
+            "model": recipe.model,
+            "accelerator": chip.id,
+            "gpus": recipe.gpus,
             "price": None if rate is None else {"id": rate.id, "text": rate.text, "usd_per_h": in_usd(rate)},
         },
         metrics=metrics,
         breakdown=tuple(sorted(lines, key=lambda line: -line.time_s)),
         memory=max(costs, key=lambda c: c.gpu_hours.value).report.memory,
         sources=tuple(dict.fromkeys([*recipe.source, *(key for c in costs for key in c.report.sources)])),
-        notes=tuple(n for n in (recipe.notes, *(f"{c.stage.name}: assumed: {c.stage.assumed}" for c in costs
-                                                if c.stage.assumed)) if n),
-    )  # fmt: skip
+        notes=tuple(
+            n
+            for n in (recipe.notes, *(f"{c.stage.name}: assumed: {c.stage.assumed}" for c in costs if c.stage.assumed))
+            if n
+        ),
+    )
     return report, costs
 
 
 def _sum(metrics: list[Metric], unit: str) -> Metric:
     """Bands add up linearly: stages share their model errors."""
-    return Metric(sum(m.value for m in metrics), unit, sum(m.low or m.value for m in metrics),
-                  sum(m.high or m.value for m in metrics), "D")  # fmt: skip
+    return Metric(
+        sum(m.value for m in metrics),
+        unit,
+        sum(m.low or m.value for m in metrics),
+        sum(m.high or m.value for m in metrics),
+        "D",
+    )
 
 
 def _stage(
@@ -87,19 +103,25 @@ def _stage(
         parts = {line.name: line.time_s * steps for line in report.breakdown}
         return StageCost(stage, model.id, cards, steps, report.metrics["gpu_hours"], parts, report)
     reports = []
-    ends = zip(stage.at, stage.at[1:], stage.response_mean, stage.response_mean[1:], strict=False)
+    asked = stage.answers
+    assert asked is not None
+    ends = zip(asked.at, asked.at[1:], asked.response_mean, asked.response_mean[1:], strict=False)
     for first, last, before, after in ends:
         load = PostTrainingLoad(
-            prompts=stage.prompts, group=stage.group, response_mean=(before + after) / 2.0,
-            response_max=stage.response_max, prompt_mean=stage.prompt_mean, updates=stage.updates, steps=last - first,
-            sigma=recipe.sigma,
-        )  # fmt: skip
+            prompts=asked.prompts,
+            group=asked.group,
+            response_mean=(before + after) / 2.0,
+            response_max=asked.response_max,
+            prompt_mean=asked.prompt_mean,
+            updates=asked.updates,
+            steps=last - first,
+        )
         reports.append((load, predict_post_training(model, chip, plan, load, rate, cluster)))
     parts = {}
     for load, report in reports:
-        rollouts = float(load.steps or 0.0) / stage.updates
+        rollouts = float(load.steps or 0.0) / asked.updates
         for line in report.breakdown:
             parts[line.name] = parts.get(line.name, 0.0) + line.time_s * rollouts * (not line.overlapped)
     longest = max((report for _, report in reports), key=lambda r: r["gpu_hours"])
     hours = _sum([report.metrics["gpu_hours"] for _, report in reports], "GPU h")
-    return StageCost(stage, model.id, cards, stage.at[-1] - stage.at[0], replace(hours), parts, longest)
+    return StageCost(stage, model.id, cards, asked.at[-1] - asked.at[0], replace(hours), parts, longest)

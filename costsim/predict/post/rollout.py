@@ -125,8 +125,9 @@ def roll_out(engine: Engine, law: LengthLaw, samples: float, group: float) -> Ro
         bulk_s = tokens / slots * float(np.max(engine.step_s(np.asarray(slots), np.asarray(engine.prompt + age))[0]))
     seconds, _ = engine.step_s(np.maximum(active, 1.0), context)
     drain = left * seconds * width
-    middle = engine.step_s(np.asarray(max(min(held, slots) * mean / float(np.max(law.most)), 1.0)),
-                           np.asarray(engine.prompt + age))[1]  # fmt: skip
+    middle = engine.step_s(
+        np.asarray(max(min(held, slots) * mean / float(np.max(law.most)), 1.0)), np.asarray(engine.prompt + age)
+    )[1]
     thin = active < 0.1 * min(held, slots)
     return Rollout(
         prefill_s=_prefill_s(engine, samples, group),

@@ -89,8 +89,14 @@ def job_for(
 def time_step(job: Job, load: PostTrainingLoad) -> Step:
     """Seconds of one step, by phase."""
     plan, frame = job.plan, job.frame
-    engine = Engine(job.setting, frame, engine_cards(job.setting), float(np.max(load.prompt_mean)),
-                    float(np.max(plan.mtp_tokens)), float(np.max(plan.mtp_acceptance)))  # fmt: skip
+    engine = Engine(
+        job.setting,
+        frame,
+        engine_cards(job.setting),
+        float(np.max(load.prompt_mean)),
+        float(np.max(plan.mtp_tokens)),
+        float(np.max(plan.mtp_acceptance)),
+    )
     rollout = roll_out(engine, job.law, job.answers, float(np.max(load.group)))
     epochs, updates = float(np.max(load.epochs)), float(np.max(load.updates))
     micro = float(np.max(plan.micro_tokens))
@@ -179,7 +185,9 @@ def memory_of(job: Job, step: Step) -> dict[str, float]:
     ranks = float(np.max(plan.train.gpus)) * chip.dies
     reference = parameters(job.model).total * _B16 / ranks if plan.reference else 0.0
     reward = parameters(load_model(plan.reward_model)).total * _B16 / ranks if plan.reward_model else 0.0
-    serving = float(np.max(weight_bytes_per_rank(job.model, job.setting.layout, with_mtp=float(np.max(plan.mtp_tokens)))))
+    serving = float(
+        np.max(weight_bytes_per_rank(job.model, job.setting.layout, with_mtp=float(np.max(plan.mtp_tokens))))
+    )
     held = step.rollout.concurrency / float(np.max(job.setting.layout.attention_dp))
     context = float(np.max(step.rollout.longest)) if held < 1 else float(np.max(job.law.mean))
     layout = job.setting.layout
@@ -204,4 +212,3 @@ def memory_of(job: Job, step: Step) -> dict[str, float]:
         "total_bytes": max(updating, serving + kv),
         "capacity_bytes": chip.rank().need("memory"),
     }
-
