@@ -107,7 +107,7 @@ def _load(point: Point, habits: Habits) -> tuple[PostTrainingLoad, bool]:
     updates = point.number("updates", max(round(samples / habits.update_samples), 1))
     steps = point.number("steps", -1.0)
     return PostTrainingLoad(
-        prompts=max(prompts, 1.0),
+        prompts=prompts,
         group=group,
         response_mean=mean,
         response_max=limit,

@@ -115,9 +115,9 @@ def roll_out(engine: Engine, law: LengthLaw, samples: float, group: float) -> Ro
         active, context = held * survival, engine.prompt + t
     else:
         waves = held / slots
-        residual = np.cumsum(survival[::-1])[::-1] * width
+        residual = np.cumsum((survival * width)[::-1])[::-1]
         # Right after the last refill the slots hold requests of every age.
-        ages = np.cumsum((t * survival)[::-1])[::-1] * width / np.maximum(residual, 1e-12)
+        ages = np.cumsum((t * survival * width)[::-1])[::-1] / np.maximum(residual, 1e-12)
         share = min(1.0, held * mean / (slots * age))
         active, context = slots * share * residual / mean, engine.prompt + ages
         left = some_left(np.minimum(residual / mean, 1.0), samples / waves)
