@@ -166,7 +166,7 @@ def _plan(
     budget = float(load.response_max) + (habits.prompt if habits.limit_holds_prompt else 2048.0)
     # FSDP with sequences split over four cards packs two limits of tokens on them.
     micro = budget / 2.0 if "FSDP" in point.plan.get("layout", "") else budget
-    kinds = ("ppo", "dapo", "rloo")
+    kinds, layout = ("ppo", "dapo", "rloo"), point.plan.get("layout", "")
     # Real answers meet experts unevenly; benchmarks that force balance say so.
     routing: Routing = "default" if model.moe else "balanced"
     default_tp = 32 if habits.framework == "verl-eager" else (4 if habits.framework == "verl" else fits)
@@ -181,6 +181,7 @@ def _plan(
             precision=_training_precision(point),
             recompute=recompute,
             routing=routing,
+            zero=3 if "FSDP" in layout else 1,
         ),
         rollout=ServingPlan(
             side, tp=generation or max(default_tp, fits), precision=point.precision or "bf16", routing=routing

@@ -73,6 +73,15 @@ def update(
     return training_step(model, chip, plan, load, cluster, strict=False)
 
 
+def held_bytes(step: TrainingStep) -> dict[str, float]:
+    """Bytes on the fullest rank while training: weights, gradients, optimizer state, activations and buffers."""
+    terms = {name: float(np.max(value)) for name, value in step.memory.terms().items()}
+    state = ("weights_bytes", "gradients_bytes")
+    optimizer = sum(terms.get(name, 0.0) for name in ("optimizer_bytes", "master_bytes", "moments_bytes"))
+    rest = sum(terms.values()) - optimizer - sum(terms[name] for name in state)
+    return {**{name: terms[name] for name in state}, "optimizer_bytes": optimizer, "activations_bytes": rest}
+
+
 def _layout(model: ModelSpec, chip: Accelerator, plan: TrainingPlan, cluster: Cluster) -> Layout:
     ep = float(np.max(plan.ep)) if model.moe else 1.0
     return Layout(

@@ -16,7 +16,7 @@ from costsim.physics.parameters import parameters
 from costsim.predict.phases import Setting, setting_for
 from costsim.predict.post.framework import Framework, framework
 from costsim.predict.post.lengths import LengthLaw, length_law, square_mean
-from costsim.predict.post.passes import Samples, forward_pass_s, update
+from costsim.predict.post.passes import Samples, forward_pass_s, held_bytes, update
 from costsim.predict.post.rollout import Engine, Rollout, engine_cards, roll_out
 from costsim.predict.training import TrainingStep
 from costsim.spec.accelerator import Accelerator
@@ -149,9 +149,9 @@ def switch_s(job: Job, one: TrainingStep) -> float:
     """Colocated: training states leave for the host before generation and come back after it, at the host link."""
     if is_split(job.plan):
         return 0.0
-    memory = one.memory
-    moved = float(np.max(memory.weights_bytes + memory.gradients_bytes))
-    moved += float(np.max(memory.optimizer_bytes)) * (1.0 - float(np.max(job.plan.offload)))
+    held = held_bytes(one)
+    moved = held["weights_bytes"] + held["gradients_bytes"]
+    moved += held["optimizer_bytes"] * (1.0 - float(np.max(job.plan.offload)))
     return 2.0 * moved * job.chip.dies / job.frame.host_link
 
 
@@ -177,10 +177,9 @@ def memory_of(job: Job, step: Step) -> dict[str, float]:
     PPO's value model holds what the policy holds: weights, gradients, optimiser state. Reference and reward model
     hold BF16 weights, loaded for their pass and parked on the host otherwise (``host_bytes`` is per card).
     """
-    memory, plan, chip = step.one_update.memory, job.plan, job.chip
+    memory, plan, chip = held_bytes(step.one_update), job.plan, job.chip
     keep = 1.0 - float(np.max(plan.offload))
-    weights, gradients = float(np.max(memory.weights_bytes)), float(np.max(memory.gradients_bytes))
-    optimizer = float(np.max(memory.optimizer_bytes))
+    weights, gradients, optimizer = (memory[f"{kind}_bytes"] for kind in ("weights", "gradients", "optimizer"))
     value = weights + gradients + optimizer * keep if plan.algorithm == "ppo" else 0.0
     ranks = float(np.max(plan.train.gpus)) * chip.dies
     reference = parameters(job.model).total * _B16 / ranks if plan.reference else 0.0
@@ -193,7 +192,7 @@ def memory_of(job: Job, step: Step) -> dict[str, float]:
     layout = job.setting.layout
     there = job.frame.memory_share * chip.rank().need("memory") - serving
     kv = min(float(np.max(kv_bytes_per_rank(job.model, layout, max(held, 1.0), context))), max(there, 0.0))
-    activations = float(np.max(memory.activations_bytes))
+    activations = memory["activations_bytes"]
     updating = weights + gradients + optimizer * keep + value + activations
     parked = reference + reward + (0.0 if is_split(plan) else weights + gradients) + optimizer * (1.0 - keep)
     return {
