@@ -74,7 +74,7 @@ def fewest_cards(model: ModelSpec, chip: Accelerator, plan: PostTrainingPlan, lo
 
 
 def r1_zero_question() -> tuple[ModelSpec, Accelerator, PostTrainingPlan, PostTrainingLoad]:
-    """R1-Zero's step half way up its curve of lengths: 512 × 16 answers of 5,000 tokens, 16 updates."""
+    """R1-Zero's step half way up its curve, 512 × 16 answers of 5,000 tokens, on a layout that holds PPO too."""
     recipe = load_recipe("r1-zero")
     stage = recipe.stage[0]
     asked = stage.answers
@@ -82,7 +82,15 @@ def r1_zero_question() -> tuple[ModelSpec, Accelerator, PostTrainingPlan, PostTr
     load = PostTrainingLoad(
         asked.prompts, asked.group, 5000.0, asked.response_max, asked.prompt_mean, asked.updates, steps=10400.0
     )
-    return load_model(recipe.model), load_accelerator(recipe.accelerator), recipe.plan(stage), load
+    # DualPipe keeps two copies of the weights, which leaves no room for a value model: 1F1B holds both.
+    plan = recipe.plan(stage)
+    train = replace(plan.train, schedule="1f1b", recompute="full", cp=8)
+    return (
+        load_model(recipe.model),
+        load_accelerator(recipe.accelerator),
+        replace(plan, train=train, micro_tokens=4096),
+        load,
+    )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from costsim.predict.post.fine_tuning import fine_tuned
 from costsim.predict.post.lengths import length_law
 from costsim.predict.post.passes import data_parallel
 from costsim.predict.post.shared import UPDATE_BAND, Load, inputs_of, refuse_memory
-from costsim.predict.post.step import Job, Step, is_split, job_for, memory_of, time_step
+from costsim.predict.post.step import Job, Step, is_split, job_for, memory_of, rollout_of, time_step
 from costsim.predict.question import check_values
 from costsim.predict.report import Line, Metric, Report
 from costsim.spec.accelerator import Accelerator
@@ -135,10 +135,8 @@ def _band(job: Job, step: Step, load: PostTrainingLoad) -> tuple[tuple[float, fl
 
 def _rollout_at(job: Job, load: PostTrainingLoad, sigma: float) -> float:
     """Rollout seconds under another spread of lengths with the same mean."""
-    other = replace(load, sigma=sigma)
-    return time_step(
-        replace(job, law=length_law(load.law, load.response_mean, load.response_max, sigma)), other
-    ).rollout.total_s
+    law = length_law(load.law, load.response_mean, load.response_max, sigma)
+    return rollout_of(replace(job, law=law), load).total_s
 
 
 def _metrics(

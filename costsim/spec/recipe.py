@@ -20,7 +20,7 @@ RECIPES = ROOT / "hwprofiles" / "recipes"
 class TrainLayout(Frozen):
     """Training layout of a stage; ``gpus`` of 0 means all cards of the stage.
 
-    ``micro_tokens`` and ``offload`` as in PostTrainingPlan.
+    ``micro_tokens`` and ``offload`` as in PostTrainingPlan; ``schedule`` and the rest as in TrainingPlan.
     """
 
     gpus: int = Field(default=0, ge=0)
@@ -31,6 +31,8 @@ class TrainLayout(Frozen):
     precision: str = "bf16"
     recompute: str = "full"
     routing: Literal["balanced", "eplb", "default", "production"] = "default"
+    schedule: str = "auto"
+    zero: int = Field(default=1, ge=0, le=3)
     micro_tokens: float = Field(default=4096, ge=1)
     offload: float = Field(default=0.0, ge=0, le=1)
 
@@ -149,6 +151,8 @@ class Recipe(Frozen):
                 precision=train.precision,
                 recompute=train.recompute,
                 routing=train.routing,
+                schedule=train.schedule,
+                zero=train.zero,
             ),
             rollout=generation,
             algorithm=stage.algorithm,

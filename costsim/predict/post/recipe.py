@@ -15,6 +15,9 @@ from costsim.spec.price import Price, default_rate, in_usd
 from costsim.spec.recipe import Recipe, Stage
 from costsim.units import HOUR_S
 
+#: mean lengths of a recipe are read off published curves or assumed: a quarter either way
+LENGTH_DOUBT = 0.25
+
 
 @dataclass(frozen=True)
 class StageCost:
@@ -124,4 +127,14 @@ def _stage(
             parts[line.name] = parts.get(line.name, 0.0) + line.time_s * rollouts * (not line.overlapped)
     longest = max((report for _, report in reports), key=lambda r: r["gpu_hours"])
     hours = _sum([report.metrics["gpu_hours"] for _, report in reports], "GPU h")
-    return StageCost(stage, model.id, cards, asked.at[-1] - asked.at[0], replace(hours), parts, longest)
+    load = max(reports, key=lambda pair: pair[1]["gpu_hours"])[0]
+    longer = replace(load, response_mean=min(load.response_mean * (1.0 + LENGTH_DOUBT), load.response_max))
+    swing = predict_post_training(model, chip, plan, longer, rate, cluster)["gpu_hours"] / longest["gpu_hours"] - 1.0
+    return StageCost(stage, model.id, cards, asked.at[-1] - asked.at[0], _wider(hours, swing), parts, longest)
+
+
+def _wider(metric: Metric, swing: float) -> Metric:
+    """The band with one more independent doubt of ``swing`` either way."""
+    down, up = (abs((end or metric.value) / metric.value - 1.0) for end in (metric.low, metric.high))
+    low, high = 1.0 - float(np.hypot(down, swing)), 1.0 + float(np.hypot(up, swing))
+    return replace(metric, low=metric.value * max(low, 0.1), high=metric.value * high)

@@ -86,18 +86,17 @@ def job_for(
     return Job(model, chip, plan, cluster, framework(plan.framework), setting, law, answers, samples)
 
 
+def rollout_of(job: Job, load: PostTrainingLoad) -> Rollout:
+    """The rollout of a step alone."""
+    plan, prompt = job.plan, float(np.max(load.prompt_mean))
+    drafts, kept = float(np.max(plan.mtp_tokens)), float(np.max(plan.mtp_acceptance))
+    engine = Engine(job.setting, job.frame, engine_cards(job.setting), prompt, drafts, kept)
+    return roll_out(engine, job.law, job.answers, float(np.max(load.group)))
+
+
 def time_step(job: Job, load: PostTrainingLoad) -> Step:
     """Seconds of one step, by phase."""
-    plan, frame = job.plan, job.frame
-    engine = Engine(
-        job.setting,
-        frame,
-        engine_cards(job.setting),
-        float(np.max(load.prompt_mean)),
-        float(np.max(plan.mtp_tokens)),
-        float(np.max(plan.mtp_acceptance)),
-    )
-    rollout = roll_out(engine, job.law, job.answers, float(np.max(load.group)))
+    plan, frame, rollout = job.plan, job.frame, rollout_of(job, load)
     epochs, updates = float(np.max(load.epochs)), float(np.max(load.updates))
     micro = float(np.max(plan.micro_tokens))
     one, device = update(job.model, job.chip, plan.train, job.cluster, job.samples, micro, updates)
@@ -107,12 +106,13 @@ def time_step(job: Job, load: PostTrainingLoad) -> Step:
         seconds = forward_pass_s(model, job.chip, plan.train, job.cluster, device, job.samples, micro)
         return seconds + frame.pass_fixed_s
 
+    policy = forward(job.model)
     phases = {
         "rollout": rollout.total_s,
         "reward model": forward(load_model(plan.reward_model)) if plan.reward_model else 0.0,
-        "old log-probabilities": forward(job.model),
-        "reference log-probabilities": forward(job.model) if plan.reference else 0.0,
-        "value estimates": forward(job.model) if plan.algorithm == "ppo" else 0.0,
+        "old log-probabilities": policy,
+        "reference log-probabilities": policy if plan.reference else 0.0,
+        "value estimates": policy if plan.algorithm == "ppo" else 0.0,
         "policy updates": float(np.max(one.step_s)) * updates * epochs + frame.update_fixed_s,
         "value updates": float(np.max(one.step_s)) * updates * epochs * (networks - 1.0),
         "optimiser on the host": host_adam_s(job) * networks * updates * epochs,
