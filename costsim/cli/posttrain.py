@@ -36,6 +36,7 @@ PLAN = (
     Key("train_pp", "pipeline stages of training"),
     Key("train_ep", "expert-parallel width of training"),
     Key("train_cp", "context-parallel width of training"),
+    Key("train_zero", "ZeRO stage of training: what data-parallel ranks shard", minimum=0, maximum=3),
     Key("offload", "share of the optimiser that lives on the host", whole=False, minimum=0, maximum=1),
     Key("micro_tokens", "packed tokens of a micro-batch on a rank"),
     Key("mtp_tokens", "tokens drafted per decode step", minimum=0),
@@ -68,6 +69,8 @@ _ZERO: dict[str, Any] = {
     "train_pp": 16,
     "train_ep": 32,
     "train_cp": 8,
+    "train_zero": 1,
+    "train_schedule": "auto",
     "offload": 0.0,
     "micro_tokens": 4096,
     "mtp_tokens": 1,
@@ -116,6 +119,7 @@ def words() -> tuple[Words, ...]:
         Words("algorithm", "what is trained and how", post_training.ALGORITHMS),
         Words("schedule", "whether training waits for generation", post_training.SCHEDULES),
         Words("framework", "runtime whose overheads are added", post_training.FRAMEWORKS),
+        Words("train_schedule", "order of micro-batches in training", plan.SCHEDULE_WORDS),
         Words("recompute", "activations computed again in the backward pass", plan.RECOMPUTES),
         Words("train_precision", "arithmetic of training", plan.PRECISIONS[:2]),
         Words("rollout_precision", "arithmetic of generation", plan.PRECISIONS),
@@ -265,6 +269,8 @@ def _defaults(model: ModelSpec, fp8: bool, tuned: bool) -> dict[str, Any]:
     if not fp8:
         defaults |= {"train_precision": "bf16", "rollout_precision": "bf16"}
     if tuned:
+        if model.moe:  # small batches need small micro-batches to fill a deep pipeline
+            defaults["micro_tokens"] = 1024
         return {k: v for k, v in defaults.items() if k not in {key.name for key in REINFORCED}} | _TUNING
     return defaults
 
@@ -295,6 +301,8 @@ def _question(
             cp=point["train_cp"],
             precision=say["train_precision"],
             recompute=say["recompute"],
+            schedule=say["train_schedule"],
+            zero=point["train_zero"],
             routing="default" if point["train_ep"] > 1 else "balanced",
         ),
         rollout=None

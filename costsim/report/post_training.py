@@ -89,11 +89,13 @@ def _usd_rate(report: Report) -> float | None:
 
 
 def _stages(report: Report, costs: Sequence[StageCost]) -> Table:
+    """One row a stage; its model where they differ."""
     rate, total = _usd_rate(report), report["gpu_hours"]
+    several = len({c.model for c in costs}) > 1
     rows: list[list[Content]] = [
         [
             c.stage.name,
-            c.model,
+            *([c.model] if several else []),
             f"{c.gpus:g}",
             Cell(number(c.steps, 5), c.steps),
             Cell(number(c.gpu_hours.value, 3), c.gpu_hours.value),
@@ -102,7 +104,7 @@ def _stages(report: Report, costs: Sequence[StageCost]) -> Table:
         ]
         for c in costs
     ]
-    return Table(("stage", "model", "cards", "steps", "GPU h", "USD", "share"), rows)
+    return Table(("stage", *(["model"] if several else []), "cards", "steps", "GPU h", "USD", "share"), rows)
 
 
 def _stage_chart(costs: Sequence[StageCost]) -> Chart:
