@@ -161,7 +161,7 @@ def test_dense_models_have_no_experts_to_spread() -> None:
             "activations",
         ),
         ("training", {0: {"recompute": "none"}}, "activations"),
-        ("training", {0: {"pp": 8, "ep": 8, "recompute": "full"}}, "gradients"),
+        ("training", {0: {"pp": 8, "ep": 8, "recompute": "full", "precision": "bf16"}}, "gradients"),
     ],
 )
 def test_what_does_not_fit_names_its_largest_term(question: str, changes: dict[int, dict[str, Any]], term: str) -> None:

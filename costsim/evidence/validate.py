@@ -166,7 +166,8 @@ def training_question(point: Point, model: ModelSpec, chip: Accelerator) -> tupl
     dp = point.number("dp", point.gpus / (pp * tp * cp))
     micro = point.number("micro_batch", 1.0)
     batch = point.number("global_batch", point.number("micro_batches", 1.0) * micro * dp)
-    schedule = point.plan.get("schedule", "auto") or "auto"
+    schedule = point.plan.get("schedule") or "auto"
+    schedule = "auto" if schedule == "none" else schedule
     layers = int(_at_least_one(point, "layers", model.layers)) if "layers" in point.plan else None
     comm = point.number("comm_sms", -1.0)
     default = "fp8" if chip.datasheet["fp8"].supported and chip.known("fp8") else "bf16"
@@ -174,8 +175,9 @@ def training_question(point: Point, model: ModelSpec, chip: Accelerator) -> tupl
         point.gpus, tp=tp, pp=pp, vpp=point.number("vpp", 1.0), ep=point.number("ep", 1.0) if model.moe else 1.0, cp=cp,
         precision=_precision(point.precision) or default, recompute=point.plan.get("recompute") or "none",
         zero=point.number("zero", 1.0), schedule=schedule, overlap=point.plan.get("overlap") or _overlap(point, chip),
-        routing=point.plan.get("routing", "trained" if schedule.startswith("dualpipe") else "balanced"),
-        comm_sms=None if comm < 0 else comm, layers=layers, dispatcher=point.plan.get("dispatcher") or _dispatcher(point, model),
+        routing=point.plan.get("routing", "trained" if schedule.startswith("dualpipe") else "balanced"),  # type: ignore[arg-type]
+        comm_sms=None if comm < 0 else comm, layers=layers,
+        dispatcher=point.plan.get("dispatcher") or _dispatcher(point, model),
     )  # fmt: skip
     tokens = point.number("tokens", -1.0)
     return plan, TrainingLoad(point.number("seq"), batch, micro, None if tokens < 0 else tokens)
@@ -207,7 +209,7 @@ def _precision(text: str) -> str:
 def _training_chunk(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
     plan, load = training_question(point, model, chip)
     recompute = point.plan.get("recompute") or "norm,mla_up_proj"
-    pp = max(1.0, plan.gpus / (point.number("ep", 1.0) * point.number("dp", 1.0)))  # type: ignore[operator]
+    pp = max(1.0, plan.gpus / (point.number("ep", 1.0) * point.number("dp", 1.0)))
     return predict_chunk(model, chip, replace(plan, recompute=recompute, pp=pp), load)
 
 

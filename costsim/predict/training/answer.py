@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from costsim.economics.cost import wall_power
-from costsim.errors import DoesNotDivide
+from costsim.errors import BadInput, DoesNotDivide
 from costsim.physics.op import Op, Wire
 from costsim.predict.bands import sources_of
 from costsim.predict.layout import refuse
@@ -20,6 +20,7 @@ from costsim.predict.training.fits import memory_by_rank, refuse_memory
 from costsim.predict.training.pipeline import Played, playable, played
 from costsim.predict.training.setting import TrainingSetting, training_rules, training_setting
 from costsim.predict.training.step import TrainingStep, closed_form, send_seconds
+from costsim.schedule import Timeline
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster, standard_cluster
 from costsim.spec.model import ModelSpec
@@ -48,7 +49,7 @@ class Parts:
 
     @property
     def step_s(self) -> float:
-        return sum(asdict(self).values())
+        return float(sum(asdict(self).values()))
 
 
 def predict_training(
@@ -91,6 +92,19 @@ def predict_training(
         ])),
         notes=_notes(setting, game, rate),
     )  # fmt: skip
+
+
+def timeline_of(
+    model: ModelSpec, chip: Accelerator, plan: TrainingPlan, load: TrainingLoad, cluster: Cluster | None = None
+) -> Timeline:
+    """Every task of one step on every pipeline rank. Raises BadInput, also where there are too many to play."""
+    check_values(plan, load)
+    cluster = cluster or standard_cluster(chip, int(plan.gpus))
+    refuse(training_rules(model, chip, plan, load), DoesNotDivide)
+    setting = training_setting(model, chip, plan, load, cluster)
+    if not playable(setting):
+        raise BadInput("timeline: too many tasks to play; give fewer micro-batches (global_batch) or pipeline stages")
+    return played(setting, _one(send_seconds(setting))).timeline
 
 
 def _one(value: Any) -> float:
@@ -176,7 +190,8 @@ def _metrics(
         metrics["gpu_hours"] = time(hours, "GPU h")
         if rate is not None:
             metrics["usd_per_run"] = time(hours * in_usd(rate), "USD")
-    return metrics
+    # A part that a schedule does not have is left out.
+    return {name: metric for name, metric in metrics.items() if metric.value > 0}
 
 
 def _breakdown(step: TrainingStep, parts: Parts) -> tuple[Line, ...]:
@@ -239,5 +254,6 @@ def predict_chunk(
         for name, seconds in sorted(phases.items(), key=lambda item: -item[1])
     )
     metrics = {"forward_backward_pair_s": Metric(wall, "s", wall * band.low, wall * band.high, band.grade)}
-    return Report("training_chunk", {"model": model.id, "accelerator": chip.id, "plan": asdict(plan) | {"layers": layers},
+    inputs = {"model": model.id, "accelerator": chip.id, "plan": asdict(plan) | {"layers": layers}}
+    return Report("training_chunk", inputs | {
                   "load": asdict(load)}, metrics, lines, sources=setting.constants.sources)  # fmt: skip

@@ -34,8 +34,7 @@ from costsim.timing.device import Device
 
 #: spellings of schedules in papers and job scripts
 _SCHEDULE_ALIAS = {
-    "interleaved-1f1b": "interleaved", "zb1p": "zb-h1", "zbh1": "zb-h1", "zero-bubble": "zb-h1", "none": "1f1b",
-    "": "auto",
+    "interleaved-1f1b": "interleaved", "zb1p": "zb-h1", "zbh1": "zb-h1", "zero-bubble": "zb-h1",
 }  # fmt: skip
 #: cores that overlapped dispatch and combine take [deepseek-v3-report, sec. 3.2.2]
 PAIR_SMS = 20.0
@@ -93,7 +92,7 @@ def as_array(value: Num) -> NDArray[np.float64]:
 
 def schedule_word(plan: TrainingPlan) -> str:
     """The schedule by its one name."""
-    word = _SCHEDULE_ALIAS.get(plan.schedule.lower(), plan.schedule.lower())
+    word = _SCHEDULE_ALIAS.get(plan.schedule, plan.schedule)
     if word not in SCHEDULE_WORDS:
         raise BadInput(f"schedule: {plan.schedule[:40]!r} is not one of {', '.join(SCHEDULE_WORDS)}")
     if word == "auto":
