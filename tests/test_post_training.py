@@ -121,6 +121,39 @@ def test_tokens_are_conserved_with_and_without_waves() -> None:
     assert run.waves > 1
 
 
+def played(one: Engine, lengths: np.ndarray, slots: int) -> float:
+    """Answer by answer: ``slots`` at a time, the next one starts where one has ended; seconds until all have."""
+    waiting = list(lengths[::-1])
+    running = np.array([waiting.pop() for _ in range(min(slots, len(lengths)))])
+    age, spans = np.zeros(len(running)), []
+    while len(running):
+        left = running - age
+        span = left.min()
+        spans.append((span, len(running), one.prompt + age.mean() + span / 2))
+        age = age + span
+        done = running - age <= 1e-9
+        fresh = np.array([waiting.pop() for _ in range(min(int(done.sum()), len(waiting)))])
+        running = np.concatenate([running[~done], fresh])
+        age = np.concatenate([age[~done], np.zeros(len(fresh))])
+    seconds, active, context = np.array(spans).T
+    return float(np.sum(seconds * one.step_s(active, context)[0]))
+
+
+@pytest.mark.parametrize(("answers", "slots"), [(256, 256), (600, 200)])
+def test_the_closed_form_agrees_with_playing_every_answer(
+    answers: int, slots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One engine; drawn lengths, with and without refilled slots, mean of a few draws."""
+    monkeypatch.setattr("costsim.predict.post.rollout.room", lambda *_: float(slots))
+    one = engine(gpus=1)
+    law = length_law("lognormal", 800, 8192, 0.97)
+    dice = np.random.default_rng(1)
+    draws = [np.minimum(float(law.scale) * np.exp(0.97 * dice.standard_normal(answers)), 8192) for _ in range(12)]
+    by_playing = float(np.mean([played(one, np.ceil(draw), slots) for draw in draws]))
+    run = roll_out(one, law, answers, 16)
+    assert run.bulk_s + run.drain_s == pytest.approx(by_playing, rel=0.06)
+
+
 def test_a_small_cache_makes_waves() -> None:
     base = engine()
     law = length_law("lognormal", 4000, 32768, 0.97)

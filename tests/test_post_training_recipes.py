@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from costsim.evidence.points import Point, read_points
 from costsim.evidence.post_training import predict_post
 from costsim.evidence.validate import predict_point, validate
 from costsim.explore.post_training import compare_algorithms, compare_ways, r1_zero_question
-from costsim.predict.post.recipe import predict_recipe
+from costsim.predict.post.recipe import StageCost, predict_recipe
+from costsim.predict.report import Report
 from costsim.spec.catalog import POINTS, names
 from costsim.spec.recipe import RECIPES, load_recipe
 
@@ -25,6 +27,12 @@ ROOT = Path(__file__).resolve().parents[1]
 TRUTH = ROOT.parent / "shared" / "truth" / "points_post_training.csv"
 #: bars of the published figures: GPU hours of whole recipes, seconds of steps
 HOURS, STEPS = 0.25, 0.30
+
+
+@lru_cache(maxsize=16)
+def predicted(name: str) -> tuple[Report, list[StageCost]]:
+    """A shipped recipe, predicted once for all tests."""
+    return predict_recipe(load_recipe(name))
 
 
 def test_the_published_table_adds_up() -> None:
@@ -39,7 +47,7 @@ def test_the_published_table_adds_up() -> None:
 
 @pytest.mark.parametrize(("name", "published"), [("r1-zero", 101_000), ("r1", 41_000)])
 def test_gpu_hours_of_the_r1_recipes(name: str, published: float) -> None:
-    report, costs = predict_recipe(load_recipe(name))
+    report, costs = predicted(name)
     assert report["gpu_hours"] == pytest.approx(published, rel=HOURS)
     whole = report.metrics["gpu_hours"]
     assert whole.low is not None
@@ -64,7 +72,7 @@ def test_r1_zero_samples_what_its_paper_says() -> None:
 
 def test_every_recipe_is_answered_and_says_what_it_assumes() -> None:
     for name in names(RECIPES):
-        report, costs = predict_recipe(load_recipe(name))
+        report, costs = predicted(name)
         assert load_recipe(name).id == name
         assert report["gpu_hours"] > 0
         assert report.notes
@@ -74,7 +82,7 @@ def test_every_recipe_is_answered_and_says_what_it_assumes() -> None:
 
 def test_a_small_task_costs_what_its_authors_say() -> None:
     """Under 30 USD and half a day on two cards. [tinyzero]"""
-    report, _ = predict_recipe(load_recipe("tiny-zero-3b"))
+    report, _ = predicted("tiny-zero-3b")
     high = report.metrics["usd_per_run"].high
     assert high is not None
     assert high < 30
@@ -256,9 +264,7 @@ def test_a_recipe_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert load_recipe(str(own)).stage[0].answers is not None
     status, out, _ = ask(capsys, "--recipe", str(own), "--json")
     assert status == 0
-    assert (
-        json.loads(out)["metrics"]["gpu_hours"]["value"] > predict_recipe(load_recipe("tiny-zero-3b"))[0]["gpu_hours"]
-    )
+    assert json.loads(out)["metrics"]["gpu_hours"]["value"] > predicted("tiny-zero-3b")[0]["gpu_hours"]
     for old, new, word in (
         ("at = [0, 400]", "at = [400, 0]", "rising"),
         ("response_mean = [150, 450]", "response_mean = [150, 4500]", "response_max"),
