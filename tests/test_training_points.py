@@ -96,3 +96,15 @@ def test_bars(rows: list[Row], chip: str, metric: str, mape: float, most: float)
 def test_bands_hold_four_in_five(rows: list[Row]) -> None:
     inside = [bool(r.inside) for r in rows if r.inside is not None]
     assert np.mean(inside) >= 0.8
+
+
+def test_a_model_too_large_for_one_stage_ran_sharded() -> None:
+    """No sharding is named in tables of fully sharded runs."""
+    found = row(
+        model="llama-3.1-70b", accelerator="gb200-nvl72", gpus=64, plan={"tp": "1", "pp": "1"},
+        load={"seq": "8192", "micro_batch": "2", "global_batch": "256"}, precision="nvfp4",
+    )  # fmt: skip
+    assert training_question(found, load_model(found.model), load_accelerator(found.accelerator))[0].precision == "fp4"
+    assert predict_point(found).error is None
+    named = predict_point(row(**{**found.__dict__, "plan": {"tp": "1", "pp": "1", "zero": "1", "recompute": "none"}}))
+    assert "does not fit" in (named.error or "")

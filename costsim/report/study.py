@@ -263,9 +263,7 @@ def _training(study: Study) -> Section:
         "schedule. The published run on H800 (DualPipe, overlapped all-to-all) took 19.93 s a step and 2.664M GPU "
         "hours without restarts; no constant here was fitted to it. MFU* divides by the BF16 peak, also for FP8."
     )
-    return Section(
-        "Training", [words], [Table(("chip", "as", "step", "MFU*", "GPU hours", "USD", "grade"), rows)]
-    )
+    return Section("Training", [words], [Table(("chip", "as", "step", "MFU*", "GPU hours", "USD", "grade"), rows)])
 
 
 def _notes(study: Study) -> Section:
