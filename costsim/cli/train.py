@@ -26,6 +26,7 @@ PLAN = (
     Key("ep", "ranks that share one set of experts"),
     Key("cp", "context-parallel width"),
     Key("zero", "ZeRO stage: what data-parallel ranks shard", minimum=0, maximum=3),
+    Key("imbalance", "busiest expert rank over the mean of a measured load; default: from --routing", False),
 )
 LOAD = (
     Key("seq", "tokens of a sequence"),

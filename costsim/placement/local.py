@@ -10,11 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.placement.placement import Loads, Slots, count_copies
+from costsim.placement.placement import LEAST_GAIN, Loads, Slots, count_copies
 
 Mask = NDArray[np.bool_]
-#: a move must better the busiest GPU by this share of the mean to be made
-LEAST = 1e-6
 
 
 def shares(experts: Slots, loads: Loads) -> Loads:
@@ -44,7 +42,7 @@ def swap(experts: Slots, weight: Loads, per_gpu: int, rounds: int, same: int = 0
             after[np.broadcast_to((own[:, :1] // same != np.arange(slots) // same)[:, None, :], after.shape)] = np.inf
         best = after.reshape(len(live), -1).argmin(axis=1)
         gain = top - after.reshape(len(live), -1)[rows, best]
-        better = gain > LEAST
+        better = gain > LEAST_GAIN
         live, here, there = live[better], (own[rows, best // slots])[better], (best % slots)[better]
         if not len(live):
             break
@@ -75,11 +73,18 @@ def _donors(experts: Slots, copies: Slots, count: int, rng: np.random.Generator)
     return np.argpartition(-key, count - 1, axis=1)[:, :count]
 
 
-def _recipients(
-    experts: Slots, hot: Slots, count: int, experts_in_all: int, rng: np.random.Generator
-) -> Slots:
+def changes(
+    experts: Slots, hot: Slots, tries: int, experts_in_all: int, rng: np.random.Generator
+) -> tuple[Slots, Slots]:
+    """Random (slot, expert to put there), [rows, tries] each: ``hot`` [rows, n] names the busiest GPU's experts."""
+    return _donors(experts, count_copies(experts, experts_in_all), tries, rng), _recipients(
+        hot, tries, experts_in_all, rng
+    )
+
+
+def _recipients(hot: Slots, count: int, experts_in_all: int, rng: np.random.Generator) -> Slots:
     """Experts that may get one more copy: half from the busiest GPU, half anyone, [rows, count]."""
-    rows = len(experts)
+    rows = len(hot)
     known = np.take_along_axis(hot, rng.integers(0, hot.shape[1], (rows, count // 2)), axis=1)
     return np.concatenate([known, rng.integers(0, experts_in_all, (rows, count - count // 2))], axis=1)
 
@@ -146,8 +151,7 @@ class Pairs:
             order = np.argsort(share, axis=1)
             pair = (np.take_along_axis(share, order, 1) + np.take_along_axis(share, order[:, ::-1], 1)).argmax(axis=1)
             hot = experts[rows[:, None], order[rows[:, None], np.stack([pair, order.shape[1] - 1 - pair], axis=1)]]
-            slots = _donors(experts, count_copies(experts, self.loads.shape[1]), tries, rng)
-            new = _recipients(experts, hot, tries, self.loads.shape[1], rng)
+            slots, new = changes(experts, hot, tries, self.loads.shape[1], rng)
             after, allowed = changed(experts, self.loads, slots, new)
             score = np.where(allowed, self.score(after), np.inf)
             best = score.argmin(axis=1)
@@ -186,7 +190,7 @@ def shake(
             busiest = total.argmax(axis=1)[:, None] * per_gpu + np.arange(per_gpu)
             hot = np.take_along_axis(best, busiest, axis=1)
             slot = _donors(trial, count_copies(trial, loads.shape[1]), 1, rng)[:, 0]
-            new = _recipients(trial, hot, 2, loads.shape[1], rng)[rows, rng.integers(0, 2, len(rows))]
+            new = _recipients(hot, 2, loads.shape[1], rng)[rows, rng.integers(0, 2, len(rows))]
             spare = count_copies(trial, loads.shape[1])[rows, trial[rows, slot]] > 1
             trial[rows[spare], slot[spare]] = new[spare]
         for _ in range(1 + step % 2):

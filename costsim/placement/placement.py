@@ -11,6 +11,8 @@ from costsim.errors import BadInput
 
 Loads = NDArray[np.float64]
 Slots = NDArray[np.int64]
+#: a change must better the busiest GPU by this share of the mean to be made
+LEAST_GAIN = 1e-6
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from costsim.physics.training import (
     training_footprint,
 )
 from costsim.predict.bands import SYSTEM_BAND, sources_of
-from costsim.predict.layout import Rule, _divides, _whole, positive, refuse
+from costsim.predict.layout import Rule, _divides, _whole, imbalance_rule, positive, refuse
 from costsim.predict.phase import Timed, serial_step, time_demand
 from costsim.predict.question import check_values
 from costsim.predict.report import Line, Metric, Report
@@ -78,6 +78,7 @@ def _layout(model: ModelSpec, chip: Accelerator, plan: TrainingPlan, cluster: Cl
         tp=_as(plan.tp), pp=_as(plan.pp), ep=ep, moe_tp=np.where(ep > 1, 1.0, _as(plan.tp)),
         ranks=_as(plan.gpus) * chip.dies, domain=float(cluster.scale_up_domain * chip.dies), slots=slots,
         precision=plan.precision, kv_dtype="bf16", routing=plan.routing,
+        imbalance=None if plan.imbalance is None else _as(plan.imbalance),
     )  # fmt: skip
 
 
@@ -109,6 +110,8 @@ def training_rules(model: ModelSpec, chip: Accelerator, plan: TrainingPlan, load
             _divides("ep", plan.ep, "experts", model.moe.experts),
             _divides("ep", plan.ep, "gpus / pp", ranks / np.maximum(_as(plan.pp), 1)),
         ]
+        if plan.imbalance is not None:
+            rules.append(imbalance_rule(plan.imbalance, plan.ep))
     return rules
 
 

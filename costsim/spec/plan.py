@@ -28,6 +28,8 @@ class ServingPlan:
     one set of experts; ``moe_tp`` splits each expert's width (None: tp/ep, at least 1); attention data
     parallelism follows as ranks / (tp·pp).
     ``comm_sms``: cores reserved for communication kernels (None: what the overlap mode usually takes).
+    ``imbalance``: busiest expert rank over the mean and ``remote_nodes``: further nodes that a token is sent to, both
+    of a measured or planned placement (None: what ``routing`` says).
     """
 
     gpus: Num
@@ -41,6 +43,8 @@ class ServingPlan:
     comm_sms: Num | None = None
     redundant_experts: Num = 0
     routing: Routing = "balanced"
+    imbalance: Num | None = None
+    remote_nodes: Num | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,10 @@ class ServingLoad:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Layout of a training job. ``dp`` follows as gpus / (tp·pp·cp); ``ep`` of the dp·cp·tp ranks share the experts."""
+    """Layout of a training job. ``dp`` follows as gpus / (tp·pp·cp); ``ep`` of the dp·cp·tp ranks share the experts.
+
+    ``imbalance``: busiest expert rank over the mean of a measured load (None: what ``routing`` says).
+    """
 
     gpus: Num
     tp: Num = 1
@@ -91,6 +98,7 @@ class TrainingPlan:
     recompute: str = "selective"
     zero: Num = 1
     routing: Routing = "balanced"
+    imbalance: Num | None = None
 
 
 @dataclass(frozen=True)
