@@ -127,6 +127,6 @@ def count_copies(expert_of: Slots, experts: int) -> Slots:
 
 
 def naive(shape: Shape, layers: int) -> Placement:
-    """Experts in order over the GPUs, replicas of the first ones at the end: what an engine does without a balancer."""
-    row = np.sort(np.arange(shape.slots) % shape.experts) if shape.slots > shape.experts else np.arange(shape.slots)
-    return Placement(shape, np.broadcast_to(row.astype(np.int64), (layers, shape.slots)).copy())
+    """Experts in order over the GPUs, then from the first again: what an engine does without a balancer."""
+    row = np.arange(shape.slots, dtype=np.int64) % shape.experts
+    return Placement(shape, np.broadcast_to(row, (layers, shape.slots)).copy())
