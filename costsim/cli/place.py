@@ -12,12 +12,12 @@ from costsim.cli.parser import add_choice, add_quantity
 from costsim.errors import BadInput
 
 if TYPE_CHECKING:
+    from costsim.explore.placing import Question
     from costsim.placement.load import ExpertLoads
     from costsim.placement.optimize import Goal
     from costsim.placement.placement import Placement, Shape
     from costsim.placement.traffic import Choices
     from costsim.predict.placing import Deployment
-    from costsim.explore.placing import Question
     from costsim.spec.model import ModelSpec
 
 NAME = "place"
@@ -76,13 +76,17 @@ def _question(args: argparse.Namespace) -> Question:
     """Everything that was asked, read, checked, and placed."""
     from time import perf_counter, process_time
 
+    from costsim.explore.placing import Question
     from costsim.placement.optimize import optimise
     from costsim.placement.traffic import Choices
-    from costsim.explore.placing import Question
 
     for name in ("loads", "gpus", "slots"):
         if getattr(args, name) is None:
             raise BadInput(f"--{name}: needed, as in `costsim place --loads counts.npy --gpus 32 --slots 288`")
+    if not 0 <= args.seed < 2**31:
+        raise BadInput(f"--seed {args.seed}: from 0 to {2**31 - 1}")
+    if args.window <= 0:
+        raise BadInput("--window: a time above zero, such as 10min")
     model = _model(args)
     loads, model, notes = _loads(args, model)
     moe = model.moe
@@ -108,9 +112,7 @@ def _question(args: argparse.Namespace) -> Question:
     )  # fmt: skip
 
 
-def _moved(
-    present: Placement, loads: ExpertLoads, choices: Choices, goal: Goal, most: int | None
-) -> Placement:
+def _moved(present: Placement, loads: ExpertLoads, choices: Choices, goal: Goal, most: int | None) -> Placement:
     """From the placement in use: a few changes, or a new one renamed towards it."""
     from costsim.placement.moves import nearby, relabelled
     from costsim.placement.optimize import optimise
@@ -146,7 +148,9 @@ def _loads(args: argparse.Namespace, model: ModelSpec) -> tuple[ExpertLoads, Mod
         return synthetic, model, [f"loads are drawn, not recorded: {args.loads}"]
     own = args.model != "deepseek-v3"
     loads = read_loads(args.loads, moe.experts if own else None)
-    width = loads.counts.shape[1]
+    layers, width = loads.counts.shape
+    if width != moe.experts and layers == moe.experts:
+        raise BadInput(f"--loads {args.loads}: {layers} layers × {width} experts; is it transposed?")
     if loads.tokens is not None and not own and width < moe.experts:
         loads = read_loads(args.loads, moe.experts)
         width = moe.experts
@@ -203,7 +207,9 @@ def _coactivation(args: argparse.Namespace, shape: Shape, loads: ExpertLoads, no
 
     if args.coactivation is None:
         if loads.tokens is None:
-            notes.append("no trace: groups taken as equally likely, experts in them drawn by load (--coactivation FILE)")
+            notes.append(
+                "no trace: groups taken as equally likely, experts in them drawn by load (--coactivation FILE)"
+            )
         return loads.tokens
     tokens = read_loads(args.coactivation, shape.experts).tokens
     if tokens is None:
@@ -228,8 +234,6 @@ def _goal(args: argparse.Namespace, loads: ExpertLoads, later: Any, notes: list[
         if args.objective != "both":
             raise BadInput(f"--remote-slack: applies to --objective both, not {args.objective}")
         slack = args.remote_slack
-    if not 0 <= args.seed < 2**31:
-        raise BadInput(f"--seed {args.seed}: from 0 to {2**31 - 1}")
     return Goal(drift, slack, args.seed)
 
 

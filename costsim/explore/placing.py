@@ -168,7 +168,7 @@ def _remedies(
 ) -> tuple[tuple[Remedy, Effect | None, float], ...]:
     if not question.goal.drift and question.later is None:
         return ()
-    found = remedies(question.placed, question.loads, later[:2], question.choices, question.goal)
+    found = remedies(question.placed, question.loads, later, question.choices, question.goal)
     cases = [Case(each.imbalance, remote, question.shape.slots + each.more_slots) for each in found]
     results = effects(question.deployment, cases)
     return tuple(

@@ -20,7 +20,7 @@ FEW_MOVES = (4, 16)
 #: redundant experts beyond the plan's that are tried; rounded up to whole slots a GPU
 MORE_SLOTS = (16, 32, 64)
 #: windows that a sampled answer is the mean of
-SAMPLES = 4
+SAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -69,20 +69,18 @@ def _by_layer(placement: Placement, loads: Loads, split: bool) -> Loads:
     return np.asarray(each.max(axis=1) / each.mean(axis=1))
 
 
-def remedies(
-    placement: Placement, loads: Loads, later: Sequence[Loads], choices: Choices, goal: Goal
-) -> list[Remedy]:
+def remedies(placement: Placement, loads: Loads, later: Sequence[Loads], choices: Choices, goal: Goal) -> list[Remedy]:
     """Next-window balance of ``placement`` as it is, re-split, with more slots, and rebalanced a little or afresh."""
     shape = placement.shape
     found = [
         Remedy("EPLB, as planned", mean_imbalance(eplb.eplb(shape, loads), later)),
         Remedy("this placement, as planned", mean_imbalance(placement, later)),
-        Remedy("split of replicas re-solved each batch", mean_imbalance(placement, later, split=True), solves=True),
+        Remedy("replicas re-split each batch", mean_imbalance(placement, later, split=True), solves=True),
     ]
     found += more_slots(shape, loads, later, choices, goal)
     for most in FEW_MOVES:
         near = [nearby(placement, window, most) for window in later]
-        found.append(_rebalanced(f"rebalanced, at most {most} moves a layer", placement, near, later))
+        found.append(_rebalanced(f"rebalanced by at most {most} moves", placement, near, later))
     fresh = [optimise(shape, window, choices, goal) for window in later]
     found.append(_rebalanced("rebalanced from scratch", placement, fresh, later))
     return found
@@ -93,9 +91,7 @@ def _rebalanced(name: str, placement: Placement, new: Sequence[Placement], later
     return Remedy(name, level, moved=float(np.mean([moved(placement, p).mean() for p in new])))
 
 
-def more_slots(
-    shape: Shape, loads: Loads, later: Sequence[Loads], choices: Choices, goal: Goal
-) -> list[Remedy]:
+def more_slots(shape: Shape, loads: Loads, later: Sequence[Loads], choices: Choices, goal: Goal) -> list[Remedy]:
     """Further slots, rounded up to the same number on each GPU."""
     found = []
     for more in sorted({-(-wanted // shape.gpus) * shape.gpus for wanted in MORE_SLOTS}):
@@ -103,7 +99,7 @@ def more_slots(
         placed = optimise(larger, loads, choices, goal)
         found.append(Remedy(f"{more} more slots", mean_imbalance(placed, later), more_slots=more))
         both = mean_imbalance(placed, later, split=True)
-        found.append(Remedy(f"{more} more slots, split re-solved", both, more_slots=more, solves=True))
+        found.append(Remedy(f"{more} more slots, re-split each batch", both, more_slots=more, solves=True))
     return found
 
 

@@ -35,7 +35,7 @@ def count_partitions(groups: int, size: int) -> int:
     from math import factorial
 
     n = groups // size
-    return factorial(groups) // (factorial(size) ** n * factorial(n))
+    return int(factorial(groups) // (factorial(size) ** n * factorial(n)))
 
 
 def settle(shape: Shape, loads: Loads, choices: Choices, slack: bool) -> Slots:

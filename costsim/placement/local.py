@@ -89,9 +89,7 @@ def _recipients(hot: Slots, count: int, experts_in_all: int, rng: np.random.Gene
     return np.concatenate([known, rng.integers(0, experts_in_all, (rows, count - count // 2))], axis=1)
 
 
-def changed(
-    experts: Slots, loads: Loads, slots: Slots, new: Slots
-) -> tuple[Loads, Mask]:
+def changed(experts: Slots, loads: Loads, slots: Slots, new: Slots) -> tuple[Loads, Mask]:
     """Slot loads if slot ``slots[r, j]`` held expert ``new[r, j]``, one change at a time: [rows, tries, slots].
 
     The mask says which changes leave every expert placed.
@@ -112,8 +110,9 @@ def changed(
 class Pairs:
     """Two slots a GPU: given the copies, folding is optimal, so the search is over what to replicate alone."""
 
-    def __init__(self, loads: Loads, steepness: float = 1.0, drift: float = 0.0, cap: Loads | None = None,
-                 present: float = 0.0) -> None:
+    def __init__(
+        self, loads: Loads, steepness: float = 1.0, drift: float = 0.0, cap: Loads | None = None, present: float = 0.0
+    ) -> None:
         self.loads, self.steepness, self.drift = loads, steepness, drift
         self.curve = steepness * drift**2 / 2.0
         self.cap, self.present = cap, present
@@ -173,9 +172,7 @@ def kicked(experts: Slots, loads: Loads, starts: int, rng: np.random.Generator) 
     return experts
 
 
-def shake(
-    experts: Slots, loads: Loads, per_gpu: int, rounds: int, rng: np.random.Generator
-) -> Slots:
+def shake(experts: Slots, loads: Loads, per_gpu: int, rounds: int, rng: np.random.Generator) -> Slots:
     """Iterated local search: change a replica or swap two slots at random, swap downhill, keep what is no worse.
 
     For any number of slots a GPU; rows are independent, so several starts of one layer are several rows.

@@ -91,9 +91,7 @@ def nearby(present: Placement, loads: Loads, most: int, tries: int = 48, seed: i
     live = np.flatnonzero(left > 0)
     while len(live):
         now = _busiest(experts[live], scaled[live], shape.per_gpu)
-        swapped = local.swap(
-            experts[live], local.shares(experts[live], scaled[live]), shape.per_gpu, rounds=1
-        )[0]
+        swapped = local.swap(experts[live], local.shares(experts[live], scaled[live]), shape.per_gpu, rounds=1)[0]
         by_swap = np.where(left[live] >= 2, now - _busiest(swapped, scaled[live], shape.per_gpu), 0.0) / 2.0
         replaced, by_replica = _replaced(experts[live], scaled[live], shape.per_gpu, tries, rng)
         use = np.where((by_swap >= by_replica)[:, None], swapped, replaced)
@@ -105,9 +103,7 @@ def nearby(present: Placement, loads: Loads, most: int, tries: int = 48, seed: i
     return Placement(shape, experts)
 
 
-def _replaced(
-    experts: Slots, loads: Loads, per_gpu: int, tries: int, rng: np.random.Generator
-) -> tuple[Slots, Loads]:
+def _replaced(experts: Slots, loads: Loads, per_gpu: int, tries: int, rng: np.random.Generator) -> tuple[Slots, Loads]:
     """The best of ``tries`` changes of one spare replica into another of the busiest GPU's experts, and its gain."""
     rows, tries = np.arange(len(experts)), min(tries, experts.shape[1])
     total = local.shares(experts, loads).reshape(len(rows), -1, per_gpu).sum(axis=2)

@@ -14,7 +14,7 @@ from costsim.errors import BadInput
 from costsim.placement import eplb, homes, leave, local
 from costsim.placement.bound import lower_bound
 from costsim.placement.placement import Loads, Placement, Shape, Slots
-from costsim.placement.traffic import Choices, measure, strangeness
+from costsim.placement.traffic import Choices, remote_nodes, strangeness
 
 #: spread of an expert's load from one window to the next, relative: an assumption, adjustable; two recorded windows
 #: of one service measure it (``drift.spread``)
@@ -22,9 +22,11 @@ DRIFT = 0.15
 #: remote copies that a node-local placement may grow by for balance
 REMOTE_SLACK = 0.04
 #: next windows sampled to judge candidates; the same for all of them
-WINDOWS = 48
+WINDOWS = 96
 #: work (slots tried) that a search may spend beyond its downhill part
 WORK = 1_200_000
+#: layers × slots up to which placements that ignore nodes are tried too, and kept where they send no further
+SMALL = 2048
 #: layers this close to their lower bound are not searched further
 CLOSE = 2e-3
 
@@ -54,22 +56,26 @@ def optimise(shape: Shape, loads: Loads, choices: Choices, goal: Goal | None = N
     baseline = eplb.eplb(shape, scaled)
     rng = np.random.default_rng(goal.seed)
     if shape.node_local and goal.remote_slack is not None:
-        found = [_bounded(shape, scaled, choices, goal.remote_slack, baseline)]
+        reach = remote_nodes(baseline, scaled, choices)
+        found = [_bounded(shape, scaled, choices, goal.remote_slack, reach)]
+        if goal.remote_slack > 0 and len(loads) * shape.slots <= SMALL:
+            limit = reach * (1.0 + goal.remote_slack) + 1e-9
+            for free in _free(shape, scaled, goal, baseline, rng):
+                far = remote_nodes(Placement(shape, free), scaled, choices) > limit
+                found.append(np.where(far[:, None], found[0], free))
     else:
         found = _free(shape, scaled, goal, baseline, rng)
     return Placement(shape, judged([baseline.expert_of, *found], shape, scaled, goal))
 
 
-def _bounded(shape: Shape, loads: Loads, choices: Choices, slack: float, baseline: Placement) -> Slots:
+def _bounded(shape: Shape, loads: Loads, choices: Choices, slack: float, reach: Loads) -> Slots:
     """Node-local but for the cheapest moves that level the nodes, at most ``slack`` more remote copies."""
     groups = homes.settle(shape, loads, choices, slack > 0)
     experts = leave.node_local(shape, loads, groups)
     if slack > 0:
         added = strangeness(shape, home_of(shape, groups), choices, len(loads))
-        reached = measure(baseline, loads, choices).remote_nodes_per_token if choices.tokens is None else 0.0
-        reached = reached or _local_reach(shape, loads, groups, choices)
-        pairs = slack * reached / (1.0 - 1.0 / shape.nodes) / choices.top_k * shape.gpus
-        experts = leave.level(shape, loads, experts, added, np.full(len(loads), pairs))[0]
+        pairs = slack * reach / (1.0 - 1.0 / shape.nodes) / choices.top_k * shape.gpus
+        experts = leave.level(shape, loads, experts, added, pairs)[0]
     return leave.packed(shape, loads, experts)
 
 
@@ -81,14 +87,6 @@ def home_of(shape: Shape, groups: Slots) -> Slots:
     node = np.repeat(np.arange(shape.nodes), shape.experts // shape.nodes)
     np.put_along_axis(home, members, np.broadcast_to(node, members.shape), axis=1)
     return home
-
-
-def _local_reach(shape: Shape, loads: Loads, groups: Slots, choices: Choices) -> float:
-    """Remote nodes per token when every expert is at home."""
-    flat = Shape(shape.experts, shape.experts, shape.gpus, shape.nodes, shape.groups) if (
-        shape.experts % shape.gpus == 0) else shape
-    experts = leave.node_local(flat, loads, groups)
-    return measure(Placement(flat, experts), loads, choices).remote_nodes_per_token
 
 
 def _free(shape: Shape, loads: Loads, goal: Goal, baseline: Placement, rng: np.random.Generator) -> list[Slots]:
@@ -155,19 +153,29 @@ def _shaken(shape: Shape, loads: Loads, start: Slots, rng: np.random.Generator) 
 def judged(candidates: list[Slots], shape: Shape, loads: Loads, goal: Goal) -> Slots:
     """By layer, of the candidates that are behind the first in neither window, the one with the least sum of both.
 
-    With drift the next window is the mean over the same WINDOWS sampled ones for every candidate.
+    With drift the next window is WINDOWS sampled ones, the same for every candidate; one is ahead of the first only
+    by more than the standard error of their difference, or the luckiest of the candidates would seem ahead.
     """
     now = np.stack([Placement(shape, experts).imbalance(loads) for experts in candidates])
     score, behind = now, now > now[0] + 1e-9
-    if goal.drift:
+    if goal.drift and len(candidates) > 1:
         noise = np.random.default_rng(goal.seed + 1).normal(0.0, goal.drift, (WINDOWS, 1, shape.experts))
-        later = np.stack([expected(experts, shape, loads, np.exp(noise)) for experts in candidates])
-        score, behind = now + later, behind | (later > later[0])
+        later = np.stack([sampled(experts, shape, loads, np.exp(noise)) for experts in candidates])
+        ahead = later[0] - later
+        certain = ahead.mean(axis=1) - ahead.std(axis=1) / WINDOWS**0.5
+        behind |= certain < 0.0
+        behind[0] = False
+        score = now + later.mean(axis=1)
     best = np.where(behind, np.inf, score).argmin(axis=0)
     return np.asarray(np.stack(candidates)[best, np.arange(len(loads))])
 
 
-def expected(experts: Slots, shape: Shape, loads: Loads, factors: Loads) -> Loads:
-    """Mean max/mean over windows whose loads are ``loads`` times each of ``factors``, by layer."""
+def sampled(experts: Slots, shape: Shape, loads: Loads, factors: Loads) -> Loads:
+    """max/mean by window and layer when ``loads`` are multiplied by each of ``factors``."""
     placement = Placement(shape, experts)
-    return np.asarray(np.mean([placement.imbalance(loads * factor) for factor in factors], axis=0))
+    share = loads / placement.copies
+    out = np.empty((len(factors), len(loads)))
+    for i, factor in enumerate(factors):
+        each = np.take_along_axis(share * factor, experts, axis=1).reshape(len(loads), shape.gpus, -1).sum(axis=2)
+        out[i] = each.max(axis=1) / each.mean(axis=1)
+    return out

@@ -32,9 +32,14 @@ class Shape:
         for name in ("experts", "slots", "gpus", "nodes", "groups"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} = {getattr(self, name)}: must be at least 1")
-        self._divides("slots", self.slots, "gpus", self.gpus)
-        self._divides("gpus", self.gpus, "nodes", self.nodes)
-        self._divides("experts", self.experts, "groups", self.groups)
+        if self.slots % self.gpus:
+            near = sorted({max(self.slots // self.gpus, 1) * self.gpus, -(-self.slots // self.gpus) * self.gpus})
+            raise BadInput(
+                f"slots = {self.slots} do not spread evenly over gpus = {self.gpus}; "
+                f"nearest slots that work: {' or '.join(map(str, near))}"
+            )
+        self._divides("nodes", self.nodes, "gpus", self.gpus)
+        self._divides("groups", self.groups, "experts", self.experts)
         if self.slots < self.experts:
             least = -(-self.experts // self.gpus) * self.gpus
             raise BadInput(
@@ -42,12 +47,13 @@ class Shape:
             )
 
     @staticmethod
-    def _divides(whole: str, total: int, part: str, parts: int) -> None:
+    def _divides(part: str, parts: int, whole: str, total: int) -> None:
         if total % parts:
-            near = sorted({max(total // parts, 1) * parts, -(-total // parts) * parts})
+            divisors = [d for d in range(1, total + 1) if total % d == 0]
+            near = [max(d for d in divisors if d < parts), min((d for d in divisors if d > parts), default=total)]
             raise BadInput(
-                f"{whole} = {total} do not spread evenly over {part} = {parts}; "
-                f"nearest {whole} that work: {' or '.join(map(str, near))}"
+                f"{part} = {parts} does not divide {whole} = {total}; nearest {part} that work: "
+                f"{' or '.join(map(str, dict.fromkeys(near)))}"
             )
 
     @property
@@ -94,11 +100,11 @@ class Placement:
 
     @property
     def gpu_of_slot(self) -> Slots:
-        return np.arange(self.shape.slots) // self.shape.per_gpu
+        return np.asarray(np.arange(self.shape.slots) // self.shape.per_gpu)
 
     @property
     def node_of_slot(self) -> Slots:
-        return np.arange(self.shape.slots) // (self.shape.per_gpu * self.shape.per_node)
+        return np.asarray(np.arange(self.shape.slots) // (self.shape.per_gpu * self.shape.per_node))
 
     def slot_load(self, loads: Loads) -> Loads:
         """Tokens that reach each slot, [layers, slots]: w_e over the copies of e."""

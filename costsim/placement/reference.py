@@ -34,6 +34,8 @@ def optimum(shape: Shape, load: Loads, limit_s: float = 10.0, known: float | Non
     except ImportError:
         raise BadInput("the exact reference needs scipy; pip install scipy") from None
     w = load / load.sum() * shape.gpus
+    if shape.per_gpu == 2 and w.min() > 0:
+        return _pairs(shape, w, limit_s, np.inf if known is None else known)
     experts, gpus, most = shape.experts, shape.gpus, shape.slots - shape.experts + 1
     pairs = [(e, c) for e in range(experts) for c in range(1, most + 1)]
     n, top = len(pairs), len(pairs) * (1 + gpus)
@@ -62,3 +64,38 @@ def optimum(shape: Shape, load: Loads, limit_s: float = 10.0, known: float | Non
     bound = 1.0 if result.mip_dual_bound is None else float(result.mip_dual_bound)
     found = float(result.x[-1]) if result.x is not None else (np.inf if known is None else known)
     return Optimum(found, bound)
+
+
+def _pairs(shape: Shape, w: Loads, limit_s: float, known: float) -> Optimum:
+    """Two slots a GPU: bisection on T, each step a program in the copies alone.
+
+    Copies pair up under T exactly if for every size x > T/2 there are no more copies of at least x than copies of at
+    most T − x: the largest with the smallest.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    most = shape.slots - shape.experts + 1
+    expert, copies = (part.ravel() for part in np.meshgrid(np.arange(shape.experts), np.arange(1, most + 1)))
+    size = w[expert] / copies
+    one = (expert == np.arange(shape.experts)[:, None]).astype(float)
+
+    def pairable(top: float) -> bool | None:
+        large = np.unique(size[(size > top / 2.0)])
+        use = large <= top
+        rows = copies * ((size >= large[use][:, None]).astype(float) - (size <= top - large[use][:, None] + 1e-12))
+        bounds = Bounds(np.zeros(len(size)), (size <= top).astype(float))
+        limits = [LinearConstraint(one, 1.0, 1.0), LinearConstraint(copies[None, :], shape.slots, shape.slots)]
+        if len(rows):
+            limits.append(LinearConstraint(rows, -np.inf, 0.0))
+        result = milp(np.zeros(len(size)), constraints=limits, integrality=np.ones(len(size)), bounds=bounds,
+                      options={"time_limit": limit_s})  # fmt: skip
+        return True if result.status == 0 else False if result.status == 2 else None
+
+    low, high = 1.0, known if np.isfinite(known) else float(np.sort(w)[-2:].sum())
+    while high - low > 1e-3 * low:
+        middle = (low + high) / 2.0
+        found = pairable(middle)
+        if found is None:
+            break
+        low, high = (low, middle) if found else (middle, high)
+    return Optimum(high, low)

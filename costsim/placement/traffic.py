@@ -90,6 +90,13 @@ def measure(placement: Placement, loads: Loads, choices: Choices, copies: str = 
     )
 
 
+def remote_nodes(placement: Placement, loads: Loads, choices: Choices) -> Loads:
+    """Nodes besides its own that a token reaches, by layer, copies picked evenly: what ``measure`` means over."""
+    share = held(placement, placement.node_of_slot, placement.shape.nodes)
+    hit = reached(share, loads, choices, placement.shape)
+    return np.asarray(hit.sum(axis=1) * (1.0 - 1.0 / placement.shape.nodes))
+
+
 def _from(sender: int | None, on_node: Loads, on_gpu: Loads, node_of: Slots) -> tuple[Loads, Loads]:
     """Shares as a sender on one node sees them: all on its own node where that holds a copy."""
     if sender is None:

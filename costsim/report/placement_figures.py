@@ -61,7 +61,9 @@ def traffic_charts(found: Sequence[Outcome]) -> list[Chart]:
         names = [f"node {i}" for i in range(len(ours.node_matrix))]
         series = {each.name: [round(float(v), 4) for v in node_heat(each.traffic)] for each in found}
         figure = grouped_bar(names, series, "Heat of each node's network links", "received over mean")
-        charts.append(Chart(figure, f"Copies received by each node over the mean: at most {node_heat(ours).max():.3f}."))
+        charts.append(
+            Chart(figure, f"Copies received by each node over the mean: at most {node_heat(ours).max():.3f}.")
+        )
         figure = heat_map(ours.node_matrix, "Copies of a token from node to node", "to node", "from node", "per token")
         charts.append(Chart(figure, "Copies of a token from node to node; the diagonal stays in the node."))
     return charts

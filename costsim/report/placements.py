@@ -19,7 +19,7 @@ def placement_document(question: Question, found: Sequence[Outcome], study: Stud
     shape = question.shape
     low = bounds(question)
     sections = [
-        Section("Answer", _answer(question, found, low), [_comparison(question, found, low)]),
+        Section("Answer", _answer(question, found, low), [_comparison(found, low)]),
         Section("Load by layer and GPU", (), (), figures.load_charts(question, found, low)),
         Section("Traffic", [_traffic_words(found)], (), figures.traffic_charts(found)),
     ]
@@ -36,11 +36,11 @@ def placement_document(question: Question, found: Sequence[Outcome], study: Stud
 def _answer(question: Question, found: Sequence[Outcome], low: Any) -> list[str]:
     before, eplb, ours = found
     bound = float(low.mean())
-    lines = [
+    first = (
         f"Busiest GPU over the mean: {ours.imbalance.mean():.4f} (EPLB {eplb.imbalance.mean():.4f}, {before.name} "
         f"{before.imbalance.mean():.4f}); no placement goes below {bound:.4f}, by a provable bound. "
         f"Found in {question.elapsed_s:.2f} s."
-    ]
+    )
     gain = ours.effect.tokens_per_s_per_gpu.value / before.effect.tokens_per_s_per_gpu.value - 1.0
     over = ours.effect.tokens_per_s_per_gpu.value / eplb.effect.tokens_per_s_per_gpu.value - 1.0
     text = f"In the next window it makes {gain:+.1%} tokens/s against {before.name}, {over:+.2%} against EPLB"
@@ -49,24 +49,22 @@ def _answer(question: Question, found: Sequence[Outcome], low: Any) -> list[str]
             f"; a million tokens cost {ours.effect.usd_per_mtok.value:.4g} USD instead of "
             f"{before.effect.usd_per_mtok.value:.4g}"
         )
-    return [*lines, f"{text}."]
+    return [first, f"{text}."]
 
 
-def _comparison(question: Question, found: Sequence[Outcome], low: Any) -> Table:
-    columns = ("placement", "max/mean", "worst", "next", "remote nodes", "step", "token/s", "USD/Mtok", "grade")
+def _comparison(found: Sequence[Outcome], low: Any) -> Table:
+    columns = ("placement", "max/mean", "next", "remote nodes", "step", "token/s", "USD/Mtok", "grade")
     rows: list[list[Content]] = []
     for each in found:
         usd = each.effect.usd_per_mtok
         rows.append([
             each.name, Cell(f"{each.imbalance.mean():.4f}", float(each.imbalance.mean())),
-            Cell(f"{each.imbalance.max():.3f}", float(each.imbalance.max())),
             Cell(f"{each.next_imbalance:.3f}", each.next_imbalance),
             Cell(f"{each.traffic.remote_nodes_per_token:.3f}", each.traffic.remote_nodes_per_token),
             _cell(each.effect.step_s), _cell(each.effect.tokens_per_s_per_gpu),
             None if usd is None else _cell(usd), each.effect.step_s.grade,
         ])  # fmt: skip
-    rows.append(["lower bound", Cell(f"{low.mean():.4f}", float(low.mean())),
-                 Cell(f"{low.max():.3f}", float(low.max())), None, None, None, None, None, "A"])  # fmt: skip
+    rows.append(["lower bound", Cell(f"{low.mean():.4f}", float(low.mean())), None, None, None, None, None, "A"])
     step = found[-1].effect.step_s
     band = f"band of ours {quantity(step.low, 's')} … {quantity(step.high, 's')}"
     caption = f"means over layers; remote nodes a token; step and rates in the next window, {band}"
@@ -106,7 +104,9 @@ def _study_sections(question: Question, study: Study) -> list[Section]:
     text = ""
     if best_slots is not None:
         spare = best_slots.slots - question.shape.experts
-        text = f"Most tokens/s at {best_slots.slots} slots: {spare} redundant experts pay, more do not."
+        last = best_slots is study.redundancy[-1]
+        rest = "the most tried" if last else "more do not"
+        text = f"Most tokens/s at {best_slots.slots} slots: {spare} redundant experts pay, {rest}."
     charts = [figures.redundancy_chart(study)]
     sections.append(Section("Redundant experts", [text] if text else [], [_redundancy_table(study)], charts))
     return sections
@@ -132,16 +132,13 @@ def _effect_cells(effect: Effect | None) -> list[Content]:
 def _remedy_table(study: Study) -> Table:
     rows: list[list[Content]] = []
     for each, effect, seconds in study.remedies:
-        cost = []
-        if each.more_slots:
-            cost.append("memory")
-        if each.solves:
-            cost.append("a program a batch")
-        if each.moved:
-            cost.append(f"{each.moved:.0f} moves a layer, {quantity(seconds, 's')}")
-        rows.append([each.name, Cell(f"{each.imbalance:.3f}", each.imbalance), *_effect_cells(effect)[:2],
-                     ", ".join(cost) or "nothing"])  # fmt: skip
-    return Table(("remedy", "next", "step", "token/s", "costs"), rows)
+        rows.append([
+            each.name, Cell(f"{each.imbalance:.3f}", each.imbalance), _effect_cells(effect)[1],
+            each.more_slots or None, Cell(f"{each.moved:.1f}", each.moved) if each.moved else None,
+            quantity(seconds, "s") if each.moved else None,
+        ])  # fmt: skip
+    return Table(("remedy", "next", "token/s", "slots", "moves", "takes"), rows,
+                 "more slots in all; moved slots a layer; network time of the moves")  # fmt: skip
 
 
 def _interval_table(study: Study) -> Table:
