@@ -12,7 +12,7 @@ def lower_bound(shape: Shape, loads: Loads) -> Loads:
 
     The busiest GPU carries at least the mean. And some GPU holds the largest copy beside S/G − 1 companions; let the
     lightest of them be one of c copies of expert e. The other experts then have at most R − c + 1 of the R spare
-    slots. M(r), the least possible largest copy with r spare slots, is greedy's. Where w_e ≤ M(R − c + 1), e plays no
+    slots. M(r), the least possible largest copy with r spare slots, is greedy's. Where w_e < M(R − c + 1), e plays no
     part in it and the GPU carries at least M(R − c + 1) + (S/G − 1)·w_e/c; elsewhere at least
     M(R) + (S/G − 1)·w_e/c. The least of these over e and c holds for every placement.
     """
@@ -22,8 +22,8 @@ def lower_bound(shape: Shape, loads: Loads) -> Loads:
     for c in range(1, largest.shape[1] + 1):
         left = largest[:, -c]
         cold = loads.min(axis=1)
-        cold = np.where(cold <= left, cold, np.inf)
-        hot = np.where(loads > left[:, None], loads, np.inf).min(axis=1)
+        cold = np.where(cold < left, cold, np.inf)
+        hot = np.where(loads >= left[:, None], loads, np.inf).min(axis=1)
         companions = (shape.per_gpu - 1) / c
         if shape.per_gpu > 1:
             beside = np.minimum(beside, np.minimum(left + companions * cold, largest[:, -1] + companions * hot))

@@ -108,7 +108,7 @@ class Placement:
 
     def slot_load(self, loads: Loads) -> Loads:
         """Tokens that reach each slot, [layers, slots]: w_e over the copies of e."""
-        return np.take_along_axis(loads / self.copies, self.expert_of, axis=1)
+        return np.asarray(np.take_along_axis(loads / self.copies, self.expert_of, axis=1))
 
     def gpu_load(self, loads: Loads) -> Loads:
         """Tokens that reach each GPU, [layers, gpus]."""
