@@ -112,7 +112,8 @@ class Placement:
 
     def gpu_load(self, loads: Loads) -> Loads:
         """Tokens that reach each GPU, [layers, gpus]."""
-        return self.slot_load(loads).reshape(self.layers, self.shape.gpus, self.shape.per_gpu).sum(axis=2)
+        by_gpu = self.slot_load(loads).reshape(self.layers, self.shape.gpus, self.shape.per_gpu)
+        return np.asarray(by_gpu.sum(axis=2))
 
     def imbalance(self, loads: Loads) -> Loads:
         """Busiest GPU over the mean of all, by layer."""

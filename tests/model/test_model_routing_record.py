@@ -15,7 +15,7 @@ from costsim.placement.load import read_loads  # noqa: E402
 @pytest.fixture
 def module():
     config = model.DeepSeekConfig(
-        vocab=128, hidden=64, layers=3, first_dense=1, heads=4, experts=16, groups=4, top_groups=2, top_k=4
+        vocab=128, hidden=64, layers=3, dense_layers=1, heads=4, experts=16, groups=4, top_groups=2, top_k=4
     )
     return model.DeepSeek(config).eval()
 
