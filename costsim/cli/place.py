@@ -29,6 +29,9 @@ costsim place --loads lognormal:0.8 --gpus 144 --nodes 18 --slots 288 --groups 8
 #: most slots, layers × experts of one call: larger ones are no deployment
 MOST_SLOTS, MOST_GPUS, MOST_CELLS = 16_384, 4_096, 4_000_000
 OBJECTIVES = ("both", "balance", "local")
+#: how long a window is where none is given: experts are rearranged about every ten minutes
+#: [deepseek-v3-report, sec. 3.4.1]
+WINDOW_S = 600.0
 #: requests a card whose decode step is timed; halved until they fit
 BATCH = 128
 
@@ -58,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_quantity(group, "--window", "time", "length of a window, for how often to rebalance (10min)")
     add_choice(group, "--phase", ("prefill", "decode"), "whose step is timed; default: prefill where groups divide")
     group.add_argument("--quick", action="store_true", help="the placement alone: no front, no study of drift")
-    parser.set_defaults(objective="both", seed=0, window=600.0)
+    parser.set_defaults(objective="both", seed=0, window=WINDOW_S)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -228,7 +231,7 @@ def _goal(args: argparse.Namespace, loads: ExpertLoads, later: Any, notes: list[
 
         notes.append(f"spread between the two windows, counting noise taken off: {spread(loads.counts, later):.3f}")
     elif args.drift is None:
-        notes.append(f"next window: sampled, a relative spread of {DRIFT:g} is an assumption (--drift, --later)")
+        notes.append(f"a relative spread of {DRIFT:g} between windows is an assumption (--drift, --later)")
     slack = {"balance": None, "local": 0.0}.get(args.objective, REMOTE_SLACK)
     if args.remote_slack is not None:
         if args.objective != "both":

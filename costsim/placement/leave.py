@@ -24,50 +24,46 @@ def node_local(shape: Shape, loads: Loads, homes: Slots) -> Slots:
 def level(
     shape: Shape, loads: Loads, experts: Slots, added: Loads, budget: Loads, rounds: int = 64
 ) -> tuple[Slots, Loads]:
-    """Swap slots between the heaviest node and others until nodes are level or ``budget`` is spent.
+    """Swap slots between the heaviest and the lightest node until nodes are level or ``budget`` is spent.
 
     ``added`` [layers, experts, nodes]: nodes per token–expert pair that a copy there adds. Among the swaps that help,
     the one that levels most for what it adds is made. Returns the state and what was spent, in pairs of load.
     """
     experts, per_node = experts.copy(), shape.slots // shape.nodes
     weight = local.shares(experts, loads)
-    node_of, inside = np.arange(shape.slots) // per_node, np.arange(per_node)
-    mean = shape.gpus / shape.nodes
+    inside, mean = np.arange(per_node), shape.gpus / shape.nodes
     spent, live = np.zeros(len(loads)), np.arange(len(loads))
     for _ in range(rounds):
         w, e = weight[live], experts[live]
         total = w.reshape(len(live), shape.nodes, per_node).sum(axis=2)
-        rows, busy = np.arange(len(live)), total.argmax(axis=1)
-        top = total[rows, busy]
-        own = busy[:, None] * per_node + inside
-        theirs = total[:, node_of]
-        moved = w[rows[:, None], own][:, :, None] - w[:, None, :]
-        # What the swap takes off the overload: never more than the overload, less what it puts on the other above mean
-        gain = np.minimum(moved, (top - mean)[:, None, None]) - np.maximum(theirs[:, None, :] + moved - mean, 0.0)
-        cost = _cost(added[live], e, w, own, busy, node_of)
-        other = (busy[:, None] != node_of)[:, None, :]
-        useful = (gain > LEVEL / 4) & other & (spent[live, None, None] + cost <= budget[live, None, None])
+        rows = np.arange(len(live))[:, None]
+        busy, idle = total.argmax(axis=1)[:, None], total.argmin(axis=1)[:, None]
+        over, room = total[rows, busy] - mean, mean - total[rows, idle]
+        own, other = busy * per_node + inside, idle * per_node + inside
+        moved = w[rows, own][:, :, None] - w[rows, other][:, None, :]
+        # What a swap takes off the overload: no more than there is, less what it puts on the other above the mean.
+        gain = np.minimum(moved, over[..., None]) - np.maximum(moved - room[..., None], 0.0)
+        grown = _grown(added[live], e[rows, own], busy, idle) * w[rows, own]
+        shrunk = _grown(added[live], e[rows, other], idle, busy) * w[rows, other]
+        cost = grown[:, :, None] + shrunk[:, None, :]
+        useful = (gain > LEVEL / 4) & (spent[live, None, None] + cost <= budget[live, None, None])
         value = np.where(useful, gain / np.maximum(cost, 1e-6), -np.inf).reshape(len(live), -1)
         best = value.argmax(axis=1)
-        go = (value[rows, best] > 0) & (top - mean > LEVEL * mean)
-        if not go.any():
+        at = np.flatnonzero((value[rows[:, 0], best] > 0) & (over[:, 0] > LEVEL * mean))
+        if not len(at):
             break
-        rows, best = rows[go], best[go]
-        here, there = own[rows, best // shape.slots], best % shape.slots
-        spent[live[rows]] += cost.reshape(len(live), -1)[rows, best]
-        live = live[rows]
+        here, there = own[at, best[at] // per_node], other[at, best[at] % per_node]
+        spent[live[at]] += cost.reshape(len(live), -1)[at, best[at]]
+        live = live[at]
         for array in (experts, weight):
             array[live, here], array[live, there] = array[live, there], array[live, here]
     return experts, spent
 
 
-def _cost(added: Loads, experts: Slots, weight: Loads, own: Slots, busy: Slots, node_of: Slots) -> Loads:
-    """Pairs that reach a further node if slot ``own[j]`` and slot s change nodes, [rows, own, slots]."""
+def _grown(added: Loads, experts: Slots, source: Slots, target: Slots) -> Loads:
+    """Further nodes per pair if ``experts`` [rows, slots] go from node ``source`` to ``target`` [rows, 1]."""
     rows = np.arange(len(experts))[:, None]
-    mine = added[rows, experts[rows, own]]  # [rows, own, nodes]
-    away = mine[:, :, node_of] - np.take_along_axis(mine, busy[:, None, None], axis=2)
-    theirs = added[rows, experts, busy[:, None]] - added[rows, experts, node_of[None, :]]
-    return np.asarray(weight[rows, own][:, :, None] * away + (weight * theirs)[:, None, :])
+    return np.asarray(added[rows, experts, target] - added[rows, experts, source])
 
 
 def packed(shape: Shape, loads: Loads, experts: Slots, rounds: int = 400) -> Slots:

@@ -23,6 +23,8 @@ DRIFT = 0.15
 REMOTE_SLACK = 0.04
 #: next windows sampled to judge candidates; the same for all of them
 WINDOWS = 96
+#: mean of the largest of 1, 2, 3 and 4 standard normals
+LUCK = (0.0, 0.564, 0.846, 1.029)
 #: work (slots tried) that a search may spend beyond its downhill part
 WORK = 1_200_000
 #: layers × slots up to which placements that ignore nodes are tried too, and kept where they send no further
@@ -153,8 +155,8 @@ def _shaken(shape: Shape, loads: Loads, start: Slots, rng: np.random.Generator) 
 def judged(candidates: list[Slots], shape: Shape, loads: Loads, goal: Goal) -> Slots:
     """By layer, of the candidates that are behind the first in neither window, the one with the least sum of both.
 
-    With drift the next window is WINDOWS sampled ones, the same for every candidate; one is ahead of the first only
-    by more than the standard error of their difference, or the luckiest of the candidates would seem ahead.
+    With drift the next window is WINDOWS sampled ones, the same for every candidate. The luckiest of several seems
+    ahead by LUCK standard errors of its difference to the first; only what is ahead by more counts as ahead.
     """
     now = np.stack([Placement(shape, experts).imbalance(loads) for experts in candidates])
     score, behind = now, now > now[0] + 1e-9
@@ -162,7 +164,8 @@ def judged(candidates: list[Slots], shape: Shape, loads: Loads, goal: Goal) -> S
         noise = np.random.default_rng(goal.seed + 1).normal(0.0, goal.drift, (WINDOWS, 1, shape.experts))
         later = np.stack([sampled(experts, shape, loads, np.exp(noise)) for experts in candidates])
         ahead = later[0] - later
-        certain = ahead.mean(axis=1) - ahead.std(axis=1) / WINDOWS**0.5
+        luck = LUCK[min(len(candidates) - 1, len(LUCK)) - 1]
+        certain = ahead.mean(axis=1) - luck * ahead.std(axis=1) / WINDOWS**0.5
         behind |= certain < 0.0
         behind[0] = False
         score = now + later.mean(axis=1)

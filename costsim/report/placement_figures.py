@@ -12,15 +12,14 @@ from costsim.report.document import Chart
 from costsim.report.figures import PALETTE, Figure, _axis, _layout, grouped_bar
 
 
-def heat_map(z: Any, title: str, x: str, y: str, unit: str, limits: tuple[float, float] | None = None) -> Figure:
+def heat_map(z: Any, title: str, x: str, y: str, unit: str, limits: tuple[float, float]) -> Figure:
     """``z`` [rows, columns] in colours that print in grey too."""
     trace: dict[str, Any] = {
         "type": "heatmap", "z": np.round(np.asarray(z, dtype=float), 4).tolist(), "colorscale": "Cividis",
+        "zmin": limits[0], "zmax": limits[1],
         "colorbar": {"title": {"text": unit, "side": "right"}},
         "hovertemplate": f"{x} %{{x}}, {y} %{{y}}: %{{z:.3f}}<extra></extra>",
     }  # fmt: skip
-    if limits is not None:
-        trace |= {"zmin": limits[0], "zmax": limits[1]}
     return {"data": [trace], "layout": _layout(title, height=420, xaxis=_axis(x), yaxis=_axis(y))}
 
 
@@ -50,13 +49,26 @@ def _over_mean(load: Any) -> Any:
 
 
 def traffic_charts(found: Sequence[Outcome]) -> list[Chart]:
-    """Copies from GPU to GPU after, and what each node receives over its network links."""
-    ours = found[-1].traffic
-    matrix = ours.matrix
+    """Copies from GPU to GPU before and after on one scale, and how hot scale-up and network links get."""
+    shown = [found[0], found[-1]]
+    top = float(max(each.traffic.matrix.max() for each in shown))
     charts = [
-        Chart(heat_map(matrix, "Copies of a token from GPU to GPU", "to GPU", "from GPU", "copies per token"),
-              f"Copies of a token sent from GPU to GPU: {matrix.sum(axis=1).mean():.2f} in all.")
+        Chart(heat_map(each.traffic.matrix, f"Copies of a token from GPU to GPU: {each.name}", "to GPU", "from GPU",
+                       "copies per token", (0.0, top)),
+              f"Copies of a token from GPU to GPU, {each.name}: {each.traffic.matrix.sum(axis=1).mean():.2f} in all.")
+        for each in shown
     ]  # fmt: skip
+    lines = []
+    for index, each in enumerate(found):
+        received = each.traffic.matrix.sum(axis=0)
+        lines.append({
+            "type": "scatter", "mode": "lines", "name": each.name, "x": list(range(len(received))),
+            "y": np.round(received / received.mean(), 4).tolist(), "line": {"color": PALETTE[index % len(PALETTE)]},
+        })  # fmt: skip
+    layout = _layout("Heat of each GPU's scale-up link", height=380, xaxis=_axis("GPU"),
+                     yaxis=_axis("received over mean"))  # fmt: skip
+    charts.append(Chart({"data": lines, "layout": layout}, "Copies that each GPU receives, over the mean of all."))
+    ours = found[-1].traffic
     if len(ours.node_matrix) > 1:
         names = [f"node {i}" for i in range(len(ours.node_matrix))]
         series = {each.name: [round(float(v), 4) for v in node_heat(each.traffic)] for each in found}
@@ -64,8 +76,6 @@ def traffic_charts(found: Sequence[Outcome]) -> list[Chart]:
         charts.append(
             Chart(figure, f"Copies received by each node over the mean: at most {node_heat(ours).max():.3f}.")
         )
-        figure = heat_map(ours.node_matrix, "Copies of a token from node to node", "to node", "from node", "per token")
-        charts.append(Chart(figure, "Copies of a token from node to node; the diagonal stays in the node."))
     return charts
 
 
@@ -74,7 +84,8 @@ def front_chart(study: Study) -> Chart:
     x, y = [p.remote_nodes for p in study.front], [p.imbalance for p in study.front]
     text = ["nodes ignored" if p.slack is None else f"slack {p.slack:.1%}" for p in study.front]
     trace = {
-        "type": "scatter", "mode": "lines+markers+text", "x": x, "y": y, "text": text, "textposition": "top right",
+        "type": "scatter", "mode": "lines+markers+text", "x": x, "y": y, "text": text,
+        "textposition": ["top right"] * (len(text) - 1) + ["top left"],
         "line": {"color": PALETTE[0]}, "hovertemplate": "%{text}: %{x:.3f} nodes, %{y:.4f}<extra></extra>",
     }  # fmt: skip
     layout = _layout("Balance against traffic", height=400, xaxis=_axis("remote nodes a token"),

@@ -135,7 +135,7 @@ def _remedy_table(study: Study) -> Table:
         rows.append([
             each.name, Cell(f"{each.imbalance:.3f}", each.imbalance), _effect_cells(effect)[1],
             each.more_slots or None, Cell(f"{each.moved:.1f}", each.moved) if each.moved else None,
-            quantity(seconds, "s") if each.moved else None,
+            Cell(quantity(seconds, "s"), seconds) if each.moved else None,
         ])  # fmt: skip
     return Table(("remedy", "next", "token/s", "slots", "moves", "takes"), rows,
                  "more slots in all; moved slots a layer; network time of the moves")  # fmt: skip
@@ -143,18 +143,25 @@ def _remedy_table(study: Study) -> Table:
 
 def _interval_table(study: Study) -> Table:
     rows: list[list[Content]] = [
-        [row.windows, Cell(f"{row.imbalance:.3f}", row.imbalance), number(row.tokens_per_s_per_gpu)]
+        [
+            row.windows,
+            Cell(f"{row.imbalance:.3f}", row.imbalance),
+            Cell(number(row.tokens_per_s_per_gpu), row.tokens_per_s_per_gpu),
+        ]
         for row in study.intervals
     ]
     return Table(("windows between", "mean max/mean", "net token/s"), rows)
 
 
 def _redundancy_table(study: Study) -> Table:
-    rows: list[list[Content]] = [
-        [row.slots, Cell(f"{row.imbalance:.4f}", row.imbalance), Cell(f"{row.next_imbalance:.3f}", row.next_imbalance),
-         *_effect_cells(row.effect), None if row.effect is None else quantity(row.effect.memory_bytes, "B")]
-        for row in study.redundancy
-    ]  # fmt: skip
+    rows: list[list[Content]] = []
+    for row in study.redundancy:
+        size = None if row.effect is None else row.effect.memory_bytes
+        ahead = Cell(f"{row.next_imbalance:.3f}", row.next_imbalance)
+        rows.append([
+            row.slots, Cell(f"{row.imbalance:.4f}", row.imbalance), ahead,
+            *_effect_cells(row.effect), None if size is None else Cell(quantity(size, "B"), size),
+        ])  # fmt: skip
     return Table(("slots", "max/mean", "next", "step", "token/s", "USD/Mtok", "memory"), rows)
 
 
@@ -162,7 +169,7 @@ def _notes(question: Question) -> list[str]:
     drift = "the later window given" if question.later is not None else f"sampled, spread {question.goal.drift:g}"
     return [
         *question.notes,
-        f"next window: {drift}; step times are of it, and of the mean imbalance over layers",
+        f"next window: {drift}; step times are of it, at its mean imbalance over layers",
         "an expert's tokens split evenly over its copies; a copy is picked without regard to the sender",
         "the lower bound: the mean, or the largest copy with the smallest companions, whichever is more",
     ]
