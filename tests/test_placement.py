@@ -146,6 +146,15 @@ def test_balance_and_traffic_on_recorded_choices() -> None:
         )
 
 
+def test_gpus_gathered_by_groups_send_less_at_the_same_balance() -> None:
+    """EP144 does not divide by groups: which GPUs share a node is free, and EPLB leaves it to chance."""
+    w = lognormal(4, 256, 0.8, seed=12).counts
+    ours, base = optimise(EP144, w, V3, BALANCE), eplb.eplb(EP144, w)
+    plain = optimise(Shape(256, 288, 144), w, V3, BALANCE)
+    np.testing.assert_allclose(ours.imbalance(w), plain.imbalance(w))
+    assert remote_nodes(ours, w, V3).mean() < 0.99 * remote_nodes(base, w, V3).mean()
+
+
 def small_cases(count: int, seed: int) -> list[tuple[Shape, Loads]]:
     rng = np.random.default_rng(seed)
     cases = []

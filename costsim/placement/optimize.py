@@ -27,6 +27,8 @@ WINDOWS = 96
 LUCK = (0.0, 0.564, 0.846, 1.029)
 #: work (slots tried) that a search may spend beyond its downhill part
 WORK = 1_200_000
+#: layers that tell whether renamed GPUs shorten the way of tokens
+JUDGED_LAYERS = 4
 #: layers × slots up to which placements that ignore nodes are tried too, and kept where they send no further
 SMALL = 2048
 #: layers this close to their lower bound are not searched further
@@ -67,7 +69,16 @@ def optimise(shape: Shape, loads: Loads, choices: Choices, goal: Goal | None = N
                 found.append(np.where(far[:, None], found[0], free))
     else:
         found = _free(shape, scaled, goal, baseline, rng)
-    return Placement(shape, judged([baseline.expert_of, *found], shape, scaled, goal))
+    experts = judged([baseline.expert_of, *found], shape, scaled, goal)
+    bounded = shape.node_local and goal.remote_slack is not None
+    return Placement(shape, experts if bounded or shape.nodes == 1 else _nearer(shape, scaled, choices, experts))
+
+
+def _nearer(shape: Shape, loads: Loads, choices: Choices, experts: Slots) -> Slots:
+    """GPUs gathered by groups where that shortens the way of tokens, as a few layers show."""
+    few, moved = slice(0, JUDGED_LAYERS), homes.gathered(shape, loads, experts)
+    reach = [remote_nodes(Placement(shape, each[few]), loads[few], choices).mean() for each in (experts, moved)]
+    return moved if reach[1] < reach[0] else experts
 
 
 def _bounded(shape: Shape, loads: Loads, choices: Choices, slack: float, reach: Loads) -> Slots:
