@@ -7,6 +7,8 @@ A slot of load x weighs y = x + c·x²: with c = 0 the sum over a GPU is its loa
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +19,8 @@ Mask = NDArray[np.bool_]
 
 def shares(experts: Slots, loads: Loads) -> Loads:
     """Load of each slot when an expert's tokens split evenly over its copies, [rows, slots]."""
-    return np.take_along_axis(loads / count_copies(experts, loads.shape[1]), experts, axis=1)
+    copies = count_copies(experts, loads.shape[1]).astype(loads.dtype)
+    return np.take_along_axis(loads / copies, experts, axis=1)
 
 
 def swap(experts: Slots, weight: Loads, per_gpu: int, rounds: int, same: int = 0) -> tuple[Slots, Loads]:
@@ -95,11 +98,11 @@ def changed(experts: Slots, loads: Loads, slots: Slots, new: Slots) -> tuple[Loa
     The mask says which changes leave every expert placed.
     """
     copies = count_copies(experts, loads.shape[1])
-    now = np.take_along_axis(loads / copies, experts, axis=1)
+    now = np.take_along_axis(loads / copies.astype(loads.dtype), experts, axis=1)
     old = np.take_along_axis(experts, slots, axis=1)
     left, grown = np.take_along_axis(copies, old, axis=1) - 1, np.take_along_axis(copies, new, axis=1) + 1
-    gives = np.take_along_axis(loads, old, axis=1) / np.maximum(left, 1)
-    takes = np.take_along_axis(loads, new, axis=1) / grown
+    gives = np.take_along_axis(loads, old, axis=1) / np.maximum(left, 1).astype(loads.dtype)
+    takes = np.take_along_axis(loads, new, axis=1) / grown.astype(loads.dtype)
     held = experts[:, None, :]
     after = np.where(held == old[..., None], gives[..., None],
                      np.where(held == new[..., None], takes[..., None], now[:, None, :]))  # fmt: skip
@@ -113,7 +116,9 @@ class Pairs:
     def __init__(
         self, loads: Loads, steepness: float = 1.0, drift: float = 0.0, cap: Loads | None = None, present: float = 0.0
     ) -> None:
-        self.loads, self.steepness, self.drift = loads, steepness, drift
+        # Half the bytes are enough to tell candidates apart; what is found is measured in full.
+        self.loads: Any = loads.astype(np.float32)
+        self.steepness, self.drift = steepness, drift
         self.curve = steepness * drift**2 / 2.0
         self.cap, self.present = cap, present
 

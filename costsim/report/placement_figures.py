@@ -107,6 +107,34 @@ def remedy_chart(study: Study) -> Chart:
     return Chart({"data": [bar], "layout": layout}, f"From {max(values):.3f} to {min(values):.3f}, by remedy.")
 
 
+def gain_charts(found: Sequence[Outcome]) -> list[Chart]:
+    """Tokens/s of a GPU and USD per million tokens under each placement, with their bands."""
+    names = [each.name for each in found]
+    charts = []
+    for key, title, unit in (("tokens_per_s_per_gpu", "Tokens/s of a GPU in the next window", "token/s"),
+                             ("usd_per_mtok", "Cost of a million tokens", "USD")):  # fmt: skip
+        metrics = [getattr(each.effect, key) for each in found]
+        if any(metric is None for metric in metrics):
+            continue
+        bands = [None if m.low is None or m.high is None else (m.low, m.high) for m in metrics]
+        figure = grouped_bar(names, {unit: [m.value for m in metrics]}, title, unit, {unit: bands})
+        text = ", ".join(f"{name} {metric.value:.4g}" for name, metric in zip(names, metrics, strict=True))
+        charts.append(Chart(figure, f"{title}: {text} {unit}; bands P10 to P90, shared by all three."))
+    return charts
+
+
+def interval_chart(study: Study) -> Chart:
+    """Net tokens/s against the windows between rebalances."""
+    x, y = [row.windows for row in study.intervals], [row.tokens_per_s_per_gpu for row in study.intervals]
+    trace = {
+        "type": "scatter", "mode": "lines+markers", "x": x, "y": y, "line": {"color": PALETTE[0]},
+        "hovertemplate": "every %{x} windows: %{y:.5g} token/s<extra></extra>",
+    }  # fmt: skip
+    layout = _layout("Net tokens/s of a GPU by time between rebalances", height=360,
+                     xaxis=_axis("windows between rebalances", type="log"), yaxis=_axis("token/s"))  # fmt: skip
+    return Chart({"data": [trace], "layout": layout}, f"From {max(y):,.0f} to {min(y):,.0f} token/s.")
+
+
 def redundancy_chart(study: Study) -> Chart:
     """Tokens/s of a GPU against slots."""
     fit = [(row.slots, row.effect.tokens_per_s_per_gpu.value) for row in study.redundancy if row.effect is not None]

@@ -19,7 +19,7 @@ def placement_document(question: Question, found: Sequence[Outcome], study: Stud
     shape = question.shape
     low = bounds(question)
     sections = [
-        Section("Answer", _answer(question, found, low), [_comparison(found, low)]),
+        Section("Answer", _answer(question, found, low), [_comparison(found, low)], figures.gain_charts(found)),
         Section("Load by layer and GPU", (), (), figures.load_charts(question, found, low)),
         Section("Traffic", [_traffic_words(found)], (), figures.traffic_charts(found)),
     ]
@@ -43,6 +43,7 @@ def _answer(question: Question, found: Sequence[Outcome], low: Any) -> list[str]
     )
     gain = ours.effect.tokens_per_s_per_gpu.value / before.effect.tokens_per_s_per_gpu.value - 1.0
     over = ours.effect.tokens_per_s_per_gpu.value / eplb.effect.tokens_per_s_per_gpu.value - 1.0
+    over = 0.0 if abs(over) < 5e-5 else over
     text = f"In the next window it makes {gain:+.1%} tokens/s against {before.name}, {over:+.2%} against EPLB"
     if before.effect.usd_per_mtok and ours.effect.usd_per_mtok:
         text += (
@@ -99,7 +100,8 @@ def _study_sections(question: Question, study: Study) -> list[Section]:
             f"A window is {quantity(question.window_s, 's')}; a new placement takes {quantity(best.rebalance_s, 's')} "
             f"of network time. Most tokens/s at a rebalance every {best.windows} window(s)."
         )
-        sections.append(Section("How often to rebalance", [text], [_interval_table(study)]))
+        charts = [figures.interval_chart(study)]
+        sections.append(Section("How often to rebalance", [text], [_interval_table(study)], charts))
     best_slots = best_redundancy(study)
     text = ""
     if best_slots is not None:
