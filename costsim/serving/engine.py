@@ -33,7 +33,11 @@ class Engine:
 
 @dataclass(slots=True)
 class Step:
-    """The step under way: ``n`` iterations from ``start_s``, the i-th lasting first_s + i·growth_s."""
+    """The step under way: ``n`` iterations from ``start_s``, the i-th lasting first_s + i·growth_s.
+
+    ``chunks``: (request, rank, tokens) of the prompts computed in it. ``prompt_s`` of it are due to those prompts, and
+    ``cached_s`` of these to the cached tokens that they attend to or fetch.
+    """
 
     start_s: float
     end_s: float
@@ -42,7 +46,8 @@ class Step:
     growth_s: float
     decoding: bool
     chunks: list[tuple[int, int, int]]
-    """(request, rank, tokens) of the prompts computed in it"""
+    prompt_s: float = 0.0
+    cached_s: float = 0.0
 
     def cut(self, now_s: float) -> bool:
         """End with the iteration under way at ``now_s``; True where that is earlier than planned.
