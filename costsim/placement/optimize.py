@@ -27,6 +27,8 @@ WINDOWS = 96
 LUCK = (0.0, 0.564, 0.846, 1.029)
 #: work (slots tried) that a search may spend beyond its downhill part
 WORK = 1_200_000
+#: tokens of a layer that the search looks at; what it finds is measured on more
+SEARCHED_TOKENS = 1024
 #: layers that tell whether renamed GPUs shorten the way of tokens
 JUDGED_LAYERS = 4
 #: layers × slots up to which placements that ignore nodes are tried too, and kept where they send no further
@@ -55,9 +57,9 @@ class Goal:
 
 def optimise(shape: Shape, loads: Loads, choices: Choices, goal: Goal | None = None) -> Placement:
     """Place experts on GPUs. ``loads`` [layers, experts] in any unit; see :class:`Goal` for what is weighed."""
-    goal = goal or Goal()
+    goal, choices = goal or Goal(), choices.thinned(SEARCHED_TOKENS)
     scaled = loads / loads.sum(axis=1, keepdims=True) * shape.gpus
-    baseline = eplb.eplb(shape, scaled)
+    baseline = eplb.eplb(shape, loads)  # as given: scaling could break its ties otherwise
     rng = np.random.default_rng(goal.seed)
     if shape.node_local and goal.remote_slack is not None:
         reach = remote_nodes(baseline, scaled, choices)

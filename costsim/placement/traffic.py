@@ -32,6 +32,12 @@ class Choices:
     top_groups: int = 1
     tokens: NDArray[np.integer] | None = None
 
+    def thinned(self, most: int) -> Choices:
+        """The same with at most ``most`` tokens a layer, evenly spaced."""
+        if self.tokens is None or self.tokens.shape[1] <= most:
+            return self
+        return Choices(self.top_k, self.top_groups, self.tokens[:, :: self.tokens.shape[1] // most][:, :most])
+
     def of_layer(self, layer: int) -> Slots | None:
         """Token–expert choices of a layer, at most ENOUGH_TOKENS of them, evenly spaced."""
         if self.tokens is None:
@@ -131,7 +137,8 @@ def _expected(share: Loads, loads: Loads, choices: Choices, shape: Shape) -> Loa
     unit and e_M the elementary symmetric polynomial. [deepseek-v3-report, sec. 2.1.2]
     """
     layers, _, units = share.shape
-    weight = loads.reshape(layers, shape.groups, -1, 1)
+    least = 1e-9 * loads.mean(axis=1, keepdims=True)  # a group that nobody chose still has shares
+    weight = np.maximum(loads, least).reshape(layers, shape.groups, -1, 1)
     by_group = (share.reshape(layers, shape.groups, -1, units) * weight).sum(axis=2) / weight.sum(axis=2)
     chosen = min(choices.top_groups, shape.groups)
     missed = (1.0 - np.minimum(by_group, 1.0)) ** (choices.top_k / chosen)
