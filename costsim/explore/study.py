@@ -119,11 +119,16 @@ def _train(model: ModelSpec, chip: Accelerator, scenario: Scenario, rate: Price 
     part = scenario.training
     precision = "fp8" if chip.known("fp8") else "bf16"
     plan = TrainingPlan(
-        gpus=part.gpus // chip.dies or 1, pp=part.pp, ep=part.ep if model.moe else 1, precision=precision
+        gpus=part.gpus // chip.dies or 1,
+        pp=part.pp,
+        ep=part.ep if model.moe else 1,
+        precision=precision,
+        schedule=part.schedule if model.moe else "auto",
+        routing="trained" if model.moe else "balanced",
     )
     load = TrainingLoad(part.seq, part.global_batch, 1, part.tokens)
     reason = ""
-    for recompute in ("selective", "full"):
+    for recompute in ("norm,mla_up_proj", "selective", "full"):
         try:
             tried = TrainingPlan(**{**plan.__dict__, "recompute": recompute})
             return predict_training(model, chip, tried, load, rate or default_rate(chip)), ""
