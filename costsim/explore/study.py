@@ -9,6 +9,7 @@ from typing import Any
 from costsim.errors import BadInput
 from costsim.explore.search import search
 from costsim.predict.inference import predict_inference
+from costsim.predict.post.recipe import predict_recipe
 from costsim.predict.report import Report
 from costsim.predict.training import predict_training
 from costsim.spec.accelerator import Accelerator
@@ -16,6 +17,7 @@ from costsim.spec.catalog import load_accelerator, load_model
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingPlan, TrainingLoad, TrainingPlan
 from costsim.spec.price import Price, default_rate, parse_rate
+from costsim.spec.recipe import load_recipe
 from costsim.spec.scenario import Scenario
 
 GPUS = [1, 2, 4, 8, 16, 32, 64, 80, 128, 144, 160, 256, 320]
@@ -47,6 +49,7 @@ class Study:
     precisions: tuple[tuple[Deployment, Deployment], ...]
     training: tuple[tuple[str, Report | None, str], ...]
     rate: Price | None
+    post_training: tuple[Report, ...] = ()
 
 
 def precisions_of(chip: Accelerator) -> list[str]:
@@ -71,7 +74,14 @@ def study(scenario: Scenario, progress: Callable[[str], None] | None = None) -> 
         if "bf16" in formats and best != "bf16":
             pairs.append((deployments[-1], _deploy(model, chip, "bf16", scenario, rate)))
         runs.append((chip.id, *_train(model, chip, scenario, rate)))
-    return Study(scenario, model, tuple(deployments), tuple(pairs), tuple(runs), rate)
+    return Study(scenario, model, tuple(deployments), tuple(pairs), tuple(runs), rate, _post_trained(model, rate))
+
+
+def _post_trained(model: ModelSpec, rate: Price | None) -> tuple[Report, ...]:
+    """The published recipes that start from this model, as published."""
+    if model.id not in ("deepseek-v3", "deepseek-r1"):
+        return ()
+    return tuple(predict_recipe(load_recipe(name), rate)[0] for name in ("r1-zero", "r1"))
 
 
 def _deploy(model: ModelSpec, chip: Accelerator, precision: str, scenario: Scenario, rate: Price | None) -> Deployment:
