@@ -35,6 +35,7 @@ PLAN = (
     Key("zero", "ZeRO stage: what data-parallel ranks shard", minimum=0, maximum=3),
     Key("comm_sms", "cores that overlapped transfers take"),
     Key("layers", "cut the model to so many layers"),
+    Key("imbalance", "busiest expert rank over the mean of a measured load; default: from --routing", False),
 )
 LOAD = (
     Key("seq", "tokens of a sequence"),
