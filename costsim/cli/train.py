@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from costsim.cli import whole_run
 from costsim.cli.ask import Key, Words, add_keys, add_subject, answer, given, precision_for, supply
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ HELP = "one training layout: step time and its parts, MFU, memory per rank, GPU 
 EXAMPLE = """
 costsim train --accelerator h800-sxm --gpus 2048 --pp 16 --ep 64 --seq 4096 --global-batch 15360 --tokens 14.8e12
 costsim train --accelerator h20-96g --gpus 2048 --pp 8,16 --ep 32,64 --json
+costsim train --run
+costsim train --run --assume final-run-share=30% --assume staff=60
 """
 
 PLAN = (
@@ -55,6 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_subject(parser, "deepseek-v3", "h800-sxm")
     add_keys(parser, "plan (numbers take lists and ranges)", [*PLAN, *words()])
     add_keys(parser, "load (numbers take lists and ranges)", LOAD)
+    whole_run.configure(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     defaults = DEFAULTS if model.moe else {**DEFAULTS, "ep": 1}
     asked = given(args, [*PLAN, *words(), *LOAD], defaults)
     asked = replace(asked, assumed=(*asked.assumed, *about_precision, *about_supply))
+    if whole_run.asked(args):
+        return whole_run.answer(args, asked, model, chip, price, cluster)
     load_names = {key.name for key in LOAD}
 
     from costsim.predict.training import predict_training

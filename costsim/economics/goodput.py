@@ -51,7 +51,8 @@ def effective_time_ratio(interval_s: Num, checkpoint_s: Num, restart_s: Num, mtb
     """
     period = np.asarray(interval_s) + checkpoint_s
     kept = 1.0 - (np.asarray(restart_s) + period / 2.0) / mtbf
-    return np.maximum(kept, 0.0) / (1.0 + np.asarray(checkpoint_s) / interval_s)
+    ratio: Num = np.maximum(kept, 0.0) / (1.0 + np.asarray(checkpoint_s) / interval_s)
+    return ratio
 
 
 @dataclass(frozen=True)

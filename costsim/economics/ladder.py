@@ -41,6 +41,7 @@ class Job:
     low_hours: float
     high_hours: float
     cards: float
+    node_cards: float
     usd_per_h: float
     card_usd: float
     all_in: bool
@@ -84,12 +85,16 @@ class Ladder:
 #: which assumptions enter at which rung
 RESTS_ON: dict[str, tuple[str, ...]] = {
     "final_run": (),
-    "interruptions": ("gpu_hours_per_interruption", "restart", "node_write", "node_devices"),
+    "interruptions": ("gpu_hours_per_interruption", "restart", "node_write"),
     "experiments": ("final_run_share",),
     "owned_cluster": ("project_years", "cluster_utilisation", "capex_spread", "cluster_factor", "amortisation_years",
                       "operations_share", "power_load", "server_overhead", "pue", "electricity"),
     "staff": ("staff", "staff_cost"),
 }  # fmt: skip
+
+
+#: which assumptions set the watts of a card
+POWER = ("power_load", "server_overhead", "pue")
 
 
 def facility_w(tdp_w: float, values: Mapping[str, float]) -> float:
@@ -99,7 +104,7 @@ def facility_w(tdp_w: float, values: Mapping[str, float]) -> float:
 
 def _costs(job: Job, values: Mapping[str, float]) -> dict[str, float]:
     """Every rung, the cash and the numbers between, for one choice of all assumptions."""
-    saved = checkpoint_s(job.parameters, job.cards, values["node_devices"], values["node_write"])
+    saved = checkpoint_s(job.parameters, job.cards, job.node_cards, values["node_write"])
     rhythm = goodput(values["gpu_hours_per_interruption"], job.cards, saved, values["restart"])
     kept = float(rhythm.ratio)
     rented = job.gpu_hours * job.usd_per_h
@@ -121,7 +126,7 @@ def _costs(job: Job, values: Mapping[str, float]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _spread(middle: float, ends: list[tuple[float, float]]) -> tuple[float, float]:
+def spread(middle: float, ends: list[tuple[float, float]]) -> tuple[float, float]:
     """(low, high) from one-at-a-time ends, combined in quadrature of their logarithms: they are independent."""
     if middle <= 0:
         return middle, middle
@@ -138,13 +143,11 @@ def ladder(job: Job, assumptions: Mapping[str, Assumption]) -> Ladder:
         name: (_costs(job, values | {name: a.low}), _costs(job, values | {name: a.high}))
         for name, a in assumptions.items()
     }
-    hours = tuple(
-        _costs(Job(**{**job.__dict__, "gpu_hours": end}), values) for end in (job.low_hours, job.high_hours)
-    )
+    hours = tuple(_costs(Job(**{**job.__dict__, "gpu_hours": end}), values) for end in (job.low_hours, job.high_hours))
 
     def band(key: str) -> tuple[float, float]:
         pairs = [(low[key], high[key]) for low, high in moved.values()]
-        return _spread(middle[key], [*pairs, (hours[0][key], hours[1][key])])
+        return spread(middle[key], [*pairs, (hours[0][key], hours[1][key])])
 
     rungs = []
     grade = job.grade
@@ -152,7 +155,9 @@ def ladder(job: Job, assumptions: Mapping[str, Assumption]) -> Ladder:
         used = [n for n in RESTS_ON[name] if n != "cluster_factor" or not job.all_in]
         grade = max([grade, *(assumptions[n].confidence[0] for n in used)], key=_GRADES.index)
         rungs.append(Rung(name, middle[name], *band(name), grade, tuple(used)))
-    swing = {name: (low["staff"], high["staff"]) for name, (low, high) in moved.items() if low["staff"] != high["staff"]}
+    swing = {
+        name: (low["staff"], high["staff"]) for name, (low, high) in moved.items() if low["staff"] != high["staff"]
+    }
     largest = dict(sorted(swing.items(), key=lambda item: -abs(math.log(item[1][1] / item[1][0]))))
     return Ladder(
         tuple(rungs), middle["cash"], *band("cash"), middle["cards"], middle["goodput"], middle["mtbf_s"],

@@ -34,8 +34,7 @@ class ClusterRecord(Frozen):
         """GPU hours between two interruptions of one card's share: devices·hours / interruptions."""
         if self.per_1000_node_days is not None:
             return 1000.0 * _DAY_H * self.node_devices / self.per_1000_node_days
-        assert self.devices and self.days and self.interruptions
-        return self.devices * self.days * _DAY_H / self.interruptions
+        return (self.devices or 0) * (self.days or 0.0) * _DAY_H / (self.interruptions or 1)
 
 
 @lru_cache(maxsize=1)
