@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from costsim.cli import whole_run
+from costsim.cli import job, whole_run
 from costsim.cli.ask import Key, Words, add_keys, add_subject, answer, given, precision_for, supply
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ HELP = "one training layout: step time and its parts, MFU, memory per rank, GPU 
 EXAMPLE = """
 costsim train --accelerator h800-sxm --gpus 2048 --pp 16 --ep 64 --seq 4096 --global-batch 15360 --tokens 14.8e12
 costsim train --accelerator h20-96g --gpus 2048 --pp 8,16 --ep 32,64 --json
+costsim train --megatron job.sh --accelerator h100-sxm --write-megatron better.sh
 costsim train --run
 costsim train --run --assume final-run-share=30% --assume staff=60
 """
@@ -59,6 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_keys(parser, "plan (numbers take lists and ranges)", [*PLAN, *words()])
     add_keys(parser, "load (numbers take lists and ranges)", LOAD)
     whole_run.configure(parser)
+    job.configure(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,13 +68,15 @@ def run(args: argparse.Namespace) -> int:
     from costsim.spec.plan import TrainingLoad, TrainingPlan
 
     model, chip = load_model(args.model), load_accelerator(args.accelerator)
+    from_job = job.apply(args, model, [*PLAN, *words(), *LOAD])
     args.precision, about_precision = precision_for(chip, args.precision)
     price, cluster, about_supply = supply(args, chip)
     defaults = DEFAULTS if model.moe else {**DEFAULTS, "ep": 1}
     asked = given(args, [*PLAN, *words(), *LOAD], defaults)
     asked = replace(asked, assumed=(*asked.assumed, *about_precision, *about_supply))
+    job.save(args, model, chip, asked)
     if whole_run.asked(args):
-        return whole_run.answer(args, asked, model, chip, price, cluster)
+        return whole_run.answer(args, asked, model, chip, price, cluster, from_job)
     load_names = {key.name for key in LOAD}
 
     from costsim.predict.training import predict_training
@@ -80,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     def ask(point: dict[str, Any]) -> Report:
         plan = TrainingPlan(**{k: v for k, v in point.items() if k not in load_names}, **asked.words)
         load = TrainingLoad(**{k: v for k, v in point.items() if k in load_names})
-        return predict_training(model, chip, plan, load, price, cluster)
+        report = predict_training(model, chip, plan, load, price, cluster)
+        return replace(report, notes=(*report.notes, *from_job))
 
     return answer(args, asked, ask)

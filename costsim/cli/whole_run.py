@@ -44,7 +44,7 @@ def asked(args: argparse.Namespace) -> bool:
 
 def answer(
     args: argparse.Namespace, given: Given, model: ModelSpec, chip: Accelerator, price: Price | None,
-    cluster: Cluster | None,
+    cluster: Cluster | None, notes: Sequence[str] = (),
 ) -> int:  # fmt: skip
     """Predict and print the run on the one layout that the options give."""
     from costsim.predict.run import training_run
@@ -62,7 +62,7 @@ def answer(
     result = training_run(model, chip, spec, plan, micro, price, cluster, chosen)
     unused = () if spec.id == "one-phase" else _OF_ONE_PHASE
     told = [text for text in given.assumed if text.split()[0].lstrip("-").replace("-", "_") not in unused]
-    return finish(args, run_document(result, chosen, told))
+    return finish(args, run_document(result, chosen, told, notes))
 
 
 def _plan_of(point: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,9 @@ def daly_interval_s(checkpoint_s: Num, mtbf: Num) -> Num:
     """Higher-order optimum: √(2CM)·(1 + ⅓·√(C/2M) + C/18M) − C where C < 2M, else M. [daly-2006]"""
     c = np.asarray(checkpoint_s, dtype=float)
     small = np.sqrt(c / (2.0 * np.asarray(mtbf)))
-    return np.where(c < 2.0 * np.asarray(mtbf), young_interval_s(c, mtbf) * (1 + small / 3 + small**2 / 9) - c, mtbf)
+    higher: Num = young_interval_s(c, mtbf) * (1.0 + small / 3.0 + small**2 / 9.0) - c
+    best: Num = np.where(c < 2.0 * np.asarray(mtbf), higher, mtbf)
+    return best
 
 
 def expected_wall_s(work_s: Num, interval_s: Num, checkpoint_s: Num, restart_s: Num, mtbf: Num) -> Num:
@@ -40,7 +42,8 @@ def expected_wall_s(work_s: Num, interval_s: Num, checkpoint_s: Num, restart_s: 
     """
     m = np.asarray(mtbf, dtype=float)
     segment = np.expm1((np.asarray(interval_s) + checkpoint_s) / m)
-    return m * np.exp(np.asarray(restart_s) / m) * segment * np.asarray(work_s) / interval_s
+    wall: Num = m * np.exp(np.asarray(restart_s) / m) * segment * np.asarray(work_s) / interval_s
+    return wall
 
 
 def effective_time_ratio(interval_s: Num, checkpoint_s: Num, restart_s: Num, mtbf: Num) -> Num:

@@ -20,14 +20,16 @@ _SHORT_TITLES = {"interruptions": "stops", "experiments": "experiments", "owned_
 _LABELS = {"energy_mwh": "energy", "checkpoint_s": "saving takes", "checkpoint_interval_s": "trained between saves"}
 
 
-def run_document(result: RunResult, assumptions: Mapping[str, Assumption], assumed: Sequence[str] = ()) -> Document:
+def run_document(
+    result: RunResult, assumptions: Mapping[str, Assumption], assumed: Sequence[str] = (), said: Sequence[str] = ()
+) -> Document:
     """``costsim train --run`` as a document."""
     report = result.report
     plan = report.inputs["plan"]
     sections = [Section("Answer", [_answer(result)]), _phases(result)]
     if result.ladder is not None:
         sections += [_ladder(result, result.ladder), _rhythm(result), _assumptions(result.ladder, assumptions)]
-    notes = [*report.notes, *([f"defaults: {'  '.join(assumed)}"] if assumed else [])]
+    notes = [*report.notes, *said, *([f"defaults: {'  '.join(assumed)}"] if assumed else [])]
     sources = f"Sources (keys of hwprofiles/references.bib): {', '.join(report.sources)}."
     sections.append(Section("Notes and sources", [*notes, sources]))
     title = result.spec.title or f"a run of {report.inputs['model']}"
@@ -132,8 +134,8 @@ def _ladder(result: RunResult, steps: Ladder) -> Section:
     columns = ("USD in all", "on published", "predicted", "P10 … P90", "grade")
     words = (
         "Each line answers a wider question than the one above and replaces it. Lines one to three are at rental "
-        "price; four and five own the cards for the length of the project and write them off. The first line is all that a "
-        "stated training cost covers."
+        "price; four and five own the cards for the length of the project and write them off. The first line is all "
+        "that a stated training cost covers."
     )
     return Section("The cost ladder", [words], [Table(columns, rows)], [_chart(steps)])
 
