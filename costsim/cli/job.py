@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from costsim.cli.output import progress, write
 from costsim.errors import BadInput
@@ -33,6 +33,8 @@ def check(args: argparse.Namespace) -> None:
     """Refuse a ``--write-megatron`` that could not be written, before any work."""
     if args.write_megatron is None:
         return
+    if getattr(args, "run", None) is not None:
+        raise BadInput("--write-megatron: writes the layout of one step; leave --run out")
     path = Path(args.write_megatron)
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise BadInput(f"--write-megatron {path}: name a file in a directory that is there")
@@ -71,10 +73,15 @@ def save(args: argparse.Namespace, model: ModelSpec, chip: Accelerator, asked: G
         return
     if asked.varied:
         raise BadInput(f"--{asked.varied[0].replace('_', '-')}: --write-megatron writes one layout; give one value")
+    point = {name: values[0] for name, values in asked.grid.items()} | asked.words
+    write_layout(args.write_megatron, model, chip, point)
+
+
+def write_layout(file: str, model: ModelSpec, chip: Accelerator, point: Mapping[str, Any]) -> None:
+    """Write plan and load, given as plain values, as Megatron-LM arguments."""
     from costsim.spec.megatron_write import write_megatron
 
-    point = {name: values[0] for name, values in asked.grid.items()} | asked.words
     cards = int(point["gpus"]) * chip.dies
     text = write_megatron({**point, "gpus": cards}, point, model, chip.node_devices * chip.dies)
-    write(Path(args.write_megatron), text)
-    progress(f"wrote {args.write_megatron}")
+    write(Path(file), text)
+    progress(f"wrote {file}")

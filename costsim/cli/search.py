@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli import ask as asking
-from costsim.cli import infer, train
+from costsim.cli import infer, job, train
 from costsim.cli.ask import Key, Words
 from costsim.cli.output import finish
 from costsim.cli.parser import add_choice, add_quantity
@@ -57,8 +57,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{words.name.replace('_', '-')}", metavar="WORDS", help=f"{words.help}: {', '.join(words.choices)}"
         )
+    for words in train.words():
+        if words.name not in {known.name for known in infer.words()}:
+            parser.add_argument(words.flag, metavar="WORDS", help=f"training; {words.help}: {', '.join(words.choices)}")
     parser.add_argument(
-        "--recompute", metavar="WORDS", help="activations recomputed in training: none, selective, full"
+        "--write-megatron", metavar="FILE", help="training: write the best layout as Megatron-LM arguments"
     )
 
 
@@ -77,6 +80,9 @@ def run(args: argparse.Namespace) -> int:
     for flag, value in (("--top", args.top), ("--max-gpus", args.max_gpus)):
         if value is not None and value < 1:
             raise BadInput(f"{flag} {value}: must be at least 1")
+    if args.write_megatron is not None and args.phase != "training":
+        raise BadInput("--write-megatron: goes with --phase training")
+    job.check(args)
     model, chip = load_model(args.model), load_accelerator(args.accelerator)
     price, cluster, about = asking.supply(args, chip)
     grid, assumed = _grid(args, model, chip)
@@ -85,7 +91,10 @@ def run(args: argparse.Namespace) -> int:
         max_gpus=args.max_gpus, price=price, cluster=cluster, progress=_bar if sys.stderr.isatty() else None,
     )  # fmt: skip
     document = frontier_document(result, model.id, chip.id, args.phase, (*assumed, *about), args.top)
-    return finish(args, document)
+    status = finish(args, document)
+    if args.write_megatron is not None and result.best is not None:
+        job.write_layout(args.write_megatron, model, chip, result.best.plan)
+    return status
 
 
 def _grid(args: argparse.Namespace, model: ModelSpec, chip: Accelerator) -> tuple[dict[str, list[Any]], list[str]]:

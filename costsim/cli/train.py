@@ -74,7 +74,6 @@ def run(args: argparse.Namespace) -> int:
     defaults = DEFAULTS if model.moe else {**DEFAULTS, "ep": 1}
     asked = given(args, [*PLAN, *words(), *LOAD], defaults)
     asked = replace(asked, assumed=(*asked.assumed, *about_precision, *about_supply))
-    job.save(args, model, chip, asked)
     if whole_run.asked(args):
         return whole_run.answer(args, asked, model, chip, price, cluster, from_job)
     load_names = {key.name for key in LOAD}
@@ -87,4 +86,6 @@ def run(args: argparse.Namespace) -> int:
         report = predict_training(model, chip, plan, load, price, cluster)
         return replace(report, notes=(*report.notes, *from_job))
 
-    return answer(args, asked, ask)
+    status = answer(args, asked, ask)
+    job.save(args, model, chip, asked)
+    return status
