@@ -37,6 +37,8 @@ _SIZES = {
     "--num-layers": "layers", "--hidden-size": "hidden", "--num-attention-heads": "attention.heads",
     "--num-experts": "moe.experts", "--moe-router-topk": "moe.top_k", "--kv-lora-rank": "attention.kv_lora_rank",
 }  # fmt: skip
+#: with these, embedding and loss fill a place in the pipeline as a layer would
+_COUNTED = ("--account-for-embedding-in-pipeline-split", "--account-for-loss-in-pipeline-split")
 _LAUNCHER = ("--nnodes", "--nproc-per-node", "--node-rank", "--master-addr", "--master-port", "--rdzv-endpoint")
 #: arguments that are read here, with how many values each takes ("*" for a list)
 READ: dict[str, int | str] = {
@@ -51,7 +53,7 @@ READ: dict[str, int | str] = {
     "--use-torch-fsdp2": 0, "--data-parallel-sharding-strategy": 1, "--overlap-grad-reduce": 0,
     "--overlap-param-gather": 0, "--sequence-parallel": 0, "--tp-comm-overlap": 0, "--train-iters": 1,
     "--train-samples": 1, "--rampup-batch-size": "*", "--batch-size": 1, "--model-parallel-size": 1,
-    "--checkpoint-activations": 0, "--moe-grouped-gemm": 0,
+    "--checkpoint-activations": 0, "--moe-grouped-gemm": 0, **dict.fromkeys(_COUNTED, 0),
 }  # fmt: skip
 #: arguments of Megatron whose names come near one that is read
 _NEAR = frozenset({
@@ -200,14 +202,13 @@ def _virtual(found: Mapping[str, tuple[str, ...]], pp: int, model: ModelSpec, wh
         vpp = _integer(found, "--num-virtual-stages-per-pipeline-rank", where)
     elif "--num-layers-per-virtual-pipeline-stage" in found:
         each = _integer(found, "--num-layers-per-virtual-pipeline-stage", where)
-        # an embedding and a loss counted as layers fill the stages of a model whose layers alone do not divide
-        fills = [n for n in range(model.layers, model.layers + 3) if n % (pp * each) == 0]
-        if not fills:
+        layers = model.layers + sum(name in found for name in _COUNTED)
+        if layers % (pp * each):
             raise DoesNotDivide(
                 f"{where}: --num-layers-per-virtual-pipeline-stage {each} on {pp} pipeline ranks does not divide the "
-                f"{model.layers} layers of {model.id}"
+                f"{layers} layers of {model.id} (embedding and loss count only with {' and '.join(_COUNTED)})"
             )
-        vpp = fills[0] // (pp * each)
+        vpp = layers // (pp * each)
     elif "--pipeline-model-parallel-layout" in found:
         stages = layout_stages(" ".join(found["--pipeline-model-parallel-layout"]), where)
         if stages % pp:
