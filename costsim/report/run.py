@@ -28,7 +28,7 @@ def run_document(
     plan = report.inputs["plan"]
     sections = [Section("Answer", [_answer(result)]), _phases(result)]
     if result.ladder is not None:
-        sections += [_ladder(result, result.ladder), _rhythm(result), _assumptions(result.ladder, assumptions)]
+        sections += [ladder_section(result, result.ladder), _rhythm(result), _assumptions(result.ladder, assumptions)]
     notes = [*report.notes, *said, *([f"defaults: {'  '.join(assumed)}"] if assumed else [])]
     sources = f"Sources (keys of hwprofiles/references.bib): {', '.join(report.sources)}."
     sections.append(Section("Notes and sources", [*notes, sources]))
@@ -36,12 +36,14 @@ def run_document(
     return Document(
         title=f"{title}: {plan['gpus']:g} x {report.inputs['accelerator']}",
         sections=sections,
-        payload=_payload(result),
+        payload=run_payload(result),
         rows=[{"metric": name, **metric.json()} for name, metric in report.metrics.items()],
     )
 
 
-def _payload(result: RunResult) -> dict[str, Any]:
+def run_payload(result: RunResult) -> dict[str, Any]:
+    """The run's JSON: its Report with phases and the rungs on predicted and on published hours."""
+
     def steps(found: Ladder | None) -> list[dict[str, Any]]:
         return [] if found is None else [
             {"id": r.id, "title": r.title, "usd": r.usd, "low": r.low_usd, "high": r.high_usd, "grade": r.grade,
@@ -120,7 +122,7 @@ def _ends(low: float, high: float) -> str:
     return f"{_short(low, 3)}…{_short(high, 3)}"
 
 
-def _ladder(result: RunResult, steps: Ladder) -> Section:
+def ladder_section(result: RunResult, steps: Ladder) -> Section:
     rows: list[list[Content]] = []
     for index, rung in enumerate(steps.rungs):
         known = None if result.published is None else result.published.rungs[index].usd

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from costsim.evidence.validate import Row
@@ -12,6 +13,7 @@ from costsim.report.accuracy import accuracy_document
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
 from costsim.report.figures import breakdown_bar, grouped_bar
 from costsim.report.pages import breakdown_words
+from costsim.report.run import ladder_section, run_payload
 from costsim.report.words import band, number, percent, quantity, value_text
 from costsim.units import GIGA
 from costsim.version import __version__
@@ -32,6 +34,7 @@ def study_document(study: Study, rows: Sequence[Row]) -> Document:
         _time(study),
         _memory(study),
         _training(study),
+        _ladder(study),
         Section("Published figures beside ours", accuracy.sections[0].paragraphs, accuracy.sections[1].tables,
                 accuracy.sections[1].charts),
         _notes(study),
@@ -59,6 +62,7 @@ def _payload(study: Study, accuracy: Document) -> dict[str, Any]:
         "deployments": [deployment(d) for d in study.deployments],
         "precisions": [[deployment(a), deployment(b)] for a, b in study.precisions],
         "training": [{"accelerator": name, "report": report(r), "reason": why} for name, r, why in study.training],
+        "run": None if study.run is None else run_payload(study.run),
         "validation": accuracy.payload,
         "version": __version__,
     }
@@ -264,6 +268,20 @@ def _training(study: Study) -> Section:
     return Section(
         "Training, first order", [words], [Table(("chip", "as", "step", "MFU*", "GPU hours", "USD", "grade"), rows)]
     )
+
+
+def _ladder(study: Study) -> Section:
+    """From the price of the run to what a company spends, with how long the run takes and how often it stops."""
+    run = study.run
+    if run is None or run.ladder is None:
+        return Section("The cost ladder")
+    section, metrics = ladder_section(run, run.ladder), run.report.metrics
+    told = (
+        f"{run.spec.title}: {_text(run.report, 'gpu_hours')} in {_text(run.report, 'days')}, about "
+        f"{metrics['stops'].value:.0f} stops, goodput {value_text('goodput', metrics['goodput'])}, "
+        f"{_text(run.report, 'energy_mwh')}. `costsim train --run` shows the assumptions and moves them."
+    )
+    return replace(section, paragraphs=[told, *section.paragraphs])
 
 
 def _notes(study: Study) -> Section:
