@@ -113,8 +113,8 @@ def read_megatron(text: str, model: ModelSpec, where: str) -> MegatronJob:
     plan["recompute"] = _recompute(found)
     if plan["pp"] > 1:
         plan["schedule"] = "interleaved" if plan["vpp"] > 1 else "1f1b"
-    if "--overlap-moe-expert-parallel-comm" in found:
-        plan["overlap"] = "batch"
+    plan["framework"] = "megatron"
+    plan["overlap"] = _overlap(found)
     if "--moe-deepep-num-sms" in found:
         plan["comm_sms"] = _integer(found, "--moe-deepep-num-sms", where)
     if "--moe-router-force-load-balancing" in found:
@@ -248,6 +248,13 @@ def _zero(found: Mapping[str, tuple[str, ...]]) -> int:
     if "--use-megatron-fsdp" in found:
         return _SHARDING[(found.get("--data-parallel-sharding-strategy") or ("no_shard",))[0]]
     return int("--use-distributed-optimizer" in found)
+
+
+def _overlap(found: Mapping[str, tuple[str, ...]]) -> str:
+    """The word of a plan for what runs beside compute."""
+    if "--overlap-moe-expert-parallel-comm" in found:
+        return "pair"
+    return "gradients" if "--overlap-grad-reduce" in found else "none"
 
 
 def _recompute(found: Mapping[str, tuple[str, ...]]) -> str:

@@ -11,7 +11,7 @@ from costsim.spec.megatron import INTEGERS, MODULES, SELECTIVE
 from costsim.spec.model import ModelSpec
 
 #: schedules that Megatron-LM runs
-SCHEDULES = ("", "1f1b", "interleaved")
+SCHEDULES = ("", "auto", "1f1b", "interleaved")
 _SHARDED = {2: "optim_grads", 3: "optim_grads_params"}
 
 
@@ -27,7 +27,7 @@ def write_megatron(plan: Mapping[str, Any], load: Mapping[str, Any], model: Mode
     args += _pipeline(plan, model, comments)
     args += _precision(str(plan.get("precision", "bf16")))
     args += _recompute(str(plan.get("recompute", "none")), model)
-    args += _sharding(int(plan.get("zero", 1)))
+    args += _sharding(int(plan.get("zero", 1)), str(plan.get("overlap") or "auto") != "none")
     if numbers.get("tp", 1) > 1:
         args.append("--sequence-parallel")
     if model.moe is not None:
@@ -95,12 +95,16 @@ def _recompute(policy: str, model: ModelSpec) -> list[str]:
     return ["--recompute-granularity selective", f"--recompute-modules {' '.join(modules)}"]
 
 
-def _sharding(zero: int) -> list[str]:
+def _sharding(zero: int, beside: bool) -> list[str]:
+    """What data-parallel ranks shard; ``beside``: their transfers run beside compute."""
+    args = []
     if zero in _SHARDED:
-        return ["--use-megatron-fsdp", f"--data-parallel-sharding-strategy {_SHARDED[zero]}"]
-    if zero == 1:
-        return ["--use-distributed-optimizer", "--overlap-grad-reduce", "--overlap-param-gather"]
-    return []
+        args = ["--use-megatron-fsdp", f"--data-parallel-sharding-strategy {_SHARDED[zero]}"]
+    elif zero == 1:
+        args = ["--use-distributed-optimizer"]
+    if beside:
+        args += ["--overlap-grad-reduce", *(["--overlap-param-gather"] if zero else [])]
+    return args
 
 
 def _experts(plan: Mapping[str, Any], numbers: Mapping[str, int], comments: list[str]) -> list[str]:
@@ -109,8 +113,8 @@ def _experts(plan: Mapping[str, Any], numbers: Mapping[str, int], comments: list
         return [f"--expert-tensor-parallel-size {numbers.get('tp', 1)}"]
     args = ["--expert-tensor-parallel-size 1", "--moe-grouped-gemm"]
     sms = plan.get("comm_sms")
-    overlapped = str(plan.get("overlap", "none")) not in ("none", "")
-    if not overlapped:
+    overlap, schedule = str(plan.get("overlap") or "auto"), str(plan.get("schedule", ""))
+    if not (overlap == "pair" or (overlap == "auto" and schedule.startswith("dualpipe"))):
         return [*args, "--moe-token-dispatcher-type alltoall"]
     args += ["--moe-token-dispatcher-type flex", "--moe-enable-deepep"]
     args += [f"--moe-deepep-num-sms {int(sms)}"] if sms else []
