@@ -92,7 +92,9 @@ def _predict_phase(
     seconds = np.array([report["step_s"]])
     if len(batches) > 1:
         step, _ = training_step(model, chip, own, replace(full, global_batch=batches), cluster, strict=False)
-        seconds = np.broadcast_to(np.asarray(step.step_s, dtype=float), batches.shape)
+        # the closed form says how the step changes with the batch, the report how long the full one takes
+        closed = np.broadcast_to(np.asarray(step.step_s, dtype=float), batches.shape)
+        seconds = closed * (seconds / closed[-1])
     hours = float(np.sum(tokens / (batches * phase.seq) * seconds)) * float(own.gpus) / HOUR_S
     metric = report.metrics["step_s"]
     low, high = (hours * (end or metric.value) / metric.value for end in (metric.low, metric.high))
