@@ -1,0 +1,79 @@
+"""Constants of training kernels: ratios of kernel tables to the laws, read from ``hwprofiles/system.toml``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from costsim import units
+from costsim.errors import BadInput
+from costsim.num import Num
+from costsim.predict.system import PATH
+from costsim.spec.accelerator import Accelerator
+from costsim.spec.base import read_toml
+
+
+@dataclass(frozen=True)
+class TrainingConstants:
+    """Time of a training kernel over what its law says, by kind; each from a kernel table and none from a step.
+
+    ``gemm``: forward and input-gradient products; ``block_weight_gradient``: weight gradients of block-scaled FP8;
+    ``main_gradient``: share of the main gradient's traffic that a weight gradient adds; ``attention``: forward;
+    ``permute``, ``cross_entropy``: those streams. ``attention_backward``, ``mla_backward``: share of the BF16 peak, and
+    with ``_s0`` the extra context of the law. ``kernel_gap``: seconds between kernels; ``pair_slowdown``: transfers
+    beside compute over alone; ``speed_spread``: standard deviation of speed between like devices.
+    """
+
+    gemm: float
+    block_weight_gradient: float
+    main_gradient: float
+    attention: float
+    attention_backward: float
+    attention_backward_s0: float
+    mla_backward: float
+    mla_backward_s0: float
+    permute: float
+    cross_entropy: float
+    kernel_gap: float
+    pair_slowdown: float
+    speed_spread: float
+    sources: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=32)
+def constants_for(architecture: str) -> TrainingConstants:
+    """The constants of an architecture, or the default's where it has none of its own."""
+    table = read_toml(PATH, "system constants")["training"]
+    merged: dict[str, Any] = {**table["default"], **table.get(architecture, {})}
+    values: dict[str, float] = {}
+    sources: list[str] = []
+    for field in fields(TrainingConstants):
+        if field.name == "sources":
+            continue
+        if field.name not in merged:
+            raise BadInput(f"{PATH.name}: no entry training.default.{field.name}")
+        entry = merged[field.name]
+        quantity = "time" if field.name == "kernel_gap" else "ratio"
+        values[field.name] = units.parse(entry["value"], quantity, f"system.toml: training {field.name}")
+        named = entry.get("source", [])
+        sources += [named] if isinstance(named, str) else named
+    return TrainingConstants(**values, sources=tuple(dict.fromkeys(sources)))
+
+
+def slowest(devices: Num, spread: float) -> Num:
+    """Time of the slowest of ``devices`` like devices over their mean: 1 + spread·E[max of n normal draws].
+
+    E[max] ≈ √(2 ln n) − (ln ln n + ln 4π)/(2√(2 ln n)) (Cramér), zero for one device.
+    """
+    n = np.maximum(np.asarray(devices, dtype=float), 1.0)
+    log_n = np.log(np.maximum(n, 3.0))
+    root = np.sqrt(2.0 * log_n)
+    top = root - (np.log(log_n) + np.log(4.0 * np.pi)) / (2.0 * root)
+    return 1.0 + spread * top * np.minimum(np.log(n) / np.log(3.0), 1.0)
+
+
+def training_constants(chip: Accelerator) -> TrainingConstants:
+    return constants_for(chip.architecture)
