@@ -22,7 +22,7 @@ from costsim.spec.price import cluster_price, load_price, parse_rate
 from costsim.spec.run import RUNS, PhaseSpec, RunSpec, known_runs, load_run
 
 V3, H800 = load_model("deepseek-v3"), load_accelerator("h800-sxm")
-PLAN = TrainingPlan(gpus=2048, pp=16, ep=64)
+PLAN = TrainingPlan(gpus=2048, pp=16, ep=64, schedule="dualpipe", recompute="norm,mla_up_proj")
 PUBLISHED = {"pre-training": 2_664_000.0, "context extension": 119_000.0, "post-training": 5_000.0}
 JOB = Job(
     gpu_hours=2_788_000, low_hours=2_788_000, high_hours=2_788_000, cards=2048, node_cards=8, usd_per_h=2.0,

@@ -18,11 +18,11 @@ from costsim.explore.families import Tally as FamilyTally
 from costsim.explore.grid import Block, Values, blocks, plan_count
 from costsim.explore.pareto import pareto
 from costsim.physics.memory import RESERVE_SHARE
-from costsim.physics.training import TrainingFootprint
 from costsim.predict.layout import Rule
 from costsim.predict.phases import decode, prefill, serve, setting_for
 from costsim.predict.question import most_cards
 from costsim.predict.training import training_step
+from costsim.predict.training.memory import TrainingFootprint
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster, standard_cluster
 from costsim.spec.model import ModelSpec

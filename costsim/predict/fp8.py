@@ -126,7 +126,7 @@ def _room(chip: Accelerator) -> float:
 
 def _policy(setting: TrainingSetting, asked: str) -> str:
     """The recomputation asked for, or the lightest heavier one that fits."""
-    later = POLICIES[POLICIES.index(asked) :] if asked in POLICIES else (asked, "full")
+    later = POLICIES[POLICIES.index(asked) :] if asked in POLICIES else (asked, *POLICIES[1:])
     for policy in later:
         tried = replace(setting, policy=recomputed_tensors(policy))
         if float(np.max(training_footprint(tried).total_bytes)) <= _room(setting.chip):
@@ -183,10 +183,9 @@ def _report(
             metrics[f"{name}_usd"] = Metric(level.usd, "USD", level.usd * low, level.usd * high, step.grade)
     for before, after in zip(levels, levels[1:], strict=False):
         saved = before.step_s - after.step_s
-        ends = sorted((saved * low, saved * high))
-        metrics[f"{after.id}_saves_s"] = Metric(saved, "s", *ends, "D")
+        metrics[f"{after.id}_saves_s"] = _between(saved, "s", low, high, "D")
         freed = before.memory_bytes - after.memory_bytes
-        metrics[f"{after.id}_frees_bytes"] = Metric(freed, "B", *sorted((0.9 * freed, 1.1 * freed)), "C")
+        metrics[f"{after.id}_frees_bytes"] = _between(freed, "B", 0.9, 1.1, "C")
     ratio = levels[0].step_s / levels[-1].step_s
     metrics["speedup"] = Metric(ratio, "x", 1.0 + (ratio - 1.0) * low, 1.0 + (ratio - 1.0) * high, "D")
     metrics["gpus_for_same_tokens"] = Metric(levels[-1].cards, "GPU", None, None, "D")
@@ -201,3 +200,8 @@ def _report(
         sources=base.sources,
         notes=("closed forms of the schedule; each change on top of those before it", *base.notes[:1]),
     )  # fmt: skip
+
+
+def _between(value: float, unit: str, low: float, high: float, grade: str) -> Metric:
+    """A difference with its band, also where it is a loss."""
+    return Metric(value, unit, min(value * low, value * high), max(value * low, value * high), grade)
