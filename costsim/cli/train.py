@@ -18,6 +18,7 @@ EXAMPLE = """
 costsim train --accelerator h800-sxm --gpus 2048 --pp 16 --ep 64 --seq 4096 --global-batch 15360 --tokens 14.8e12
 costsim train --accelerator h20-96g --gpus 2048 --pp 8,16 --ep 32,64 --json
 costsim train --megatron job.sh --accelerator h100-sxm --write-megatron better.sh
+costsim train --fp8-savings
 costsim train --run
 costsim train --run --assume final-run-share=30% --assume staff=60
 """

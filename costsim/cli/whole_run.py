@@ -30,6 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "one phase from --seq, --global-batch and --tokens",
     )  # fmt: skip
     group.add_argument(
+        "--fp8-savings", action="store_true",
+        help="BF16 to FP8 on this layout as a waterfall: compute, expert transfers, activations, memory, cards, USD",
+    )  # fmt: skip
+    group.add_argument(
         "--assume", action="append", default=[], metavar="NAME=VALUE",
         help="move an assumption of --run, like final-run-share=30%% or pue=1.1; may be repeated",
     )  # fmt: skip
@@ -39,7 +43,9 @@ def asked(args: argparse.Namespace) -> bool:
     """Whether the whole run is asked for; ``--assume`` without it is refused."""
     if args.assume and args.run is None:
         raise BadInput("--assume: moves assumptions of a whole run; add --run")
-    return args.run is not None
+    if args.fp8_savings and args.run is not None:
+        raise BadInput("--fp8-savings and --run are two questions; leave one out")
+    return args.run is not None or args.fp8_savings
 
 
 def answer(
@@ -53,8 +59,11 @@ def answer(
     from costsim.spec.plan import TrainingPlan
 
     if given.varied:
-        raise BadInput(f"--{given.varied[0].replace('_', '-')}: --run answers one layout; give one value")
+        what = "--fp8-savings" if args.fp8_savings else "--run"
+        raise BadInput(f"--{given.varied[0].replace('_', '-')}: {what} answers one layout; give one value")
     point = {name: values[0] for name, values in given.grid.items()}
+    if args.fp8_savings:
+        return _savings(args, given, point, model, chip, price, cluster, notes)
     spec = _spec(args, model, point)
     chosen = assume(args.assume)
     micro = point.get("micro_batch", 1)
@@ -63,6 +72,21 @@ def answer(
     unused = () if spec.id == "one-phase" else _OF_ONE_PHASE
     told = [text for text in given.assumed if text.split()[0].lstrip("-").replace("-", "_") not in unused]
     return finish(args, run_document(result, chosen, told, notes))
+
+
+def _savings(
+    args: argparse.Namespace, given: Given, point: Mapping[str, Any], model: ModelSpec, chip: Accelerator,
+    price: Price | None, cluster: Cluster | None, notes: Sequence[str],
+) -> int:  # fmt: skip
+    from costsim.predict.fp8 import fp8_savings
+    from costsim.report.fp8 import savings_document
+    from costsim.spec.plan import TrainingLoad, TrainingPlan
+
+    plan = TrainingPlan(**{**_plan_of(point), **given.words})
+    load = TrainingLoad(**{name: v for name, v in point.items() if name in TrainingLoad.__dataclass_fields__})
+    savings = fp8_savings(model, chip, plan, load, price, cluster)
+    told = [f"defaults: {'  '.join(given.assumed)}"] if given.assumed else []
+    return finish(args, savings_document(savings, [*notes, *told]))
 
 
 def _plan_of(point: Mapping[str, Any]) -> dict[str, Any]:

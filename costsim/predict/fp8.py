@@ -7,20 +7,24 @@ plan itself, so the changes add up to the whole by construction.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+import itertools
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
-from costsim.errors import BadInput, DoesNotDivide, DoesNotFit
+from costsim.errors import DoesNotDivide, DoesNotFit
 from costsim.physics.memory import RESERVE_SHARE
 from costsim.physics.training.recompute import recomputed_tensors
 from costsim.predict.layout import refuse
 from costsim.predict.question import check_values
 from costsim.predict.report import Metric, Report
 from costsim.predict.training import predict_training
-from costsim.predict.training.memory import training_footprint
+from costsim.predict.training.answer import parts_of
+from costsim.predict.training.fits import memory_by_rank
+from costsim.predict.training.memory import TrainingFootprint, training_footprint
+from costsim.predict.training.pipeline import playable, played
 from costsim.predict.training.setting import TrainingSetting, training_rules, training_setting
-from costsim.predict.training.step import closed_form
+from costsim.predict.training.step import closed_form, send_seconds
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster, standard_cluster
 from costsim.spec.model import ModelSpec
@@ -35,7 +39,8 @@ _PP = (1, 2, 4, 8, 16, 32, 64)
 
 @dataclass(frozen=True)
 class Level:
-    """A state of the plan between BF16 and FP8. ``cards`` make the BF16 plan's tokens a day; ``usd`` is the run's."""
+    """A state of the plan between BF16 and FP8. ``memory`` is at the FP8 plan's recomputation; ``cards`` make the
+    BF16 plan's tokens a day; ``usd`` is the run's."""
 
     id: str
     title: str
@@ -82,7 +87,10 @@ def fp8_savings(
     rate = price if price is not None else default_rate(chip)
     usd = None if rate is None or load.tokens is None else in_usd(rate)
     levels = _levels(narrow, wide, light, heavy, usd)
-    fewest = (_fewest_cards(model, chip, plan, load, where, "bf16"), _fewest_cards(model, chip, plan, load, where, "fp8"))
+    fewest = (
+        _fewest_cards(model, chip, plan, load, where, "bf16"),
+        _fewest_cards(model, chip, plan, load, where, "fp8"),
+    )
     report = _report(model, chip, replace(plan, precision="fp8", recompute=light), load, rate, where, levels, fewest)
     return Fp8Savings(levels, (heavy, light), fewest, report)
 
@@ -90,34 +98,44 @@ def fp8_savings(
 def _levels(
     narrow: TrainingSetting, wide: TrainingSetting, light: str, heavy: str, usd: float | None
 ) -> tuple[Level, ...]:
-    """Time and memory of each state; a state differs from the one before in one thing."""
+    """Time and memory of each state; a state differs from the one before in one thing.
+
+    Time is that of plans that fit: BF16 recomputes as much as it must. What FP8 frees shows twice, in memory at equal
+    recomputation and in the time of the recomputation that it makes needless.
+    """
     under = replace(wide, policy=recomputed_tensors(heavy))
     products = replace(under, recipe=replace(narrow.recipe, eight_bit_dispatch=False))
     transfers = replace(products, recipe=narrow.recipe)
-    copies = replace(transfers, convention=narrow.convention)
     last = replace(narrow, policy=recomputed_tensors(light))
+    # memory is compared at the recomputation of the FP8 plan, whether BF16 fits with it or not
+    full_width, kept = replace(wide, policy=last.policy), replace(last, convention=wide.convention)
     states = (
-        ("bf16", "BF16", under, under),
-        ("compute", "matrix products and casts", products, under),
-        ("communication", "expert transfers", transfers, under),
-        ("activations", "activations kept", transfers, transfers),
-        ("weights", "copies of weights", transfers, copies),
+        ("bf16", "BF16", under, full_width),
+        ("compute", "matrix products and casts", products, full_width),
+        ("communication", "expert transfers", transfers, full_width),
+        ("activations", "activations kept", transfers, kept),
+        ("weights", "copies of weights", transfers, last),
         ("recompute", "less recomputation", last, last),
     )
-    first = _step_s(under)
+    done = {id(state): _played(state) for state in (under, products, transfers, full_width, kept, last)}
+    first = done[id(under)][0]
     cards = float(narrow.plan.gpus)
     tokens, batch = float(narrow.load.tokens or 0.0), float(narrow.load.global_batch) * float(narrow.load.seq)
     out = []
     for name, title, timed, held in states:
-        seconds = _step_s(timed)
+        seconds, terms = done[id(timed)][0], done[id(held)][1]
         hours = tokens / batch * seconds * cards / HOUR_S
-        terms = {key: float(np.max(value)) for key, value in training_footprint(held).terms().items()}
         out.append(Level(name, title, seconds, terms, cards * seconds / first, None if usd is None else hours * usd))
     return tuple(out)
 
 
-def _step_s(setting: TrainingSetting) -> float:
-    return float(np.max(closed_form(setting, []).step_s))
+def _played(setting: TrainingSetting) -> tuple[float, dict[str, float]]:
+    """(seconds of a step, bytes of the fullest rank by kind) as the prediction of one plan finds them."""
+    step = closed_form(setting, [])
+    game = played(setting, float(np.max(send_seconds(setting)))) if playable(setting) else None
+    memory = memory_by_rank(setting, game)
+    terms = {field.name: memory[field.name] for field in fields(TrainingFootprint)}
+    return parts_of(setting, step, game).step_s, terms
 
 
 def _room(chip: Accelerator) -> float:
@@ -128,10 +146,9 @@ def _policy(setting: TrainingSetting, asked: str) -> str:
     """The recomputation asked for, or the lightest heavier one that fits."""
     later = POLICIES[POLICIES.index(asked) :] if asked in POLICIES else (asked, *POLICIES[1:])
     for policy in later:
-        tried = replace(setting, policy=recomputed_tensors(policy))
-        if float(np.max(training_footprint(tried).total_bytes)) <= _room(setting.chip):
+        needed = sum(_played(replace(setting, policy=recomputed_tensors(policy)))[1].values())
+        if needed <= _room(setting.chip):
             return policy
-    needed = float(np.max(training_footprint(replace(setting, policy=recomputed_tensors("full"))).total_bytes))
     raise DoesNotFit(
         f"does not fit in {setting.recipe.dtype} even with full recomputation: {needed / GIGA:.1f} GB on a rank of "
         f"{setting.chip.id}, {_room(setting.chip) / GIGA:.1f} GB free; raise pp or ep"
@@ -141,7 +158,7 @@ def _policy(setting: TrainingSetting, asked: str) -> str:
 def _fewest_cards(
     model: ModelSpec, chip: Accelerator, plan: TrainingPlan, load: TrainingLoad, where: Cluster, precision: str
 ) -> float | None:
-    """Cards of the smallest job of this tp, cp and ep that holds the model, over pipeline depths; None where none does."""
+    """Cards of the smallest job of this tp, cp, ep and recomputation that fits, over pipeline depths; None if none."""
     pp = np.asarray(_PP, dtype=float)[:, None]
     ranks = float(plan.tp) * float(plan.cp) * pp
     replicas = np.maximum(float(plan.ep) / (float(plan.tp) * float(plan.cp)), 1.0) * 2.0 ** np.arange(4)
@@ -150,19 +167,13 @@ def _fewest_cards(
     batch = replicas * 4.0 * np.max(pp) * np.ones_like(gpus)
     tried = replace(plan, gpus=gpus, pp=pp * np.ones_like(gpus), precision=precision, vpp=1)
     work = replace(load, global_batch=batch * float(load.micro_batch))
-    best = np.inf
-    for policy in POLICIES:
-        try:
-            own = replace(tried, recompute=policy)
-            with np.errstate(all="ignore"):
-                rules = training_rules(model, chip, own, work)
-                setting = training_setting(model, chip, own, work, where)
-                fits = np.asarray(training_footprint(setting).total_bytes) <= _room(chip)
-        except BadInput:
-            continue
-        for rule in rules:
-            fits = fits & ~rule.broken
-        best = min(best, float(np.min(np.where(fits, gpus, np.inf))))
+    with np.errstate(all="ignore"):
+        rules = training_rules(model, chip, tried, work)
+        setting = training_setting(model, chip, tried, work, where)
+        fits = np.asarray(training_footprint(setting).total_bytes) <= _room(chip)
+    for rule in rules:
+        fits = fits & ~rule.broken
+    best = float(np.min(np.where(fits, gpus, np.inf)))
     return None if np.isinf(best) else best
 
 
@@ -181,7 +192,7 @@ def _report(
         metrics[f"{name}_memory_bytes"] = Metric(size, "B", 0.9 * size, 1.1 * size, "C")
         if level.usd is not None:
             metrics[f"{name}_usd"] = Metric(level.usd, "USD", level.usd * low, level.usd * high, step.grade)
-    for before, after in zip(levels, levels[1:], strict=False):
+    for before, after in itertools.pairwise(levels):
         saved = before.step_s - after.step_s
         metrics[f"{after.id}_saves_s"] = _between(saved, "s", low, high, "D")
         freed = before.memory_bytes - after.memory_bytes
@@ -198,7 +209,7 @@ def _report(
         inputs={"model": model.id, "accelerator": chip.id, "plan": asdict(plan), "load": asdict(load), "price": price},
         metrics=metrics,
         sources=base.sources,
-        notes=("closed forms of the schedule; each change on top of those before it", *base.notes[:1]),
+        notes=("each change on top of those before it; cards make the BF16 plan's tokens a day", *base.notes[:1]),
     )  # fmt: skip
 
 

@@ -57,18 +57,21 @@ def savings_section(savings: Fp8Savings) -> Section:
     report = savings.report
     metrics = report.metrics
     heavy, light = savings.recompute
+    faster = f"{value_text('speedup', metrics['speedup'])} as fast ({band('speedup', metrics['speedup'])})"
+    sizes = [quantity(level.memory_bytes, "B") for level in (first, last)]
+    less = percent(last.memory_bytes / first.memory_bytes - 1.0)
+    must = "." if heavy == light else f"; BF16 does not fit so and must recompute {heavy}, which its step includes."
     words = (
-        f"FP8 makes the step {value_text('speedup', metrics['speedup'])} as fast ({band('speedup', metrics['speedup'])})"
-        f": {quantity(first.step_s, 's')} to {quantity(last.step_s, 's')}"
-        f" ({band('fp8_step_s', metrics['fp8_step_s'])}); memory of the fullest rank changes by "
-        f"{percent(last.memory_bytes / first.memory_bytes - 1.0)}. Recomputation: {heavy} in BF16, {light} in FP8."
+        f"FP8 makes the step {faster}: {quantity(first.step_s, 's')} to {quantity(last.step_s, 's')} "
+        f"({band('fp8_step_s', metrics['fp8_step_s'])}). At equal recomputation ({light}) the fullest rank holds "
+        f"{sizes[0]} in BF16 and {sizes[1]} in FP8 ({less}){must}"
     )
     told = [words]
     if None not in savings.fewest_cards:
         few = " and ".join(f"{number(n)} in {p}" for n, p in zip(savings.fewest_cards, ("BF16", "FP8"), strict=True))
-        told.append(f"Fewest cards that hold the model at this tp, cp and ep, at any pipeline depth: {few}.")
+        told.append(f"Fewest cards that hold the model so, at this tp, cp and ep and any pipeline depth: {few}.")
     charts = [chart for chart in (_chart(savings, *shown) for shown in _SHOWN) if chart is not None]
-    columns = ("change", "step", "memory", "cards, same tokens", "run, USD")
+    columns = ("change", "step", "memory", "cards", "run, USD")
     return Section("FP8 against BF16, one change at a time", told, [Table(columns, rows)], charts)
 
 
