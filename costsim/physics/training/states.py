@@ -19,8 +19,11 @@ from costsim.spec.model import ModelSpec
 class Convention:
     """Bytes per parameter of a framework: Megatron-LM keeps FP32 moments, DeepSeek-V3 BF16 ones.
 
-    [deepseek-v3-report, sec. 3.3.3; megatron-distributed-optimizer]
+    In FP8 Megatron's recipes keep no 16-bit weights, but FP8 ones both ways round, and gradients in 16 bits.
+    [deepseek-v3-report, sec. 3.3.3; megatron-bridge]
     """
+
+    weight_bytes: float = B16
 
     gradient_bytes: float = B32
     master_bytes: float = B32
@@ -33,7 +36,7 @@ class Convention:
     @property
     def traffic_bytes(self) -> float:
         """One update: read gradient, master and moments; write master, moments and the 16-bit weight."""
-        return self.gradient_bytes + 2.0 * (self.master_bytes + self.moment_bytes) + B16
+        return self.gradient_bytes + 2.0 * (self.master_bytes + self.moment_bytes) + self.weight_bytes
 
 
 @dataclass(frozen=True)
@@ -114,15 +117,18 @@ def sharded(held: Held, dp: Num, expert_dp: Num, wanted: Num) -> Num:
     return split
 
 
-def gradient_wires(held: Held, dp: Num, expert_dp: Num, inside: Num, expert_inside: Num, gradient_bytes: float) -> list[Wire]:
+def gradient_wires(
+    held: Held, dp: Num, expert_dp: Num, inside: Num, expert_inside: Num, convention: Convention
+) -> list[Wire]:
     """Once a step: gradients summed and scattered over data-parallel ranks, updated weights gathered.
 
     ``inside``: members of a group in one scale-up domain; experts' replicas are mostly on other nodes.
     """
+    gathered = 1.0 if convention.weight_bytes == 0.0 else convention.weight_bytes
     wires = []
     for name, count, ranks, near in (("dense", held.dense, dp, inside), ("expert", held.expert, expert_dp, expert_inside)):
         many = (np.asarray(ranks) > 1) * 1.0
-        for kind, width in (("reduce_scatter", gradient_bytes), ("all_gather", B16)):
+        for kind, width in (("reduce_scatter", convention.gradient_bytes), ("all_gather", gathered)):
             moved = np.asarray(count * width, dtype=float)
             wires.append(Wire(f"{kind} {name}", kind, moved, moved, ranks, near, many, "dp"))
     return wires

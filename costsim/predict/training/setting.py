@@ -141,6 +141,7 @@ def training_setting(
     recipe = Recipe(
         plan.precision, block_scaled=deepseek, eight_bit_dispatch=deepseek and plan.precision == "fp8",
         copies=not deepseek and overlap == "none", split_norm=not deepseek,
+        grad_bytes=2.0 if plan.precision == "fp8" and not deepseek else 4.0,
     )  # fmt: skip
     ranks = as_array(plan.gpus) * chip.dies
     return TrainingSetting(
@@ -152,10 +153,11 @@ def training_setting(
 
 
 def _convention(deepseek: bool, precision: str) -> Convention:
-    eight = 1.0 if precision == "fp8" else 0.0
-    return Convention(moment_bytes=4.0, placeholders=False, eight_bit_copy=eight) if deepseek else Convention(
-        eight_bit_copy=2.0 * eight
-    )  # fmt: skip
+    if deepseek:
+        return Convention(moment_bytes=4.0, placeholders=False, eight_bit_copy=1.0 if precision == "fp8" else 0.0)
+    if precision == "fp8":
+        return Convention(weight_bytes=0.0, gradient_bytes=2.0, eight_bit_copy=2.0)
+    return Convention()
 
 
 def _shard(model: ModelSpec, chip: Accelerator, plan: TrainingPlan, load: TrainingLoad, cluster: Cluster) -> Shard:

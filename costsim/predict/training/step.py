@@ -286,7 +286,7 @@ def after_backward(setting: TrainingSetting, held: Held, compute_s: Num) -> tupl
     dp, expert_dp = setting.dp * as_array(plan.cp) * copies, setting.expert_dp * copies
     inside = np.clip(shard.domain / shard.tp, 1.0, dp)
     expert_inside = np.clip(shard.domain / (shard.ep * shard.moe_tp), 1.0, expert_dp)
-    wires = gradient_wires(held, dp, expert_dp, inside, expert_inside, setting.convention.gradient_bytes)
+    wires = gradient_wires(held, dp, expert_dp, inside, expert_inside, setting.convention)
     timed = tuple(Timed(w, time_wire(w, setting.device)) for w in wires if bool(np.any(np.asarray(w.count) > 0)))
     often = np.where(as_array(plan.zero) >= 2, setting.micro_batches, 1.0)
     seconds = total(timed) * often
