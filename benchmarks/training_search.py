@@ -22,8 +22,8 @@ LAYOUTS = 200_000
 GRID: dict[str, Any] = {
     "gpus": [2048], "tp": [1, 2, 4, 8], "pp": [1, 2, 4, 8, 16, 32], "vpp": [1, 2, 4],
     "ep": [1, 2, 4, 8, 16, 32, 64, 128, 256], "cp": [1, 2, 4, 8], "zero": [0, 1],
-    "recompute": ["none", "selective", "full"], "precision": ["fp8", "bf16"], "seq": [4096],
-    "micro_batch": [1, 2, 4, 8], "global_batch": [3840, 7680, 15360],
+    "schedule": ["1f1b", "interleaved", "zb-h1", "dualpipe"], "recompute": ["none", "selective", "full"],
+    "precision": ["fp8", "bf16"], "seq": [4096], "micro_batch": [1, 2, 4, 8], "global_batch": [7680, 15360],
 }  # fmt: skip
 
 
@@ -46,14 +46,14 @@ def scattered(layouts: int = LAYOUTS) -> float:
     model, chip = costsim.load_model("deepseek-v3"), costsim.load_accelerator("h800-sxm")
     cluster = standard_cluster(chip, 2048)
     rng = np.random.default_rng(0)
-    words = [(r, p) for r in GRID["recompute"] for p in GRID["precision"]]
+    words = [(r, p, s) for r in GRID["recompute"] for p in GRID["precision"] for s in GRID["schedule"]]
     fit = done = 0
     start = time.process_time()
     for index in range(-(-layouts // CHUNK)):
-        recompute, precision = words[index % len(words)]
+        recompute, precision, schedule = words[index % len(words)]
         drawn = {name: rng.choice(np.asarray(GRID[name], dtype=float), CHUNK) for name in GRID if name not in
-                 ("recompute", "precision", "seq", "micro_batch", "global_batch")}  # fmt: skip
-        plan = costsim.TrainingPlan(**drawn, recompute=recompute, precision=precision)
+                 ("recompute", "precision", "schedule", "seq", "micro_batch", "global_batch")}  # fmt: skip
+        plan = costsim.TrainingPlan(**drawn, recompute=recompute, precision=precision, schedule=schedule)
         load = costsim.TrainingLoad(4096.0, rng.choice([3840.0, 7680.0, 15360.0], CHUNK), rng.choice([1.0, 2.0], CHUNK))
         with np.errstate(all="ignore"):
             step, _ = training_step(model, chip, plan, load, cluster, strict=False)

@@ -58,8 +58,8 @@ def test_hours_of_a_phase_without_ramp_are_step_times_steps() -> None:
 
 def test_a_ramp_costs_more_than_the_full_batch_and_no_more_than_its_smallest() -> None:
     full = PhaseSpec(name="full", tokens=469e9, global_batch=15360)
-    ramp = full.model_copy(update={"ramp_from": 3072, "ramp_tokens": 469e9})
-    small = full.model_copy(update={"global_batch": 3072})
+    ramp = full.model_copy(update={"ramp_from": 7680, "ramp_tokens": 469e9})
+    small = full.model_copy(update={"global_batch": 7680})
     hours = [training_run(V3, H800, RunSpec(id="r", phase=(phase,)), PLAN).gpu_hours for phase in (full, ramp, small)]
     assert hours[0] < hours[1] < hours[2]
 
@@ -179,7 +179,7 @@ def test_price_to_buy_a_card_falls_back_to_the_sibling() -> None:
 
 def test_a_phase_that_does_not_fit_is_named() -> None:
     with pytest.raises(DoesNotFit, match="phase pre-training"):
-        training_run(V3, H800, load_run("deepseek-v3"), replace(PLAN, pp=1, ep=1))
+        training_run(V3, H800, load_run("deepseek-v3"), replace(PLAN, pp=2, ep=64))
 
 
 def test_catalogued_runs_load_and_name_a_model() -> None:

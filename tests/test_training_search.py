@@ -14,17 +14,18 @@ from costsim.cli.main import main
 from costsim.errors import BadInput, DoesNotFit
 from costsim.explore.families import MOST_VALUES, Family, compared, family_keys
 from costsim.explore.search import SearchResult, search
-from costsim.predict.training import predict_training
+from costsim.predict.training import predict_training, training_step
 from costsim.spec.catalog import load_accelerator, load_model
+from costsim.spec.cluster import standard_cluster
 from costsim.spec.plan import TrainingLoad, TrainingPlan
 from costsim.spec.price import parse_rate
 
 V3, H800 = load_model("deepseek-v3"), load_accelerator("h800-sxm")
 RATE = parse_rate("2 USD/h", "price")
 GRID: dict[str, Any] = {
-    "gpus": [1024, 2048], "tp": [1, 2], "pp": [4, 8, 16], "vpp": [1], "ep": [32, 64], "cp": [1, 2],
-    "recompute": ["selective", "full"], "precision": ["fp8", "bf16"], "seq": [4096], "micro_batch": [1, 2],
-    "global_batch": [15360],
+    "gpus": [1024, 2048], "tp": [1, 2], "pp": [4, 16], "vpp": [1], "ep": [64], "cp": [1],
+    "recompute": ["selective", "full"], "schedule": ["1f1b", "dualpipe"], "precision": ["fp8", "bf16"], "seq": [4096],
+    "micro_batch": [1], "global_batch": [15360],
 }  # fmt: skip
 _LOAD = ("seq", "micro_batch", "global_batch")
 
@@ -34,12 +35,16 @@ def every_plan(grid: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def ask(point: dict[str, Any]) -> dict[str, float]:
-    """One plan through the single-question path, which checks and refuses by itself."""
+    """One plan as scalars through the same closed form, with its own loop over rules and memory."""
     load = TrainingLoad(**{name: point[name] for name in _LOAD})
     plan = TrainingPlan(**{name: value for name, value in point.items() if name not in _LOAD})
-    report = predict_training(V3, H800, plan, load, RATE)
-    return {"step_s": report["step_s"], "memory_bytes": report["peak_memory_bytes"],
-            "tokens_per_s_per_gpu": report["tokens_per_s_per_gpu"]}  # fmt: skip
+    step, _ = training_step(V3, H800, plan, load, standard_cluster(H800, int(plan.gpus)), strict=True)
+    memory = float(np.max(step.memory.total_bytes))
+    if memory > 0.96 * H800.need("memory"):
+        raise DoesNotFit("closed form")
+    seconds = float(np.max(step.step_s))
+    return {"step_s": seconds, "memory_bytes": memory,
+            "tokens_per_s_per_gpu": load.global_batch * load.seq / seconds / plan.gpus}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +114,7 @@ def test_a_family_behind_says_by_how_much_and_where() -> None:
     rows = [Family("pp", 8, 4, 2, 10.0, {"pp": 8}, ""), Family("pp", 16, 4, 2, 15.0, {"pp": 16}, "memory"),
             Family("pp", 32, 4, 0, None, None, "memory")]  # fmt: skip
     parts = {8: {"bubble": 1.0, "compute": 9.0}, 16: {"bubble": 5.5, "compute": 9.5}}
-    told = compared(rows, 1.0, lambda plan: parts[plan["pp"]])
+    told = compared(rows, 1.0, lambda plans: [parts[plan["pp"]] for plan in plans])
     assert [family.behind for family in told] == ["", "1.50x the best: bubble +4.5 s, compute +0.5 s", ""]
     assert compared(rows[:2], -1.0, None)[0].behind == "1.50x the best"
 
@@ -122,9 +127,9 @@ def test_scales_are_no_families() -> None:
 def test_a_plan_that_does_not_fit_names_its_largest_term(result: SearchResult) -> None:
     reasons = [reason for reason in result.rejected if reason.startswith("does not fit in memory")]
     assert reasons
-    point = next(p for p in every_plan(GRID) if p["pp"] == 4 and p["precision"] == "bf16" and p["gpus"] == 2048)
+    plan = TrainingPlan(gpus=2048, pp=4, ep=32, recompute="selective", precision="bf16", schedule="1f1b")
     with pytest.raises(DoesNotFit) as caught:
-        ask(point)
+        predict_training(V3, H800, plan, TrainingLoad(4096, 15360), RATE)
     largest = str(caught.value).split("the largest term is ")[1].split(" ")[0]
     assert any(f"({largest} largest)" in reason for reason in reasons)
 
@@ -153,7 +158,8 @@ def test_a_hundred_thousand_layouts_take_a_second_of_one_core() -> None:
     """The bar with a margin for a slow machine; `python -m benchmarks training_search` says the real figure."""
     grid = GRID | {
         "tp": [1, 2, 4, 8], "pp": [1, 2, 4, 8, 16, 32], "ep": [1, 2, 4, 8, 16, 32, 64, 128], "cp": [1, 2, 4, 8],
-        "micro_batch": [1, 2, 4, 8], "global_batch": [3840, 7680, 15360],
+        "micro_batch": [1, 2, 4, 8], "gpus": [2048], "vpp": [1, 2, 4], "zero": [0, 1],
+        "global_batch": [3840, 7680, 15360],
     }  # fmt: skip
     search(V3, H800, "training", GRID, objective="step_s")
     start = time.process_time()

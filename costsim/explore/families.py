@@ -107,31 +107,37 @@ class Tally:
         return tuple(found)
 
 
-def compared(
-    families: Sequence[Family], sign: float, parts: Callable[[Mapping[str, Any]], Mapping[str, float]] | None
-) -> tuple[Family, ...]:
+Plan = Mapping[str, Any]
+Parts = Callable[[Sequence[Plan]], Sequence[Mapping[str, float]]]
+
+
+def compared(families: Sequence[Family], sign: float, parts: Parts | None) -> tuple[Family, ...]:
     """Families with ``behind`` filled: how far the best plan of each is from the best of all, and in which parts.
 
-    ``parts`` gives the seconds of a plan by part, where the question has any; the two largest losses are named.
+    ``parts`` gives the seconds of plans by part, where the question has any; the two largest losses are named.
     """
     known = [family for family in families if family.best is not None and family.plan is not None]
     if not known:
         return tuple(families)
     first = min(known, key=lambda family: (family.best or 0.0) * sign)
-    base = parts(first.plan or {}) if parts is not None else {}
+    plans = list({_key(family.plan): family.plan or {} for family in known}.values())
+    split = dict(zip(map(_key, plans), parts(plans), strict=True)) if parts is not None else {}
+    base = split.get(_key(first.plan), {})
     out = []
     for family in families:
-        if family.best is None or family.plan is None or first.best is None or family.best == first.best:
+        if family.best is None or first.best is None or family.best == first.best:
             out.append(family)
             continue
-        ratio = (family.best / first.best) ** sign
-        words = f"{ratio:.2f}x the best"
-        own = parts(family.plan) if parts is not None else {}
-        total = sum(base.values())
+        words = f"{(family.best / first.best) ** sign:.2f}x the best"
+        own = split.get(_key(family.plan), {})
         losses = sorted(((own[name] - base.get(name, 0.0), name) for name in own), reverse=True)[:2]
-        told = [f"{name} +{loss:.3g} s" for loss, name in losses if loss > _TOLD * total]
+        told = [f"{name} +{loss:.3g} s" for loss, name in losses if loss > _TOLD * sum(base.values())]
         out.append(replace(family, behind=f"{words}: {', '.join(told)}" if told else words))
     return tuple(out)
+
+
+def _key(plan: Plan | None) -> tuple[tuple[str, Any], ...]:
+    return () if plan is None else tuple(sorted(plan.items(), key=lambda item: item[0]))
 
 
 def family_keys(grid: Mapping[str, Values], among: Collection[str]) -> tuple[str, ...]:

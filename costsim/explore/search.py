@@ -16,13 +16,12 @@ from costsim.errors import BadInput, UnknownName
 from costsim.explore.families import Family, compared, family_keys
 from costsim.explore.families import Tally as FamilyTally
 from costsim.explore.grid import Block, Values, blocks, plan_count
+from costsim.explore.layouts import played_note, training_fit, training_parts
 from costsim.explore.pareto import pareto
-from costsim.physics.memory import RESERVE_SHARE
 from costsim.predict.layout import Rule
 from costsim.predict.phases import decode, prefill, serve, setting_for
 from costsim.predict.question import most_cards
 from costsim.predict.training import training_step
-from costsim.predict.training.memory import TrainingFootprint
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster, standard_cluster
 from costsim.spec.model import ModelSpec
@@ -135,8 +134,10 @@ def search(
         if progress is not None:
             progress(tally.evaluated, total)
     result = _result(tally, objective, rate)
-    parts = functools.partial(_training_parts, model, chip, cluster) if phase == "training" else None
+    parts = functools.partial(training_parts, model, chip, cluster) if phase == "training" else None
     sign = OBJECTIVES[objective]
+    if phase == "training" and result.best is not None:
+        result = replace(result, notes=(*result.notes, played_note(model, chip, cluster, result.best.plan)))
     return replace(result, families=compared(tally.families.families(sign), sign, parts))
 
 
@@ -232,7 +233,7 @@ def _evaluate(
         step, _ = training_step(model, chip, plan, load, where, strict=False)
         rate = load.global_batch * load.seq / step.step_s / plan.gpus
         metrics = {"step_s": step.step_s, "tokens_per_s_per_gpu": rate, "memory_bytes": step.memory.total_bytes}
-        rules, fits = step.rules, _training_fit(step.memory, chip)
+        rules, fits = step.rules, training_fit(step.memory, chip)
     else:
         setting = setting_for(model, chip, plan, cluster)
         metrics, rules, whole = _serving_metrics(phase, setting, load)
@@ -255,23 +256,6 @@ def _serving_metrics(phase: str, setting: Any, load: Any) -> tuple[dict[str, Arr
     }
     metrics["memory_bytes"] = answer.memory.total_bytes
     return metrics, answer.rules, answer.memory.fits
-
-
-def _training_fit(memory: TrainingFootprint, chip: Accelerator) -> list[tuple[str, Any]]:
-    """Plans over the capacity less its reserve, by the largest of their terms."""
-    room = (1.0 - RESERVE_SHARE) * chip.rank().need("memory")
-    over = np.asarray(memory.total_bytes) > room
-    terms = {name: np.asarray(value) for name, value in memory.terms().items() if name != "reserve_bytes"}
-    largest = functools.reduce(np.maximum, terms.values())
-    return [
-        (f"does not fit in memory ({name.removesuffix('_bytes')} largest)", over & (value >= largest))
-        for name, value in terms.items()
-    ]
-
-
-def _family_names(phase: str) -> tuple[str, ...]:
-    """Keys of the plan, and the micro-batch: what a person chooses, not the load he is given."""
-    return (*(f.name for f in fields(_types(phase)[0])), "micro_batch")
 
 
 def _trade(phase: str, objective: str, grid: Mapping[str, Values]) -> str:
@@ -310,18 +294,3 @@ def _result(tally: _Tally, objective: str, rate: Price | None) -> SearchResult:
         tally.evaluated, tally.feasible, dict(tally.rejected.most_common()), front, best, objective, tuple(notes),
         trade=tally.trade,
     )  # fmt: skip
-
-
-def _training_parts(
-    model: ModelSpec, chip: Accelerator, cluster: Cluster | None, plan: Mapping[str, Any]
-) -> dict[str, float]:
-    """Seconds of a step by part: what a plan spends where another does not."""
-    words = {name: value for name, value in plan.items() if isinstance(value, str)}
-    numbers = {name: np.asarray(value, dtype=float) for name, value in plan.items() if name not in words}
-    block = Block(words, numbers, (), (), ())
-    own, load = _split(block, TrainingPlan), _split(block, TrainingLoad)
-    where = cluster or standard_cluster(chip, most_cards(own.gpus))
-    with np.errstate(all="ignore"):
-        step, _ = training_step(model, chip, own, load, where, strict=False)
-    seconds = {f.name: getattr(step, f.name) for f in fields(step) if f.name.endswith("_s") and f.name != "step_s"}
-    return {name.removesuffix("_s").replace("_", " "): float(np.max(value)) for name, value in seconds.items()}

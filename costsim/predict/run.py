@@ -82,7 +82,8 @@ def _predict_phase(
     own = replace(plan, **changed)
     micro = float(phase.micro_batch or micro_batch)
     ranks = float(own.gpus) * chip.dies / (float(own.tp) * float(own.pp) * float(own.cp))
-    unit = int(max(ranks * micro, 1))
+    # a bidirectional schedule takes micro-batches in twos
+    unit = int(max(ranks * micro, 1)) * (2 if own.schedule.startswith("dualpipe") else 1)
     batches, tokens = ramp_batches(phase, unit)
     full = TrainingLoad(seq=phase.seq, global_batch=batches[-1], micro_batch=micro, tokens=phase.all_tokens)
     try:

@@ -52,9 +52,7 @@ class Blocks:
         block = self.timed[kind]
         f, b, w = (self.exposed_s(block, which) for which in ("forward", "backward", "weight"))
         compute = {which: block.compute_s(which) * self.slow for which in ("forward", "backward", "weight")}
-        wires = {
-            which: block.wire_s(which, "dispatch", "combine") * 1.0 for which in ("forward", "backward")
-        }
+        wires = {which: block.wire_s(which, "dispatch", "combine") * 1.0 for which in ("forward", "backward")}
         return PassSeconds(
             compute["forward"] + f, compute["backward"] + b, compute["weight"] + w, wires["forward"], wires["backward"]
         )

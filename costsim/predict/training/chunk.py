@@ -54,7 +54,11 @@ def layer_pair(blocks: Blocks, kind: str = "moe") -> LayerPair:
         extra = _inner_wires(block, which) if name == "attn" else 0.0
         return block.compute_s(which, name) * blocks.slow + extra
 
-    wires = {t.item.name: t.total_s * slow for t in (*block.forward, *block.backward) if t.item.part in ("dispatch", "combine")}
+    wires = {
+        t.item.name: t.total_s * slow
+        for t in (*block.forward, *block.backward)
+        if t.item.part in ("dispatch", "combine")
+    }
     none = 0.0
     return LayerPair(
         part("forward", "attn"), part("forward", "mlp"), part("backward", "attn"), part("backward", "mlp"),

@@ -60,9 +60,7 @@ class Clock:
         """A law of its own: share of the peak and extra context; overhead, evidence and grade of the forward one."""
         c, mla = self.constants, op.family.startswith("mla")
         forward = op.family.replace("_backward", "_prefill")
-        efficiency, s0 = (
-            (c.mla_backward, c.mla_backward_s0) if mla else (c.attention_backward, c.attention_backward_s0)
-        )
+        efficiency, s0 = (c.mla_backward, c.mla_backward_s0) if mla else (c.attention_backward, c.attention_backward_s0)
         fitted = self.device.law(forward, op.dtype)
         law = fitted.law
         assert isinstance(law, Attend)
@@ -124,6 +122,7 @@ def total(items: Iterable[Timed]) -> Num:
 
 def timed(block: Passes, clock: Clock) -> TimedPasses:
     """Every op and wire of a block in seconds."""
+
     def both(items: tuple[Op | Wire, ...]) -> tuple[Timed, ...]:
         return (*clock.ops(items), *clock.wires(items))
 

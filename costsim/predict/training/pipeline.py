@@ -66,6 +66,7 @@ def balanced(costs: list[float], stages: int, ends: tuple[float, float], mirrore
 
     Bisection on the bound, filling each group up to it. ``mirrored``: groups i and stages − 1 − i count together.
     """
+
     def fill(bound: float) -> list[int] | None:
         sizes, at = [], 0
         for stage in range(stages):

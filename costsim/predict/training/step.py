@@ -271,11 +271,15 @@ def send_seconds(setting: TrainingSetting) -> Num:
     shard, pp = setting.shard, as_array(setting.plan.pp)
     size = 2.0 * shard.own * setting.model.hidden
     in_stage = setting.ranks / pp
-    wire = Wire("send", "p2p", size, size, setting.ranks / np.maximum(in_stage, 1.0) * in_stage, shard.domain, 1.0, "pp")
+    wire = Wire(
+        "send", "p2p", size, size, setting.ranks / np.maximum(in_stage, 1.0) * in_stage, shard.domain, 1.0, "pp"
+    )
     return time_wire(wire, setting.device).time_s
 
 
-def after_backward(setting: TrainingSetting, held: Held, compute_s: Num) -> tuple[Num, Num, tuple[tuple[Timed, Num], ...]]:
+def after_backward(
+    setting: TrainingSetting, held: Held, compute_s: Num
+) -> tuple[Num, Num, tuple[tuple[Timed, Num], ...]]:
     """(gradients and weights over data-parallel ranks, optimiser, the wires): what follows the last backward.
 
     Overlapped gradients of all but the last bucket go out beside the last micro-batch's backward, and gathered weights
