@@ -34,11 +34,12 @@ _LOAD_GRID: dict[str, dict[str, list[Any]]] = {
     "decode": {"context": [4096], "batch_per_gpu": [1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512]},
     "prefill": {"isl": [4096], "tokens_per_gpu": [1024, 2048, 4096, 8192, 16384, 32768]},
     "serving": {"isl": [1024], "osl": [1024], "concurrency": [1, 4, 16, 64, 256, 1024]},
-    "training": {"seq": [4096], "micro_batch": [1, 2], "global_batch": [15360]},
+    "training": {"seq": [4096], "micro_batch": [1, 2, 4], "global_batch": [15360]},
 }
 _TRAINING_GRID: dict[str, list[Any]] = {
-    "gpus": [2048], "tp": [1, 2, 4, 8], "pp": [1, 2, 4, 8, 16], "vpp": [1], "ep": [1, 8, 16, 32, 64], "cp": [1],
-    "recompute": ["none", "selective", "full"],
+    "gpus": [2048], "tp": [1, 2, 4, 8], "pp": [1, 2, 4, 8, 16, 32], "vpp": [1, 2, 4],
+    "ep": [1, 2, 4, 8, 16, 32, 64, 128], "cp": [1, 2, 4], "recompute": ["none", "selective", "full"],
+    "schedule": ["1f1b", "interleaved", "zb-h1", "dualpipe"],
 }  # fmt: skip
 
 
@@ -57,12 +58,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{words.name.replace('_', '-')}", metavar="WORDS", help=f"{words.help}: {', '.join(words.choices)}"
         )
-    for words in train.words():
-        if words.name not in {known.name for known in infer.words()}:
-            parser.add_argument(words.flag, metavar="WORDS", help=f"training; {words.help}: {', '.join(words.choices)}")
+    for name, text in _training_words().items():
+        parser.add_argument(f"--{name}", metavar="WORDS", help=f"training: {text}")
     parser.add_argument(
         "--write-megatron", metavar="FILE", help="training: write the best layout as Megatron-LM arguments"
     )
+
+
+def _training_words() -> dict[str, str]:
+    """Word fields of a training plan that serving has not, with what they may hold."""
+    from costsim.spec.plan import FRAMEWORKS, SCHEDULE_WORDS
+
+    return {
+        "recompute": "activations recomputed: none, selective, full; lists of tensors with + between them",
+        "schedule": ", ".join(SCHEDULE_WORDS),
+        "framework": f"kernels and number formats: {', '.join(FRAMEWORKS)}",
+    }
 
 
 def _keys() -> list[Key]:

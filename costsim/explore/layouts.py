@@ -42,11 +42,6 @@ def training_fit(memory: TrainingFootprint, chip: Accelerator) -> list[tuple[str
     ]
 
 
-def _family_names(phase: str) -> tuple[str, ...]:
-    """Keys of the plan, and the micro-batch: what a person chooses, not the load he is given."""
-    return (*(f.name for f in fields(_types(phase)[0])), "micro_batch")
-
-
 def training_parts(
     model: ModelSpec, chip: Accelerator, cluster: Cluster | None, plans: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, float]]:

@@ -258,6 +258,11 @@ def _serving_metrics(phase: str, setting: Any, load: Any) -> tuple[dict[str, Arr
     return metrics, answer.rules, answer.memory.fits
 
 
+def _family_names(phase: str) -> tuple[str, ...]:
+    """Keys of the plan, and the micro-batch: what a person chooses, not the load he is given."""
+    return (*(f.name for f in fields(_types(phase)[0])), "micro_batch")
+
+
 def _trade(phase: str, objective: str, grid: Mapping[str, Values]) -> str:
     """The metric on the other axis of the frontier."""
     if phase == "training":
