@@ -165,19 +165,38 @@ def training_question(point: Point, model: ModelSpec, chip: Accelerator) -> tupl
     dp = point.number("dp", point.gpus / (pp * tp * cp))
     micro = point.number("micro_batch", 1.0)
     batch = point.number("global_batch", point.number("micro_batches", 1.0) * micro * dp)
-    schedule = point.plan.get("schedule", "auto") or "auto"
+    schedule = point.plan.get("schedule") or "auto"
+    schedule = "auto" if schedule == "none" else schedule
     layers = int(_at_least_one(point, "layers", model.layers)) if "layers" in point.plan else None
     comm = point.number("comm_sms", -1.0)
     default = "fp8" if chip.datasheet["fp8"].supported and chip.known("fp8") else "bf16"
     plan = TrainingPlan(
         point.gpus, tp=tp, pp=pp, vpp=point.number("vpp", 1.0), ep=point.number("ep", 1.0) if model.moe else 1.0, cp=cp,
         precision=_precision(point.precision) or default, recompute=point.plan.get("recompute") or "none",
-        zero=point.number("zero", 1.0), schedule=schedule, overlap=point.plan.get("overlap", "auto") or "auto",
+        zero=point.number("zero", 1.0), schedule=schedule, overlap=point.plan.get("overlap") or _overlap(point, chip),
         routing=point.plan.get("routing", "trained" if schedule.startswith("dualpipe") else "balanced"),  # type: ignore[arg-type]
         comm_sms=None if comm < 0 else comm, layers=layers,
+        dispatcher=point.plan.get("dispatcher") or _dispatcher(point, model),
     )  # fmt: skip
     tokens = point.number("tokens", -1.0)
     return plan, TrainingLoad(point.number("seq"), batch, micro, None if tokens < 0 else tokens)
+
+
+def _overlap(point: Point, chip: Accelerator) -> str:
+    """Rows of Megatron-Bridge do not state it: its recipes overlap expert transfers where experts span several
+    scale-up domains and not inside one. [megatron-bridge]"""
+    domain = chip.datasheet["scale_up_domain"].value or 1.0
+    spans = point.number("ep", 1.0) > domain
+    return "pair" if spans and "Megatron-Bridge" in point.source else "auto"
+
+
+def _dispatcher(point: Point, model: ModelSpec) -> str:
+    """Megatron-Bridge's recipes send by all-to-all, those of models that limit a token's nodes by DeepEP or HybridEP.
+
+    [megatron-bridge]
+    """
+    plain = model.moe is not None and model.moe.groups == 1
+    return "alltoall" if plain and "Megatron-Bridge" in point.source else "auto"
 
 
 def _precision(text: str) -> str:
@@ -189,7 +208,7 @@ def _precision(text: str) -> str:
 def _training_chunk(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
     plan, load = training_question(point, model, chip)
     recompute = point.plan.get("recompute") or "norm,mla_up_proj"
-    pp = max(1.0, plan.gpus / (point.number("ep", 1.0) * point.number("dp", 1.0)))  # type: ignore[operator]
+    pp = max(1.0, plan.gpus / (point.number("ep", 1.0) * point.number("dp", 1.0)))
     return predict_chunk(model, chip, replace(plan, recompute=recompute, pp=pp), load)
 
 

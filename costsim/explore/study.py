@@ -8,6 +8,7 @@ from typing import Any
 
 from costsim.errors import BadInput
 from costsim.explore.search import search
+from costsim.predict.fp8 import Fp8Savings, fp8_savings
 from costsim.predict.inference import predict_inference
 from costsim.predict.report import Report
 from costsim.predict.run import RunResult, training_run
@@ -50,6 +51,7 @@ class Study:
     training: tuple[tuple[str, Report | None, str], ...]
     rate: Price | None
     run: RunResult | None = None
+    fp8: Fp8Savings | None = None
 
 
 def precisions_of(chip: Accelerator) -> list[str]:
@@ -75,7 +77,8 @@ def study(scenario: Scenario, progress: Callable[[str], None] | None = None) -> 
             pairs.append((deployments[-1], _deploy(model, chip, "bf16", scenario, rate)))
         runs.append((chip.id, *_train(model, chip, scenario, rate)))
     run = _whole_run(model, chips[0], runs[0][1], rate)
-    return Study(scenario, model, tuple(deployments), tuple(pairs), tuple(runs), rate, run)
+    savings = _savings(model, chips[0], runs[0][1], rate)
+    return Study(scenario, model, tuple(deployments), tuple(pairs), tuple(runs), rate, run, savings)
 
 
 def _deploy(model: ModelSpec, chip: Accelerator, precision: str, scenario: Scenario, rate: Price | None) -> Deployment:
@@ -138,15 +141,31 @@ def _whole_run(model: ModelSpec, chip: Accelerator, report: Report | None, rate:
         return None
 
 
+def _savings(model: ModelSpec, chip: Accelerator, report: Report | None, rate: Price | None) -> Fp8Savings | None:
+    """FP8 against BF16 on the layout that was priced; None where the chip has no FP8 or BF16 fits nowhere near it."""
+    if report is None or not chip.known("fp8"):
+        return None
+    plan, load = TrainingPlan(**report.inputs["plan"]), TrainingLoad(**report.inputs["load"])
+    try:
+        return fp8_savings(model, chip, plan, load, rate)
+    except BadInput:
+        return None
+
+
 def _train(model: ModelSpec, chip: Accelerator, scenario: Scenario, rate: Price | None) -> tuple[Report | None, str]:
     part = scenario.training
     precision = "fp8" if chip.known("fp8") else "bf16"
     plan = TrainingPlan(
-        gpus=part.gpus // chip.dies or 1, pp=part.pp, ep=part.ep if model.moe else 1, precision=precision
+        gpus=part.gpus // chip.dies or 1,
+        pp=part.pp,
+        ep=part.ep if model.moe else 1,
+        precision=precision,
+        schedule=part.schedule if model.moe else "auto",
+        routing="trained" if model.moe else "balanced",
     )
     load = TrainingLoad(part.seq, part.global_batch, 1, part.tokens)
     reason = ""
-    for recompute in ("selective", "full"):
+    for recompute in ("norm,mla_up_proj", "selective", "full"):
         try:
             tried = TrainingPlan(**{**plan.__dict__, "recompute": recompute})
             return predict_training(model, chip, tried, load, rate or default_rate(chip)), ""

@@ -118,8 +118,9 @@ def imbalance(
 
     ``balanced``: forced, 1. ``production``: 1, for the share of throughput that a fleet keeps holds it.
     ``trained``: a router that its training keeps balanced on average, so that only batches differ (the drift of large
-    mixed batches), no replicas. ``default``: popularity as met in serving, no replicas. ``eplb``: ``replicas`` planned on one window and met by
-    another (drift, by ``phase``). Sampling noise of a finite batch adds 1/tokens_per_slot of variance.
+    mixed batches), no replicas. ``default``: popularity as met in serving, no replicas. ``eplb``: ``replicas`` planned
+    on one window and met by another (drift, by ``phase``). Sampling noise of a finite batch adds 1/tokens_per_slot of
+    variance.
     """
     if routing in ("balanced", "production"):  # the production share already holds what imbalance costs
         return np.ones(np.broadcast(np.asarray(slots), np.asarray(ranks)).shape)

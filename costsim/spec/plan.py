@@ -80,6 +80,7 @@ class ServingLoad:
 SCHEDULE_WORDS = ("auto", "gpipe", "1f1b", "interleaved", "zb-h1", "dualpipe", "dualpipev")
 TRAINING_OVERLAPS = ("auto", "none", "gradients", "pair")
 FRAMEWORKS = ("auto", "megatron", "deepseek")
+DISPATCHERS = ("auto", "deepep", "alltoall")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ class TrainingPlan:
     (expert transfers too, beside a forward and a backward of two micro-batches); auto is pair for DualPipe, else
     gradients. ``comm_sms``: cores kept for transfers (auto: 20 under pair, else none). ``framework`` decides kernels
     and number formats: deepseek (block-scaled FP8, BF16 moments) or megatron; auto is deepseek for DualPipe.
-    ``recompute``: none, selective, full, or a list of tensors. ``layers`` cuts the model short.
+    ``dispatcher``: deepep (two hops, one copy for each node and rank) or alltoall (one copy for each expert); auto is
+    alltoall for Megatron without overlap. ``recompute``: none, selective, full, or a list of tensors. ``layers`` cuts
+    the model short.
     """
 
     gpus: Num
@@ -108,6 +111,7 @@ class TrainingPlan:
     overlap: str = "auto"
     comm_sms: Num | None = None
     framework: str = "auto"
+    dispatcher: str = "auto"
     layers: int | None = None
 
 

@@ -122,6 +122,7 @@ def _mla(model: ModelSpec, shard: Shard, recipe: Recipe, policy: frozenset[str])
 
 def _without_casts(block: Passes) -> Passes:
     """A linear layer that shares its input, already cast, with another."""
+
     def gemms(items: tuple[Op | Wire, ...]) -> tuple[Op | Wire, ...]:
         return tuple(i for i in items if isinstance(i, Wire) or not i.name.endswith(" cast") or "grad cast" in i.name)
 
@@ -144,6 +145,7 @@ def _gqa(model: ModelSpec, shard: Shard, recipe: Recipe) -> Passes:
 
 def sequence_wires(name: str, shard: Shard, inner: Num, hidden: Num) -> Passes:
     """Gather of ``inner`` elements a token before the block, scatter of ``hidden`` after it, and their gradients."""
+
     def wire(what: str, kind: str, width: Num) -> Wire:
         size = B16 * shard.tokens * width
         return Wire(f"{what} {name}", kind, size, size, shard.tp, shard.domain, shard.split(shard.tp), "tp")

@@ -33,8 +33,7 @@ def embedding_block(model: ModelSpec, shard: Shard) -> Passes:
 
 
 def head_block(model: ModelSpec, shard: Shard, recipe: Recipe) -> Passes:
-    """Final norm, vocabulary projection in 16 bits and cross-entropy, which reads the logits and writes their gradient.
-    """
+    """Final norm, vocabulary projection in 16 bits, and cross-entropy: reads the logits, writes their gradient."""
     h, t = float(model.hidden), shard.tokens
     rows = padded_vocab(model, shard.tp) / shard.tp
     norm = elementwise("final norm", 2.0 * B16 * shard.own * h, 3.0 * B16 * shard.own * h, PART, "norm")
@@ -58,5 +57,6 @@ def mtp_block(model: ModelSpec, shard: Shard, recipe: Recipe, policy: frozenset[
     norms = elementwise("MTP norms", 4.0 * B16 * shard.own * h, 6.0 * B16 * shard.own * h, PART, "norm")
     return joined([
         embedding_block(model, shard), norms, linear("MTP input", shard.tokens, h / shard.tp, 2.0 * h, recipe, PART),
-        attention_block(model, shard, recipe, policy), ffn(model, shard, recipe, policy), head_block(model, shard, recipe),
+        attention_block(model, shard, recipe, policy), ffn(model, shard, recipe, policy),
+        head_block(model, shard, recipe),
     ])  # fmt: skip

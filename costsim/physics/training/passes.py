@@ -1,8 +1,8 @@
 """The three passes of an op: forward, gradient of its input (B), gradient of its weights (W).
 
-A GEMM Y[m,n] = X[m,k]·W[k,n] asks for dX[m,k] = dY·Wᵀ and dW[n,k] = dYᵀ·X, each of the same FLOP. The weight gradient is
-added into a main gradient, FP32 unless a recipe keeps BF16. FP8 GEMMs need their operands cast along the dimension they
-reduce: X and dY in rows for forward and input gradients, and both again, transposed, for the weight gradient.
+A GEMM Y[m,n] = X[m,k]·W[k,n] asks for dX[m,k] = dY·Wᵀ and dW[n,k] = dYᵀ·X, each of the same FLOP. The weight gradient
+is added into a main gradient, FP32 unless a recipe keeps BF16. FP8 GEMMs need their operands cast along the dimension
+they reduce: X and dY in rows for forward and input gradients, and both again, transposed, for the weight gradient.
 [deepseek-v3-report, sec. 3.3; megatron-core-moe]
 """
 
@@ -36,6 +36,7 @@ class Passes:
 
     def times(self, count: Num) -> Passes:
         """The same block ``count`` times."""
+
         def many(items: Iterable[Op | Wire]) -> tuple[Op | Wire, ...]:
             return tuple(replace(item, count=item.count * count) for item in items)
 

@@ -18,7 +18,7 @@ _ALIAS = {
 
 
 def recomputed_tensors(text: str) -> frozenset[str]:
-    """Tensors named by ``none``, ``selective``, ``full`` or a list like ``norm,mla_up_proj`` or "RMSNorm + MLA up-proj".
+    """Tensors named by ``none``, ``selective``, ``full`` or a list: ``norm,mla_up_proj``, "RMSNorm + MLA up-proj".
 
     ``mlp`` drops what a dense FFN keeps inside, ``moe`` what a routed layer does (dispatch runs again too), ``full``
     everything but each layer's input. Raises BadInput for a tensor that no policy knows.

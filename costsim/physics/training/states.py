@@ -113,7 +113,9 @@ def placeholder_bytes(model: ModelSpec, shard: Shard) -> Num:
 
 def sharded(held: Held, dp: Num, expert_dp: Num, wanted: Num) -> Num:
     """Parameters of a rank when ``wanted`` data-parallel ranks split them."""
-    split = np.where(np.asarray(wanted, dtype=bool), held.dense / dp + held.expert / expert_dp, held.dense + held.expert)
+    split = np.where(
+        np.asarray(wanted, dtype=bool), held.dense / dp + held.expert / expert_dp, held.dense + held.expert
+    )
     return split
 
 
@@ -126,7 +128,10 @@ def gradient_wires(
     """
     gathered = 1.0 if convention.weight_bytes == 0.0 else convention.weight_bytes
     wires = []
-    for name, count, ranks, near in (("dense", held.dense, dp, inside), ("expert", held.expert, expert_dp, expert_inside)):
+    for name, count, ranks, near in (
+        ("dense", held.dense, dp, inside),
+        ("expert", held.expert, expert_dp, expert_inside),
+    ):
         many = (np.asarray(ranks) > 1) * 1.0
         for kind, width in (("reduce_scatter", convention.gradient_bytes), ("all_gather", gathered)):
             moved = np.asarray(count * width, dtype=float)

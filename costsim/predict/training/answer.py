@@ -17,7 +17,7 @@ from costsim.predict.report import Line, Metric, Report
 from costsim.predict.training.bands import Band, step_band
 from costsim.predict.training.chunk import layer_pair, play, wall_s
 from costsim.predict.training.fits import memory_by_rank, refuse_memory
-from costsim.predict.training.pipeline import Played, played, playable
+from costsim.predict.training.pipeline import Played, playable, played
 from costsim.predict.training.setting import TrainingSetting, training_rules, training_setting
 from costsim.predict.training.step import TrainingStep, closed_form, send_seconds
 from costsim.spec.accelerator import Accelerator
@@ -48,7 +48,7 @@ class Parts:
 
     @property
     def step_s(self) -> float:
-        return sum(asdict(self).values())
+        return float(sum(asdict(self).values()))
 
 
 def predict_training(
@@ -176,7 +176,8 @@ def _metrics(
         metrics["gpu_hours"] = time(hours, "GPU h")
         if rate is not None:
             metrics["usd_per_run"] = time(hours * in_usd(rate), "USD")
-    return metrics
+    # A part that a schedule does not have is left out.
+    return {name: metric for name, metric in metrics.items() if metric.value > 0}
 
 
 def _breakdown(step: TrainingStep, parts: Parts) -> tuple[Line, ...]:
@@ -239,5 +240,6 @@ def predict_chunk(
         for name, seconds in sorted(phases.items(), key=lambda item: -item[1])
     )
     metrics = {"forward_backward_pair_s": Metric(wall, "s", wall * band.low, wall * band.high, band.grade)}
-    return Report("training_chunk", {"model": model.id, "accelerator": chip.id, "plan": asdict(plan) | {"layers": layers},
+    inputs = {"model": model.id, "accelerator": chip.id, "plan": asdict(plan) | {"layers": layers}}
+    return Report("training_chunk", inputs | {
                   "load": asdict(load)}, metrics, lines, sources=setting.constants.sources)  # fmt: skip

@@ -51,11 +51,23 @@ class Blocks:
         """A block's seconds in a chunk of its own, with what is exposed of its transfers."""
         block = self.timed[kind]
         f, b, w = (self.exposed_s(block, which) for which in ("forward", "backward", "weight"))
-        compute = {which: block.compute_s(which) * self.slow for which in ("forward", "backward", "weight")}
-        wires = {which: block.wire_s(which, "dispatch", "combine") * 1.0 for which in ("forward", "backward")}
+        compute = {which: self.compute_s(kind, which) for which in ("forward", "backward", "weight")}
+        wires = {which: block.wire_s(which, "dispatch", "combine") for which in ("forward", "backward")}
         return PassSeconds(
             compute["forward"] + f, compute["backward"] + b, compute["weight"] + w, wires["forward"], wires["backward"]
         )
+
+    def compute_s(self, kind: str, which: str, *parts: str) -> Num:
+        """Seconds of ops in one pass on the slowest rank, at least as long as the host takes to launch them all."""
+        block = self.timed[kind]
+        device = block.compute_s(which, *parts) * self.slow
+        looped = not self.setting.recipe.block_scaled
+        launches = block.launches(which, looped) * self.setting.constants.host_launch
+        if parts:
+            # A part takes its share of what the whole pass has to wait for.
+            whole = block.compute_s(which) * self.slow
+            return device * np.maximum(launches / np.maximum(whole, 1e-12), 1.0)
+        return np.maximum(device, launches)
 
     def exposed_s(self, block: TimedPasses, which: str) -> Num:
         """Transfers that no overlap inside the block hides.

@@ -52,7 +52,7 @@ def layer_pair(blocks: Blocks, kind: str = "moe") -> LayerPair:
 
     def part(which: str, name: str) -> Num:
         extra = _inner_wires(block, which) if name == "attn" else 0.0
-        return block.compute_s(which, name) * blocks.slow + extra
+        return blocks.compute_s(kind, which, name) + extra
 
     wires = {
         t.item.name: t.total_s * slow
@@ -84,7 +84,7 @@ class Lane:
 
 def play(pair: LayerPair, layers: int) -> list[Lane]:
     """Both lanes over ``layers`` layers; every start is the latest of the lane and of what the task waits for."""
-    free = {"compute": 0.0, "wire": 0.0}
+    free: dict[str, Num] = {"compute": 0.0, "wire": 0.0}
     done: dict[str, Num] = {"combine F": 0.0, "attn B": 0.0}
     tasks: list[Lane] = []
 

@@ -24,7 +24,8 @@ class TrainingConstants:
     ``main_gradient``: share of the main gradient's traffic that a weight gradient adds; ``attention``: forward;
     ``permute``, ``cross_entropy``: those streams. ``attention_backward``, ``mla_backward``: share of the BF16 peak, and
     with ``_s0`` the extra context of the law. ``kernel_gap``: seconds between kernels; ``pair_slowdown``: transfers
-    beside compute over alone; ``speed_spread``: standard deviation of speed between like devices.
+    beside compute over alone; ``speed_spread``: standard deviation of speed between like
+    devices; ``host_launch``: seconds of host time that a kernel's launch takes.
     """
 
     gemm: float
@@ -40,6 +41,7 @@ class TrainingConstants:
     kernel_gap: float
     pair_slowdown: float
     speed_spread: float
+    host_launch: float
     sources: tuple[str, ...] = ()
 
 
@@ -56,7 +58,7 @@ def constants_for(architecture: str) -> TrainingConstants:
         if field.name not in merged:
             raise BadInput(f"{PATH.name}: no entry training.default.{field.name}")
         entry = merged[field.name]
-        quantity = "time" if field.name == "kernel_gap" else "ratio"
+        quantity = "time" if field.name in ("kernel_gap", "host_launch") else "ratio"
         values[field.name] = units.parse(entry["value"], quantity, f"system.toml: training {field.name}")
         named = entry.get("source", [])
         sources += [named] if isinstance(named, str) else named
@@ -72,7 +74,8 @@ def slowest(devices: Num, spread: float) -> Num:
     log_n = np.log(np.maximum(n, 3.0))
     root = np.sqrt(2.0 * log_n)
     top = root - (np.log(log_n) + np.log(4.0 * np.pi)) / (2.0 * root)
-    return 1.0 + spread * top * np.minimum(np.log(n) / np.log(3.0), 1.0)
+    over: Num = 1.0 + spread * top * np.minimum(np.log(n) / np.log(3.0), 1.0)
+    return over
 
 
 def training_constants(chip: Accelerator) -> TrainingConstants:

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from costsim.errors import BadInput, DoesNotFit
+from costsim.physics.memory import RESERVE_SHARE
+from costsim.physics.training.kept import ffn_transient, head_transient
+from costsim.physics.training.states import Held, placeholder_bytes
 from costsim.predict.training.memory import (
     TrainingFootprint,
     block_held,
@@ -15,9 +18,6 @@ from costsim.predict.training.memory import (
     layer_kept,
     training_footprint,
 )
-from costsim.physics.memory import RESERVE_SHARE
-from costsim.physics.training.kept import ffn_transient, head_transient
-from costsim.physics.training.states import Held, placeholder_bytes
 from costsim.predict.training.pipeline import Played
 from costsim.predict.training.setting import TrainingSetting, training_setting
 from costsim.units import GIGA
@@ -54,7 +54,8 @@ def rank_memory(setting: TrainingSetting, game: Played) -> list[dict[str, float]
         if counts["head"][stages].any():
             transient = max(transient, _one(head_transient(setting.model, setting.shard)) + _one(kept["head"]))
         out.append({
-            "weights_bytes": shard(3) * c.weight_bytes + whole * c.eight_bit_copy, "gradients_bytes": shard(2) * c.gradient_bytes,
+            "weights_bytes": shard(3) * c.weight_bytes + whole * c.eight_bit_copy,
+            "gradients_bytes": shard(2) * c.gradient_bytes,
             "master_bytes": shard(1) * c.master_bytes, "moments_bytes": shard(1) * c.moment_bytes,
             "activations_bytes": float(peaks[rank]), "transient_bytes": transient + spare,
             "communication_bytes": _one(communication_bytes(setting)),

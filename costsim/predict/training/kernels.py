@@ -68,19 +68,14 @@ class Clock:
         laws = {f"{forward}/{op.dtype}": own}
         return time_op(replace(op, family=forward), replace(self.device, laws=laws), self.cores_share)
 
-    def gap_s(self, op: Op, each: Duration) -> Num:
-        """Idle seconds before the next kernel; training is not captured in graphs. Kernels that a loop launches for
-        many experts follow each other."""
-        return self.constants.kernel_gap
-
     def ops(self, items: Iterable[Op | Wire]) -> tuple[Timed, ...]:
-        """Every op of a pass, launch gaps included; wires are left out."""
+        """Every op of a pass, idle time before the next kernel included (nothing is captured in graphs); no wires."""
         out = []
         for item in items:
             if isinstance(item, Wire) or not bool(np.any(np.asarray(item.count) > 0)):
                 continue
             each = self.op(item)
-            out.append(Timed(item, replace(each, time_s=each.time_s + self.gap_s(item, each))))
+            out.append(Timed(item, replace(each, time_s=each.time_s + self.constants.kernel_gap)))
         return tuple(out)
 
     def wires(self, items: Iterable[Op | Wire]) -> tuple[Timed, ...]:
@@ -109,6 +104,14 @@ class TimedPasses:
         return total(
             t for t in getattr(self, which) if isinstance(t.item, Wire) and (not parts or t.item.part in parts)
         )
+
+    def launches(self, which: str, looped: bool) -> Num:
+        """Kernels of one pass. ``looped``: each expert's product is a launch of its own."""
+        out: Num = 0.0
+        for t in getattr(self, which):
+            each = t.item.shape.get("groups", 1.0) if looped and isinstance(t.item, Op) else 1.0
+            out = out + t.item.count * each
+        return out
 
     @property
     def all(self) -> tuple[Timed, ...]:

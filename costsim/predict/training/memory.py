@@ -76,7 +76,7 @@ def block_held(setting: TrainingSetting) -> dict[str, Held]:
 
 
 def stage_counts(setting: TrainingSetting, which: str) -> dict[str, Num]:
-    """Blocks of the first, a middle or the last pipeline rank in a cut of equal layers."""
+    """Blocks of the first, the second or the last pipeline rank in a cut of equal layers, or their mean."""
     model, pp = setting.model, as_array(setting.plan.pp)
     copies = 2.0 if setting.mirrored else 1.0
     n = model.layers / pp * copies
@@ -84,16 +84,16 @@ def stage_counts(setting: TrainingSetting, which: str) -> dict[str, Num]:
         ends = copies / pp
         return {"embedding": ends, "dense": model.dense_layers * ends, "moe": model.moe_layers * ends,
                 "mtp": (model.mtp_layers > 0) * ends, "head": ends}  # fmt: skip
-    first = (which == "first") | (pp <= 1) | setting.mirrored
-    last = (which == "last") | (pp <= 1) | setting.mirrored
-    uneven = (model.layers % pp != 0) | (model.mtp_layers > 0)
+    one = np.asarray(pp <= 1) | setting.mirrored
+    first, last = one | (which == "first"), one | (which == "last")
+    uneven = np.asarray((model.layers % pp != 0) | (model.mtp_layers > 0)) & (pp > 1)
     # A hand-made cut gives the ends fewer layers for what else they hold.
-    extra = (model.mtp_layers > 0) * 1.0 + 0.5
-    n = np.where(uneven & last & (pp > 1), np.maximum(n - extra, 0.0), np.where(uneven & (pp > 1), np.ceil(n), n))
+    fewer = np.where(last, np.maximum(n - 0.5 - (model.mtp_layers > 0), 0.0), np.ceil(n - 1e-9))
+    n = np.where(uneven, np.where(one, n, fewer), n)
     dense = np.where(first, np.minimum(float(model.dense_layers), n), 0.0) if model.moe_layers else n
     return {
         "embedding": first * 1.0, "dense": dense, "moe": n - dense if model.moe_layers else 0.0 * n,
-        "mtp": last * (model.mtp_layers > 0) * 1.0, "head": last * 1.0,
+        "mtp": last * (1.0 if model.mtp_layers else 0.0), "head": last * 1.0,
     }  # fmt: skip
 
 
@@ -113,13 +113,16 @@ def in_flight(setting: TrainingSetting, which: str) -> Num:
     half a rank's stages each. [megatron-selective-recompute; zero-bubble; deepseek-v3-report, table 2]
     """
     pp, vpp, m = as_array(setting.plan.pp), as_array(setting.plan.vpp), setting.micro_batches
-    rank = {"first": 0.0, "last": pp - 1.0}.get(which, 0.0 * pp)
+    rank = {"first": 0.0 * pp, "second": np.minimum(pp - 1.0, 1.0), "last": pp - 1.0}[which]
+    held = pp - rank
     if setting.schedule == "gpipe":
-        return m
-    if setting.schedule in ("dualpipe", "dualpipev"):
-        return np.minimum((pp + 1.0) / 2.0 if setting.mirrored else pp + 0.5, m)
-    interleaved = (2.0 * (pp - 1.0 - rank) + (vpp - 1.0) * pp + 1.0) / vpp
-    return np.minimum(np.where(vpp > 1, interleaved, pp - rank), m)
+        held = m
+    elif setting.schedule in ("dualpipe", "dualpipev"):
+        held = (pp + 1.0) / 2.0 if setting.mirrored else pp + 0.5
+    elif setting.schedule == "interleaved":
+        held = np.where(vpp > 1, (2.0 * (pp - 1.0 - rank) + (vpp - 1.0) * pp + 1.0) / vpp, held)
+    alive: Num = np.minimum(held, m)
+    return alive
 
 
 def rank_footprint(setting: TrainingSetting, which: str) -> TrainingFootprint:
@@ -160,9 +163,11 @@ def communication_bytes(setting: TrainingSetting) -> Num:
 
 
 def training_footprint(setting: TrainingSetting) -> TrainingFootprint:
-    """The fuller of the first and the last pipeline rank, kind by kind."""
-    first, last = rank_footprint(setting, "first"), rank_footprint(setting, "last")
-    more = np.asarray(first.total_bytes >= last.total_bytes)
-    return TrainingFootprint(**{
-        name: np.where(more, value, getattr(last, name)) for name, value in first.terms().items()
-    })  # fmt: skip
+    """The fullest of the first two pipeline ranks and the last, all kinds of the same rank."""
+    fullest = rank_footprint(setting, "first")
+    for which in ("second", "last"):
+        other = rank_footprint(setting, which)
+        more = np.asarray(fullest.total_bytes >= other.total_bytes)
+        terms = {name: np.where(more, value, getattr(other, name)) for name, value in fullest.terms().items()}
+        fullest = TrainingFootprint(**terms)
+    return fullest

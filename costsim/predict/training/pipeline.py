@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from costsim.errors import BadInput
 from costsim.predict.training.blocks import Blocks, beside_transfers, blocks_of
 from costsim.predict.training.chunk import layer_pair, play, wall_s
 from costsim.predict.training.constants import slowest
 from costsim.predict.training.setting import TrainingSetting
 from costsim.schedule import SCHEDULES, Schedule, StageTimes, Timeline, run
-from costsim.schedule.task import MAX_TASKS
+from costsim.schedule.program import Program, compiled
+from costsim.schedule.task import MAX_TASKS, Kind, Task
 
 Array = NDArray[np.float64]
 #: our schedule words and the engine's names
@@ -181,6 +184,36 @@ def playable(setting: TrainingSetting) -> bool:
     return 3 * pp * m * vpp <= MAX_TASKS
 
 
+def program_of(setting: TrainingSetting) -> Program:
+    """The schedule's tasks; one-forward-one-backward schedules run them in pairs where the plan overlaps so."""
+    pp, m, vpp = int(_one(setting.plan.pp)), int(_one(setting.micro_batches)), int(_one(setting.plan.vpp))
+    schedule = engine_schedule(setting)
+    if setting.overlap != "pair" or schedule.overlaps:
+        return schedule.program(pp, m, vpp)
+    if setting.schedule not in ("1f1b", "interleaved"):
+        raise BadInput(f"overlap: pair needs 1f1b, interleaved, dualpipe or dualpipev, not {setting.schedule}")
+    return _paired_program(setting.schedule, pp, m, vpp)
+
+
+@lru_cache(maxsize=16)
+def _paired_program(name: str, pp: int, m: int, vpp: int) -> Program:
+    """Every forward after the warm-up beside the next backward, which belongs to an earlier micro-batch: one more
+    forward is run first. [megatron-core-moe]"""
+    schedule = SCHEDULES[ENGINE.get(name, name)]
+    orders = []
+    for order in schedule.orders(pp, m, vpp):
+        forward = [task for task in order if task.kind == Kind.F]
+        backward = [task for task in order if task.kind != Kind.F]
+        warm = next((i for i, task in enumerate(order) if task.kind != Kind.F), len(order))
+        warm = min(warm, len(forward))
+        pairs = [
+            Task(Kind.PAIR, f.stage, f.micro_batch, b.stage, b.micro_batch)
+            for f, b in zip(forward[warm:], backward, strict=False)
+        ]
+        orders.append([*forward[:warm], *pairs, *backward[len(pairs) :]])
+    return compiled(orders, schedule.stages(pp, vpp), m)
+
+
 def played(setting: TrainingSetting, send_s: float) -> Played:
     """Cut, time and play one plan. Sends of an overlapped pipeline leave beside compute; without overlap they are part
     of the chunk that makes them."""
@@ -190,6 +223,5 @@ def played(setting: TrainingSetting, send_s: float) -> Played:
             for kind in blocks.timed}  # fmt: skip
     layout = cut(setting, cost)
     times = stage_times(setting, blocks, layout, send_s)
-    schedule = engine_schedule(setting)
-    program = schedule.program(int(setting.plan.pp), int(_one(setting.micro_batches)), int(setting.plan.vpp))
+    program = program_of(setting)
     return Played(run(program, times), layout, times, blocks)

@@ -4,9 +4,9 @@ break."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from costsim.calibration.store import device_for
 from costsim.errors import BadInput
@@ -21,6 +21,7 @@ from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import (
+    DISPATCHERS,
     FRAMEWORKS,
     PRECISIONS,
     ROUTINGS,
@@ -33,8 +34,7 @@ from costsim.timing.device import Device
 
 #: spellings of schedules in papers and job scripts
 _SCHEDULE_ALIAS = {
-    "interleaved-1f1b": "interleaved", "zb1p": "zb-h1", "zbh1": "zb-h1", "zero-bubble": "zb-h1", "none": "1f1b",
-    "": "auto",
+    "interleaved-1f1b": "interleaved", "zb1p": "zb-h1", "zbh1": "zb-h1", "zero-bubble": "zb-h1",
 }  # fmt: skip
 #: cores that overlapped dispatch and combine take [deepseek-v3-report, sec. 3.2.2]
 PAIR_SMS = 20.0
@@ -86,13 +86,13 @@ class TrainingSetting:
         return 1.0 - sms / self.device.cores
 
 
-def as_array(value: Num) -> Any:
+def as_array(value: Num) -> NDArray[np.float64]:
     return np.asarray(value, dtype=float)
 
 
 def schedule_word(plan: TrainingPlan) -> str:
     """The schedule by its one name."""
-    word = _SCHEDULE_ALIAS.get(plan.schedule.lower(), plan.schedule.lower())
+    word = _SCHEDULE_ALIAS.get(plan.schedule, plan.schedule)
     if word not in SCHEDULE_WORDS:
         raise BadInput(f"schedule: {plan.schedule[:40]!r} is not one of {', '.join(SCHEDULE_WORDS)}")
     if word == "auto":
@@ -107,6 +107,7 @@ def check_words(plan: TrainingPlan, chip: Accelerator) -> None:
         ("routing", plan.routing, ROUTINGS),
         ("overlap", plan.overlap, TRAINING_OVERLAPS),
         ("framework", plan.framework, FRAMEWORKS),
+        ("dispatcher", plan.dispatcher, DISPATCHERS),
     ):
         if value not in known:
             raise BadInput(f"{field}: {str(value)[:40]!r} is not one of {', '.join(known)}")
@@ -140,7 +141,7 @@ def training_setting(
     deepseek = plan.framework == "deepseek" or (plan.framework == "auto" and dual)
     recipe = Recipe(
         plan.precision, block_scaled=deepseek, eight_bit_dispatch=deepseek and plan.precision == "fp8",
-        copies=not deepseek and overlap == "none", split_norm=not deepseek,
+        copies=_copies(plan, deepseek, overlap), split_norm=not deepseek,
         grad_bytes=2.0 if plan.precision == "fp8" and not deepseek else 4.0,
     )  # fmt: skip
     ranks = as_array(plan.gpus) * chip.dies
@@ -150,6 +151,13 @@ def training_setting(
         convention=_convention(deepseek, plan.precision), policy=recomputed_tensors(plan.recompute),
         schedule=schedule, overlap=overlap, ranks=ranks,
     )  # fmt: skip
+
+
+def _copies(plan: TrainingPlan, deepseek: bool, overlap: str) -> bool:
+    """Whether a token travels once for each of its experts."""
+    if plan.dispatcher != "auto":
+        return plan.dispatcher == "alltoall"
+    return not deepseek and overlap == "none"
 
 
 def _convention(deepseek: bool, precision: str) -> Convention:

@@ -205,7 +205,7 @@ def _paired(setting: TrainingSetting, blocks: Blocks, mean: PassSeconds, stages:
 
     m, pp = setting.micro_batches, as_array(setting.plan.pp)
     schedule = SCHEDULES[setting.schedule] if setting.schedule in ("dualpipe", "dualpipev") else SCHEDULES["dualpipe"]
-    pair = pair_of_stages(setting, blocks, beside_transfers(blocks), stages)
+    pair = pair_of_stages(setting, beside_transfers(blocks), stages)
     pair = np.maximum(pair, np.maximum(mean.forward_s, mean.backward_s + mean.weight_s))
     chunk, pipe = Chunk(mean.forward_s, mean.backward_s, mean.weight_s, pair), Pipe(pp, m)
     work, wall = schedule.work_s(chunk, pipe), schedule.step_s(chunk, pipe)
@@ -223,7 +223,7 @@ def _paired(setting: TrainingSetting, blocks: Blocks, mean: PassSeconds, stages:
     }  # fmt: skip
 
 
-def pair_of_stages(setting: TrainingSetting, blocks: Blocks, beside: Blocks, stages: Num) -> Num:
+def pair_of_stages(setting: TrainingSetting, beside: Blocks, stages: Num) -> Num:
     """Seconds of an overlapped pair on the slowest rank of a balanced cut."""
     model = setting.model
     if not model.moe_layers:
