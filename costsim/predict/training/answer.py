@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from costsim.economics.cost import wall_power
-from costsim.errors import DoesNotDivide
+from costsim.errors import BadInput, DoesNotDivide
 from costsim.physics.op import Op, Wire
 from costsim.predict.bands import sources_of
 from costsim.predict.layout import refuse
@@ -20,6 +20,7 @@ from costsim.predict.training.fits import memory_by_rank, refuse_memory
 from costsim.predict.training.pipeline import Played, playable, played
 from costsim.predict.training.setting import TrainingSetting, training_rules, training_setting
 from costsim.predict.training.step import TrainingStep, closed_form, send_seconds
+from costsim.schedule import Timeline
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster, standard_cluster
 from costsim.spec.model import ModelSpec
@@ -91,6 +92,19 @@ def predict_training(
         ])),
         notes=_notes(setting, game, rate),
     )  # fmt: skip
+
+
+def timeline_of(
+    model: ModelSpec, chip: Accelerator, plan: TrainingPlan, load: TrainingLoad, cluster: Cluster | None = None
+) -> Timeline:
+    """Every task of one step on every pipeline rank. Raises BadInput, also where there are too many to play."""
+    check_values(plan, load)
+    cluster = cluster or standard_cluster(chip, int(plan.gpus))
+    refuse(training_rules(model, chip, plan, load), DoesNotDivide)
+    setting = training_setting(model, chip, plan, load, cluster)
+    if not playable(setting):
+        raise BadInput("timeline: too many tasks to play; give fewer micro-batches (global_batch) or pipeline stages")
+    return played(setting, _one(send_seconds(setting))).timeline
 
 
 def _one(value: Any) -> float:

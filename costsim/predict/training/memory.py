@@ -80,16 +80,23 @@ def stage_counts(setting: TrainingSetting, which: str) -> dict[str, Num]:
     model, pp = setting.model, as_array(setting.plan.pp)
     copies = 2.0 if setting.mirrored else 1.0
     n = model.layers / pp * copies
+    stages = pp * (as_array(setting.plan.vpp) if setting.schedule == "interleaved" else 1.0)
     if which == "mean":
         ends = copies / pp
         return {"embedding": ends, "dense": model.dense_layers * ends, "moe": model.moe_layers * ends,
                 "mtp": (model.mtp_layers > 0) * ends, "head": ends}  # fmt: skip
-    one = np.asarray(pp <= 1) | setting.mirrored
-    first, last = one | (which == "first"), one | (which == "last")
-    uneven = np.asarray((model.layers % pp != 0) | (model.mtp_layers > 0)) & (pp > 1)
-    # A hand-made cut gives the ends fewer layers for what else they hold.
-    fewer = np.where(last, np.maximum(n - 0.5 - (model.mtp_layers > 0), 0.0), np.ceil(n - 1e-9))
-    n = np.where(uneven, np.where(one, n, fewer), n)
+    alone = np.asarray(pp <= 1)
+    first, last = alone | (which == "first"), alone | (which == "last")
+    uneven = np.asarray((model.layers % stages != 0) | (model.mtp_layers > 0)) & ~alone
+    if setting.mirrored:
+        # The ends' rank has first and last stage, and fewer layers for it; the others share the rest.
+        first = last = alone | (which != "second")
+    # A hand-made cut rounds up, and gives the ends fewer layers for what else they hold.
+    most = copies * stages / pp * np.ceil(model.layers / stages - 1e-9)
+    ends = np.maximum(n - 1.0 - (model.mtp_layers > 0), 0.0)
+    light = (1.0 if model.moe_layers and model.dense_layers else 0.0) * (not setting.mirrored)
+    cut = np.where(last, ends, most + light * first)
+    n = np.where(uneven, cut, n)
     dense = np.where(first, np.minimum(float(model.dense_layers), n), 0.0) if model.moe_layers else n
     return {
         "embedding": first * 1.0, "dense": dense, "moe": n - dense if model.moe_layers else 0.0 * n,

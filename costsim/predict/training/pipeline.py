@@ -52,7 +52,7 @@ def cut(setting: TrainingSetting, cost: dict[str, float]) -> Cut:
         sizes = [model.layers // stages] * stages
     else:
         ends = (cost["embedding"], cost["head"] + (cost["mtp"] if model.mtp_layers else 0.0))
-        sizes = balanced([cost[kind] for kind in order], stages, ends, mirrored=setting.mirrored)
+        sizes = balanced([cost[kind] for kind in order], stages, ends, mirrored=engine_schedule(setting).overlaps)
     counts = {kind: np.zeros(stages) for kind in ("embedding", "dense", "moe", "mtp", "head")}
     at = 0
     for stage, size in enumerate(sizes):

@@ -187,7 +187,8 @@ def _schedule_parts(
     f, b, w = (x * per_rank * m for x in (mean.forward_s, mean.backward_s, mean.weight_s))
     out: dict[str, Num] = {"m": m, "pair": 0.0 * f, "hidden": 0.0 * f, "alone": 1.0}
     if setting.overlap == "pair":
-        return out | _paired(setting, blocks, mean, stages)
+        dual = setting.schedule in ("dualpipe", "dualpipev")
+        return out | (_paired if dual else _paired_in_turn)(setting, blocks, mean, stages)
     # The slowest stage is on one rank, whose other stages are typical; every rank waits for that one.
     period = per_rank * typical + np.where(pp > 1, most - typical, 0.0)
     trip = (pp - 1.0) * typical
@@ -205,7 +206,7 @@ def _paired(setting: TrainingSetting, blocks: Blocks, mean: PassSeconds, stages:
 
     m, pp = setting.micro_batches, as_array(setting.plan.pp)
     schedule = SCHEDULES[setting.schedule] if setting.schedule in ("dualpipe", "dualpipev") else SCHEDULES["dualpipe"]
-    pair = pair_of_stages(setting, beside_transfers(blocks), stages)
+    _, pair = pair_of_stages(setting, beside_transfers(blocks), stages)
     pair = np.maximum(pair, np.maximum(mean.forward_s, mean.backward_s + mean.weight_s))
     chunk, pipe = Chunk(mean.forward_s, mean.backward_s, mean.weight_s, pair), Pipe(pp, m)
     work, wall = schedule.work_s(chunk, pipe), schedule.step_s(chunk, pipe)
@@ -223,12 +224,32 @@ def _paired(setting: TrainingSetting, blocks: Blocks, mean: PassSeconds, stages:
     }  # fmt: skip
 
 
-def pair_of_stages(setting: TrainingSetting, beside: Blocks, stages: Num) -> Num:
-    """Seconds of an overlapped pair on the slowest rank of a balanced cut."""
+def _paired_in_turn(setting: TrainingSetting, blocks: Blocks, mean: PassSeconds, stages: Num) -> dict[str, Num]:
+    """1F1B and its interleaved form with forwards beside backwards: a mean rank's warm-up runs alone, one forward more
+    than without, and a trip through all ranks fills and drains."""
+    m, pp = setting.micro_batches, as_array(setting.plan.pp)
+    vpp = stages / pp
+    typical, most = pair_of_stages(setting, beside_transfers(blocks), stages)
+    # One of a rank's stages may be the slowest; the others are typical.
+    pair = typical + (most - typical) / vpp
+    both = mean.forward_s + mean.backward_s + mean.weight_s
+    alone = np.minimum((pp - 1.0) * np.where(vpp > 1, 1.0, 0.5) + (vpp - 1.0) * pp + 1.0, m * vpp)
+    pairs = m * vpp - alone
+    busy = pairs * pair + alone * both
+    return {
+        "m": m, "forward": alone * mean.forward_s, "weight": alone * mean.weight_s, "pair": pairs * pair,
+        "backward": alone * mean.backward_s, "busy": busy, "wall": busy + (pp - 1.0) * both,
+        "hidden": pairs * (mean.forward_wire_s + mean.backward_wire_s), "alone": alone / (m * vpp),
+    }  # fmt: skip
+
+
+def pair_of_stages(setting: TrainingSetting, beside: Blocks, stages: Num) -> tuple[Num, Num]:
+    """Seconds of an overlapped pair, on average and on the slowest rank of a balanced cut."""
     model = setting.model
     if not model.moe_layers:
         seconds = whole_model(setting).seconds(beside)
-        return (seconds.forward_s + seconds.backward_s + seconds.weight_s) / stages
+        both = (seconds.forward_s + seconds.backward_s + seconds.weight_s) / stages
+        return both, both
     pair = layer_pair(beside)
     layer = pair_seconds(pair, 4.0) / 4.0
     rest = NOTHING
@@ -243,7 +264,10 @@ def pair_of_stages(setting: TrainingSetting, beside: Blocks, stages: Num) -> Num
     # Dense layers are counted as routed ones here: they are few, and nearly as long.
     ends = beside.seconds("head").times(1.0 + mtp) + beside.seconds("embedding")
     one = ends.forward_s + ends.backward_s + ends.weight_s + layer * mtp
-    return np.maximum(mean, whole_layers(layer, one, model.layers, stages / 2.0) / 2.0)
+    if setting.schedule in ("dualpipe", "dualpipev"):
+        # Stages from both ends share a rank, and a pair holds one of each.
+        return mean, np.maximum(mean, whole_layers(layer, one, model.layers, stages / 2.0) / 2.0)
+    return mean, np.maximum(mean, whole_layers(layer, one, model.layers, stages))
 
 
 def _exposed(blocks: Blocks, setting: TrainingSetting, stages: Num) -> Num:
