@@ -74,7 +74,8 @@ def test_a_job_script_becomes_a_layout() -> None:
         "gpus": 1024, "tp": 2, "pp": 8, "vpp": 4, "ep": 64, "cp": 1, "seq": 4096,
         "micro_batch": 1, "global_batch": 8192, "precision": "fp8",
         "recompute": "mla_up_proj,mlp", "zero": 1, "comm_sms": 24,
-        "overlap": "pair", "framework": "megatron", "tokens": 1000 * 8192 * 4096,
+        "overlap": "pair", "framework": "megatron",
+        "dispatcher": "deepep", "schedule": "interleaved", "tokens": 1000 * 8192 * 4096,
     }  # fmt: skip
     assert {key: job.keys[key] for key in expected} == expected
     words = " ".join(job.notes)
@@ -242,11 +243,11 @@ POLICIES = st.one_of(
     tp=st.sampled_from([1, 2, 4, 8]), pp=SIZES, vpp=st.sampled_from([1, 2, 4]), ep=st.sampled_from([1, 8, 64]),
     cp=st.sampled_from([1, 2, 8]), more=st.integers(1, 9), precision=st.sampled_from(["fp8", "bf16"]),
     recompute=POLICIES, zero=st.integers(0, 3), micro=st.sampled_from([1, 2, 4]), steps=st.integers(1, 10**6),
-    overlap=st.sampled_from(["none", "gradients", "pair"]),
+    overlap=st.sampled_from(["none", "gradients", "pair"]), dispatcher=st.sampled_from(["deepep", "alltoall"]),
 )  # fmt: skip
 def test_layouts_survive_the_round_trip(
     tp: int, pp: int, vpp: int, ep: int, cp: int, more: int, precision: str, recompute: str, zero: int, micro: int,
-    steps: int, overlap: str,
+    steps: int, overlap: str, dispatcher: str,
 ) -> None:  # fmt: skip
     vpp = vpp if pp > 1 else 1
     gpus = tp * pp * cp * 8 * more
@@ -258,6 +259,8 @@ def test_layouts_survive_the_round_trip(
     if overlap == "pair" and (ep == 1 or recompute == "full" or "moe" in recompute or (pp > 1 and vpp == 1)):
         overlap = "gradients"
     plan["overlap"] = overlap
+    if ep > 1:
+        plan["dispatcher"] = "deepep" if overlap == "pair" else dispatcher
     text = write_megatron(plan, load, V3, 8)
     found = read_megatron(text, V3, "written")
     assert {key: found.keys[key] for key in (*plan, *load)} == {**plan, **load}

@@ -111,10 +111,12 @@ def read_megatron(text: str, model: ModelSpec, where: str) -> MegatronJob:
     plan: dict[str, Any] = {**sizes, "vpp": _virtual(found, sizes["pp"], model, where), "zero": _zero(found)}
     plan["precision"] = "fp8" if "--fp8-format" in found else "bf16"
     plan["recompute"] = _recompute(found)
-    if plan["pp"] > 1:
-        plan["schedule"] = "interleaved" if plan["vpp"] > 1 else "1f1b"
+    plan["schedule"] = "interleaved" if plan["vpp"] > 1 else "1f1b"
     plan["framework"] = "megatron"
     plan["overlap"] = _overlap(found)
+    if model.moe is not None and plan["ep"] > 1:
+        flex = (found.get("--moe-token-dispatcher-type") or ("",))[0] == "flex"
+        plan["dispatcher"] = "deepep" if flex else "alltoall"
     if "--moe-deepep-num-sms" in found:
         plan["comm_sms"] = _integer(found, "--moe-deepep-num-sms", where)
     if "--moe-router-force-load-balancing" in found:
@@ -310,8 +312,10 @@ def _notes(
         stated = "" if "--expert-tensor-parallel-size" in found else " (its default is the tensor-parallel size)"
         notes.append(f"--expert-tensor-parallel-size {etp}{stated}: experts are not split here; answered as 1")
     recipe = (found.get("--fp8-recipe") or ("delayed",))[0]
-    if "--fp8-format" in found and recipe != "blockwise":
-        notes.append(f"--fp8-recipe {recipe}: timed as blockwise (1x128 and 128x128 scales), which costs a little more")
+    if "--fp8-format" in found and recipe in ("blockwise", "mxfp8"):
+        notes.append(
+            f"--fp8-recipe {recipe}: timed with one scale a tensor; casting in blocks costs a few percent more"
+        )
     if "--fp16" in found:
         notes.append("--fp16: answered as bf16, which has the same peak and bytes")
     dispatcher = (found.get("--moe-token-dispatcher-type") or ("allgather",))[0]

@@ -25,7 +25,7 @@ def write_megatron(plan: Mapping[str, Any], load: Mapping[str, Any], model: Mode
     args = [f"{INTEGERS[key]} {numbers[key]}" for key in INTEGERS if key in numbers]
     comments: list[str] = []
     args += _pipeline(plan, model, comments)
-    args += _precision(str(plan.get("precision", "bf16")))
+    args += _precision(str(plan.get("precision", "bf16")), _paired(plan) or plan.get("framework") == "deepseek")
     args += _recompute(str(plan.get("recompute", "none")), model)
     args += _sharding(int(plan.get("zero", 1)), str(plan.get("overlap") or "auto") != "none")
     if numbers.get("tp", 1) > 1:
@@ -69,9 +69,15 @@ def _spread(model: ModelSpec, stages: int) -> str:
     return "|".join(parts)
 
 
-def _precision(precision: str) -> list[str]:
+def _paired(plan: Mapping[str, Any]) -> bool:
+    """Whether expert transfers run beside a forward and a backward of two micro-batches."""
+    overlap, schedule = str(plan.get("overlap") or "auto"), str(plan.get("schedule", ""))
+    return overlap == "pair" or (overlap == "auto" and schedule.startswith("dualpipe"))
+
+
+def _precision(precision: str, blocks: bool) -> list[str]:
     if precision == "fp8":
-        return ["--bf16", "--fp8-format e4m3", "--fp8-recipe blockwise"]
+        return ["--bf16", "--fp8-format e4m3", f"--fp8-recipe {'blockwise' if blocks else 'tensorwise'}"]
     if precision == "bf16":
         return ["--bf16"]
     raise BadInput(f"precision {precision}: Megatron-LM trains in bf16 or fp8")
@@ -113,11 +119,13 @@ def _experts(plan: Mapping[str, Any], numbers: Mapping[str, int], comments: list
         return [f"--expert-tensor-parallel-size {numbers.get('tp', 1)}"]
     args = ["--expert-tensor-parallel-size 1", "--moe-grouped-gemm"]
     sms = plan.get("comm_sms")
-    overlap, schedule = str(plan.get("overlap") or "auto"), str(plan.get("schedule", ""))
-    if not (overlap == "pair" or (overlap == "auto" and schedule.startswith("dualpipe"))):
+    deepep = str(plan.get("dispatcher") or "auto") == "deepep"
+    if not (deepep or _paired(plan)):
         return [*args, "--moe-token-dispatcher-type alltoall"]
     args += ["--moe-token-dispatcher-type flex", "--moe-enable-deepep"]
     args += [f"--moe-deepep-num-sms {int(sms)}"] if sms else []
+    if not _paired(plan):
+        return args
     if numbers.get("pp", 1) > 1 and int(plan.get("vpp", 1)) == 1:
         comments.append("overlap of expert transfers: Megatron-LM asks for virtual pipeline stages; left out here")
         return args
