@@ -115,7 +115,9 @@ def _grid(args: argparse.Namespace, model: ModelSpec, chip: Accelerator) -> tupl
     known = plan_keys(args.phase)
     defaults = dict(_TRAINING_GRID if args.phase == "training" else _SERVING_GRID) | _LOAD_GRID[args.phase]
     precision, _ = asking.precision_for(chip, None)
-    defaults["precision"] = [precision if args.phase != "training" or precision == "fp8" else "bf16"]
+    defaults["precision"] = [precision]
+    if args.phase == "training":
+        defaults["precision"] = ["fp8", "bf16"] if precision == "fp8" else ["bf16"]
     if model.moe is None:
         defaults["ep"] = [1]
     grid: dict[str, list[Any]] = {}

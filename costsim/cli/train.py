@@ -84,7 +84,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from costsim.predict.training import predict_training, timeline_of
+    from costsim.predict.training import predict_training
     from costsim.spec.catalog import load_accelerator, load_model
     from costsim.spec.plan import TrainingLoad, TrainingPlan
 
@@ -117,6 +117,8 @@ def run(args: argparse.Namespace) -> int:
         status = answer(args, asked, ask)
         job.save(args, model, chip, asked)
         return status
+    from costsim.predict.training import timeline_of
+
     point = {name: values[0] for name, values in asked.grid.items()}
     report = with_assumed(ask(point), asked.assumed)
     timeline = timeline_of(model, chip, *parts(point), cluster)
