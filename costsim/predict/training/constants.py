@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +14,7 @@ from costsim.num import Num
 from costsim.predict.system import PATH
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.base import read_toml
+from costsim.spec.catalog import load_accelerator
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,9 @@ class TrainingConstants:
     ``main_gradient``: share of the main gradient's traffic that a weight gradient adds; ``attention``: forward;
     ``permute``, ``cross_entropy``: those streams. ``attention_backward``, ``mla_backward``: share of the BF16 peak, and
     with ``_s0`` the extra context of the law. ``kernel_gap``: seconds between kernels; ``pair_slowdown``: transfers
-    beside compute over alone; ``speed_spread``: standard deviation of speed between like
-    devices; ``host_launch``: seconds of host time that a kernel's launch takes.
+    beside compute over alone; ``speed_spread``: standard deviation of speed between like devices; ``host_launch``:
+    host seconds of a kernel's launch; ``collective_launch``: what a collective takes longer when a framework calls it;
+    ``measured_on``: part of the GEMM ratios.
     """
 
     gemm: float
@@ -42,6 +44,8 @@ class TrainingConstants:
     pair_slowdown: float
     speed_spread: float
     host_launch: float
+    collective_launch: float
+    measured_on: str
     sources: tuple[str, ...] = ()
 
 
@@ -50,7 +54,7 @@ def constants_for(architecture: str) -> TrainingConstants:
     """The constants of an architecture, or the default's where it has none of its own."""
     table = read_toml(PATH, "system constants")["training"]
     merged: dict[str, Any] = {**table["default"], **table.get(architecture, {})}
-    values: dict[str, float] = {}
+    values: dict[str, Any] = {}
     sources: list[str] = []
     for field in fields(TrainingConstants):
         if field.name == "sources":
@@ -58,10 +62,13 @@ def constants_for(architecture: str) -> TrainingConstants:
         if field.name not in merged:
             raise BadInput(f"{PATH.name}: no entry training.default.{field.name}")
         entry = merged[field.name]
-        quantity = "time" if field.name in ("kernel_gap", "host_launch") else "ratio"
-        values[field.name] = units.parse(entry["value"], quantity, f"system.toml: training {field.name}")
         named = entry.get("source", [])
         sources += [named] if isinstance(named, str) else named
+        if field.name == "measured_on":
+            values[field.name] = str(entry["value"])
+            continue
+        quantity = "time" if field.name in ("kernel_gap", "host_launch", "collective_launch") else "ratio"
+        values[field.name] = units.parse(entry["value"], quantity, f"system.toml: training {field.name}")
     return TrainingConstants(**values, sources=tuple(dict.fromkeys(sources)))
 
 
@@ -79,4 +86,24 @@ def slowest(devices: Num, spread: float) -> Num:
 
 
 def training_constants(chip: Accelerator) -> TrainingConstants:
-    return constants_for(chip.architecture)
+    """The constants of a part: its architecture's, GEMMs slowed by as much as its power limit asks for.
+
+    A chip at its power limit runs at clocks that follow the cube root of power (P ∝ f·V², V ∝ f), so the slowdown goes
+    with ((peak/TDP)/(peak/TDP where measured))^(1/3), and never below 1.
+    """
+    found = constants_for(chip.architecture)
+    needed = _flop_per_joule(chip)
+    reference = _flop_per_joule(load_accelerator(found.measured_on))
+    if needed is None or reference is None:
+        return found
+    scale = float(np.cbrt(needed / reference))
+    return replace(
+        found, gemm=max(found.gemm * scale, 1.0), block_weight_gradient=max(found.block_weight_gradient * scale, 1.0)
+    )
+
+
+def _flop_per_joule(chip: Accelerator) -> float | None:
+    """BF16 peak over TDP, where both are known."""
+    if not (chip.known("bf16") and chip.known("tdp")):
+        return None
+    return chip.need("bf16") / chip.need("tdp")

@@ -54,7 +54,7 @@ def rank_memory(setting: TrainingSetting, game: Played) -> list[dict[str, float]
         if counts["head"][stages].any():
             transient = max(transient, _one(head_transient(setting.model, setting.shard)) + _one(kept["head"]))
         out.append({
-            "weights_bytes": shard(3) * c.weight_bytes + whole * c.eight_bit_copy,
+            "weights_bytes": shard(3) * (c.weight_bytes + c.eight_bit_copy),
             "gradients_bytes": shard(2) * c.gradient_bytes,
             "master_bytes": shard(1) * c.master_bytes, "moments_bytes": shard(1) * c.moment_bytes,
             "activations_bytes": float(peaks[rank]), "transient_bytes": transient + spare,

@@ -79,12 +79,14 @@ class Clock:
         return tuple(out)
 
     def wires(self, items: Iterable[Op | Wire]) -> tuple[Timed, ...]:
-        """Every transfer of a pass, alone on the fabric."""
-        return tuple(
-            Timed(item, time_wire(item, self.device))
-            for item in items
-            if isinstance(item, Wire) and bool(np.any(np.asarray(item.count) > 0))
-        )
+        """Every transfer of a pass, alone on the fabric, called from the framework."""
+        launch = 0.0 if self.block_scaled else self.constants.collective_launch
+        out = []
+        for item in items:
+            if isinstance(item, Wire) and bool(np.any(np.asarray(item.count) > 0)):
+                each = time_wire(item, self.device)
+                out.append(Timed(item, replace(each, time_s=each.time_s + launch)))
+        return tuple(out)
 
 
 @dataclass(frozen=True)

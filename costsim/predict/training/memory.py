@@ -153,7 +153,7 @@ def rank_footprint(setting: TrainingSetting, which: str) -> TrainingFootprint:
     )
     spare = placeholder_bytes(setting.model, setting.shard) if c.placeholders else 0.0
     return TrainingFootprint(
-        weights_bytes=shard(3) * c.weight_bytes + count * c.eight_bit_copy, gradients_bytes=shard(2) * c.gradient_bytes,
+        weights_bytes=shard(3) * (c.weight_bytes + c.eight_bit_copy), gradients_bytes=shard(2) * c.gradient_bytes,
         master_bytes=shard(1) * c.master_bytes, moments_bytes=shard(1) * c.moment_bytes,
         activations_bytes=one * alive, transient_bytes=transient + spare,
         communication_bytes=communication_bytes(setting),
