@@ -32,7 +32,7 @@ JOB = Job(
 
 def test_published_hours_make_the_published_price_exactly() -> None:
     """2.664M + 0.119M + 0.005M = 2.788M GPU hours; at 2 USD an hour 5.576M USD."""
-    told = load_run("deepseek-v3").published_hours()
+    told = load_run("deepseek-v3").published_hours("h800-sxm")
     assert told == PUBLISHED
     assert sum(told.values()) == 2_788_000
     assert ladder(JOB, assume()).rungs[0].usd == 5_576_000
@@ -45,6 +45,13 @@ def test_the_published_rate_is_the_measured_step_times_the_steps() -> None:
     """180K GPU hours per trillion tokens follow from 19.926 s a step of 15,360 x 4,096 tokens: no stops are in them."""
     hours_per_token = 19.926 * 2048 / 3600 / (15_360 * 4096)
     assert hours_per_token * 1e12 == pytest.approx(180_000, rel=2e-3)
+
+
+def test_published_hours_stand_only_beside_their_own_accelerator() -> None:
+    result = training_run(V3, load_accelerator("h20-96g"), load_run("deepseek-v3"), PLAN)
+    assert result.published is None
+    assert not result.published_hours
+    assert result.ladder is not None
 
 
 def test_hours_of_a_phase_without_ramp_are_step_times_steps() -> None:

@@ -49,6 +49,7 @@ class RunResult:
     ladder: Ladder | None
     published: Ladder | None
     report: Report
+    published_hours: Mapping[str, float]
 
     @property
     def gpu_hours(self) -> float:
@@ -122,7 +123,7 @@ def training_run(
     total = [sum(getattr(p, name) for p in phases) for name in ("gpu_hours", "low_hours", "high_hours")]
     grade = max(p.grade for p in phases)
     steps = published = None
-    told = spec.published_hours()
+    told = spec.published_hours(chip.id)
     job = _job(model, chip, plan, rate, (total[0], total[1], total[2]), grade)
     if job is not None:
         steps = ladder(job, chosen)
@@ -130,7 +131,7 @@ def training_run(
             known = sum(told.values())
             published = ladder(replace(job, gpu_hours=known, low_hours=known, high_hours=known, grade="A"), chosen)
     report = _report(model, chip, spec, plan, rate, phases, reports, steps, chosen)
-    return RunResult(spec, tuple(phases), steps, published, report)
+    return RunResult(spec, tuple(phases), steps, published, report, told)
 
 
 def predict_run(
@@ -179,8 +180,10 @@ def _report(
     bib = [key for report in reports for key in report.sources]
     bib += [spec.source] if spec.source else []
     bib += [key for a in chosen.values() for key in a.sources]
-    told = spec.published_hours()
+    told = spec.published_hours(chip.id)
     notes = list(_NOTES) + [f"{p.name}: {p.note}" for p in spec.phase if p.note]
+    if spec.accelerator not in ("", chip.id) and any(p.stated for p in phases):
+        notes.append(f"stated hours are those of {spec.accelerator}, taken over unchanged")
     if rate is None:
         notes.append("no hourly price known: no USD and no ladder")
     elif steps is None:

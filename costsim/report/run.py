@@ -56,7 +56,7 @@ def run_payload(result: RunResult) -> dict[str, Any]:
          "how": "stated" if p.stated else "predicted"}
         for p in result.phases
     ]  # fmt: skip
-    told = result.spec.published_hours()
+    told = result.published_hours
     return result.report.json() | {
         "phases": phases,
         "ladder": {"predicted": steps(result.ladder), "published": steps(result.published)},
@@ -73,13 +73,13 @@ def _answer(result: RunResult) -> str:
         rate = price["usd_per_h"]
         words += f", {hours.value * rate / MEGA:.3f} million USD at {rate:g} USD an hour"
         if result.published is not None:
-            known = sum(result.spec.published_hours().values())
+            known = sum(result.published_hours.values())
             words += f"; published {number(known)} GPU h, {known * rate / MEGA:.3f} million USD"
     return words + "."
 
 
 def _phases(result: RunResult) -> Section:
-    told = result.spec.published_hours()
+    told = result.published_hours
     rows: list[list[Content]] = []
     for kind in dict.fromkeys(p.spec.kind for p in result.phases):
         group = [p for p in result.phases if p.spec.kind == kind]

@@ -61,16 +61,19 @@ class PhaseSpec(Frozen):
 
 
 class RunSpec(Frozen):
-    """A run as a list of phases."""
+    """A run as a list of phases; published hours hold for ``accelerator``."""
 
     id: str
     title: str = ""
     model: str = ""
+    accelerator: str = ""
     source: str = ""
     phase: tuple[PhaseSpec, ...] = Field(min_length=1, max_length=50)
 
-    def published_hours(self) -> dict[str, float]:
-        """Published GPU hours by kind of phase, where the file holds them."""
+    def published_hours(self, accelerator: str) -> dict[str, float]:
+        """Published GPU hours by kind of phase, where the file holds them for this accelerator."""
+        if self.accelerator not in ("", accelerator):
+            return {}
         found: dict[str, float] = {}
         for phase in self.phase:
             hours = phase.published_group if phase.published_group is not None else phase.published
