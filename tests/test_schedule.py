@@ -125,6 +125,28 @@ def test_unequal_stages_lie_between_the_closed_forms_of_the_shortest_and_the_lon
     assert timeline.step_s >= timeline.busy_s.max() * (1 - 1e-9)
 
 
+@pytest.mark.parametrize(
+    ("name", "pp", "m", "vpp"),
+    [("gpipe", 8, 48, 1), ("1f1b", 16, 120, 1), ("interleaved", 8, 64, 4), ("zb1p", 8, 48, 1), ("zb1p", 16, 120, 1),
+     ("dualpipe", 16, 120, 1), ("dualpipe", 8, 64, 1), ("dualpipev", 8, 60, 1)],
+)  # fmt: skip
+def test_uneven_stages_in_one_formula(name: str, pp: int, m: int, vpp: int) -> None:
+    """Within the error that its docstring states."""
+    schedule, rng = SCHEDULES[name], np.random.default_rng(11)
+    program, n, gain = schedule.program(pp, m, vpp), schedule.stages(pp, vpp), 0.92 if schedule.overlaps else 1.0
+
+    def chunk(scale: float) -> Chunk:
+        return Chunk(0.05 * scale, 0.075 * scale, 0.032 * scale, gain * 0.157 * scale)
+
+    for _ in range(20):
+        x = rng.uniform(0.9, 1.1, n)
+        f, b, w = 0.05 * x, 0.075 * x, 0.032 * x
+        found = run(program, StageTimes(f, b, w, gain * (f[:, None] + b + w))).step_s
+        busiest = max(float(x[schedule.stages_of(rank, pp, vpp)].mean()) for rank in range(pp))
+        formula = float(schedule.uneven_step_s(chunk(float(x.mean())), chunk(busiest), Pipe(pp, m, vpp)))
+        assert -0.011 < formula / found - 1 < 0.03
+
+
 def test_closed_forms_broadcast() -> None:
     pp, m = np.array([2, 4, 8, 16])[:, None], np.array([32, 64, 120])[None, :]
     f = np.array([0.5, 1.0])[:, None, None]

@@ -61,6 +61,7 @@ def test_every_micro_batch_passes_every_stage_once_each_way(name: str, pp: int, 
 def test_ranks_hold_the_stages_that_the_paper_gives_them(name: str, pp: int, m: int, vpp: int) -> None:
     for rank, order in enumerate(schedule_named(name).orders(pp, m, vpp)):
         held = {stage for task in order for _, stage, _ in flat(task)}
+        assert held == set(schedule_named(name).stages_of(rank, pp, vpp))
         match name:
             case "interleaved":
                 assert held == {rank + pp * i for i in range(vpp)}
@@ -156,11 +157,17 @@ def test_dualpipe_counts_of_deepseek_v3() -> None:
         ("interleaved", 4, 10, 2, "give a multiple such as 12"), ("dualpipe", 3, 12, 1, "even pp"),
         ("dualpipe", 4, 6, 1, "at least 8"), ("dualpipe", 4, 9, 1, "even number"),
         ("dualpipev", 4, 7, 1, "at least 2·pp = 8"), ("zb1p", 64, 10**6, 1, "more than"), ("1f1b", 2.5, 4, 1, "whole"),
+        ("1f1b", float("nan"), 4, 1, "whole"), ("1f1b", 4, float("inf"), 1, "whole"),
     ],
 )  # fmt: skip
 def test_shapes_that_no_order_exists_for_are_refused(name: str, pp: Any, m: Any, vpp: Any, says: str) -> None:
     with pytest.raises(BadInput, match=says):
         schedule_named(name).program(pp, m, vpp)
+
+
+def test_a_plan_may_hold_its_counts_as_floats() -> None:
+    schedule = schedule_named("1f1b")
+    assert schedule.program(4.0, np.float64(8), np.int64(1)) is schedule.program(4, 8)  # type: ignore[arg-type]
 
 
 def test_unknown_schedule_offers_the_nearest() -> None:

@@ -32,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "accelerators", nargs="*", metavar="ID", help="accelerators; default: all whose measurements are shipped"
     )
     group.add_argument("--measurements", metavar="FILE", help="measurement CSV of your own, for one accelerator")
+    group.add_argument("--trace", metavar="FILE", help="profiler trace with shapes, recorded on one accelerator")
     group.add_argument(
         "--silicon", action="store_true", help="use the measured GPU tables (extra silicon); default IDs: all it has"
     )
@@ -44,8 +45,9 @@ def run(args: argparse.Namespace) -> int:
     from costsim.spec.catalog import load_accelerator
 
     names = args.accelerators or (systems() if args.silicon else shipped_measurements())
-    if args.measurements and len(args.accelerators) != 1:
-        raise BadInput("--measurements: name the one accelerator that the file was measured on")
+    if (args.measurements or args.trace) and len(args.accelerators) != 1:
+        flag = "--measurements" if args.measurements else "--trace"
+        raise BadInput(f"{flag}: name the one accelerator that the file was measured on")
     _need_scipy()
     folder = None if args.folder is None else Path(args.folder)
     if folder is not None and not folder.is_dir():
@@ -85,6 +87,11 @@ def _rows(args: argparse.Namespace, name: str) -> list[Measurement]:
     from costsim.calibration.measurement import read_measurements
     from costsim.calibration.run import measurements_of, silicon_rows
 
+    if args.trace:
+        from costsim.trace.measurements import trace_rows
+
+        own = read_measurements(Path(args.measurements)) if args.measurements else []
+        return [*own, *trace_rows(Path(args.trace))]
     if args.measurements:
         return read_measurements(Path(args.measurements))
     return silicon_rows(name) if args.silicon else measurements_of(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli import job, whole_run
-from costsim.cli.ask import Key, Words, add_keys, add_subject, answer, given, supply, with_assumed
+from costsim.cli.ask import Key, Words, add_keys, add_subject, answer, given, precision_for, supply, with_assumed
 from costsim.cli.output import extension, finish, progress, write
 from costsim.errors import BadInput
 
@@ -91,9 +91,9 @@ def run(args: argparse.Namespace) -> int:
     _check_trace(args.perfetto)
     model, chip = load_model(args.model), load_accelerator(args.accelerator)
     from_job = job.apply(args, model, [*PLAN, *words(), *LOAD])
-    asked_for = args.precision or ("fp8" if chip.known("fp8") else "bf16")
-    about_precision = [] if args.precision else [f"--precision {asked_for}"]
-    args.precision = asked_for
+    args.precision, about_precision = precision_for(chip, args.precision)
+    if args.precision == "int8" and about_precision:
+        args.precision, about_precision = "bf16", [f"--precision bf16 ({chip.id} has no FP8 peak in the catalog)"]
     price, cluster, about_supply = supply(args, chip)
     defaults = DEFAULTS if model.moe else {**DEFAULTS, **DENSE}
     if args.schedule is None and args.vpp is not None and max(args.vpp) > 1:
@@ -119,10 +119,10 @@ def run(args: argparse.Namespace) -> int:
         status = answer(args, asked, ask)
         job.save(args, model, chip, asked)
         return status
-    from costsim.predict.training import timeline_of
-
     point = {name: values[0] for name, values in asked.grid.items()}
     report = with_assumed(ask(point), asked.assumed)
+    from costsim.predict.training import timeline_of
+
     timeline = timeline_of(model, chip, *parts(point), cluster)
     status = _with_timeline(args, report, timeline)
     job.save(args, model, chip, asked)

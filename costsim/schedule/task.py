@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -116,13 +117,28 @@ class Schedule:
         """What the first rank waits in a step of equal stages."""
         return self.step_s(chunk, pipe) - self.work_s(chunk, pipe)
 
+    def uneven_step_s(self, mean: Chunk, busiest: Chunk, pipe: Pipe) -> Num:
+        """A step whose stages differ, for sweeps: it fills and drains at the mean stage and runs at the busiest rank.
+
+        ``busiest``: the mean over the stages of the rank with the most work (of DualPipe, over both its stages).
+        Against timelines with stages within ±10 % and at least six micro-batches a rank: −1 … +3 %, mostly above.
+        """
+        return self.step_s(mean, pipe) + self.work_s(busiest, pipe) - self.work_s(mean, pipe)
+
+    def stages_of(self, rank: int, pp: int, vpp: int = 1) -> list[int]:
+        """The virtual stages that a rank holds."""
+        if self.mirrored or self.chunks == 2:
+            return [rank, self.stages(pp, vpp) - 1 - rank]
+        return list(range(rank, self.stages(pp, vpp), pp))
+
     def stages(self, pp: int, vpp: int = 1) -> int:
         """Number of virtual stages the model is cut into."""
         return pp if self.mirrored else pp * self.chunks * (vpp if self.interleaves else 1)
 
     def program(self, pp: int, micro_batches: int, vpp: int = 1) -> Program:
         """The tasks with their dependencies, ready to run with any stage times; kept for the next call."""
-        return _program(self, pp, micro_batches, vpp)
+        check_counts(self.name, pp, micro_batches, vpp, self.interleaves)
+        return _program(self, int(pp), int(micro_batches), int(vpp))
 
 
 @lru_cache(maxsize=16)
@@ -139,7 +155,7 @@ MAX_TASKS = 2_000_000
 def check_counts(name: str, pp: int, micro_batches: int, vpp: int = 1, interleaves: bool = False) -> None:
     """Refuse counts that no order exists for; ``interleaves`` lets ``vpp`` pass 1."""
     for what, value in (("pp", pp), ("micro-batches", micro_batches), ("vpp", vpp)):
-        if isinstance(value, bool) or int(value) != value or value < 1:
+        if isinstance(value, bool) or not 1 <= value < math.inf or int(value) != value:
             raise BadInput(f"{name}: {what} must be a whole number of at least 1, not {value}")
     if vpp > 1 and not interleaves:
         raise DoesNotDivide(f"{name}: vpp {vpp} needs the interleaved schedule; give vpp 1")

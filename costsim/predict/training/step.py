@@ -31,6 +31,9 @@ from costsim.spec.plan import TrainingLoad, TrainingPlan
 from costsim.timing.device import Device
 from costsim.timing.duration import time_wire
 
+#: share of overlapped gradient traffic that follows the last backward all the same (an assumption: ten buckets)
+LAST_BUCKET = 0.1
+
 
 @dataclass(frozen=True)
 class TrainingStep:
@@ -307,7 +310,7 @@ def after_backward(
     """(gradients and weights over data-parallel ranks, optimiser, the wires): what follows the last backward.
 
     Overlapped gradients of all but the last bucket go out beside the last micro-batch's backward, and gathered weights
-    come in beside the next forward: what shows is what compute of one micro-batch cannot hide.
+    come in beside the next forward: what shows is what compute of one micro-batch cannot hide, and the last bucket.
     """
     plan, shard = setting.plan, setting.shard
     copies = 2.0 if setting.mirrored else 1.0
@@ -316,15 +319,18 @@ def after_backward(
     expert_inside = np.clip(shard.domain / (shard.ep * shard.moe_tp), 1.0, expert_dp)
     wires = gradient_wires(held, dp, expert_dp, inside, expert_inside, setting.convention)
     timed = tuple(Timed(w, time_wire(w, setting.device)) for w in wires if bool(np.any(np.asarray(w.count) > 0)))
-    often = np.where(as_array(plan.zero) >= 2, setting.micro_batches, 1.0)
-    seconds = total(timed) * often
+    m, zero = setting.micro_batches, as_array(plan.zero)
+    # ZeRO-2 scatters gradients after every micro-batch, ZeRO-3 gathers weights for each forward and each backward.
+    often = {"reduce_scatter": np.where(zero >= 2, m, 1.0), "all_gather": np.where(zero >= 3, 2.0 * m, 1.0)}
+    counted = tuple((t, often[t.item.kind]) for t in timed if isinstance(t.item, Wire))
+    seconds = sum((t.total_s * times for t, times in counted), start=0.0)
     if setting.overlap == "gradients":
-        beside = compute_s / np.maximum(setting.micro_batches, 1.0) * often
-        seconds = np.maximum(seconds - beside, 0.1 * seconds)
+        beside = compute_s / np.maximum(m, 1.0) * np.maximum(often["all_gather"] / 2.0, often["reduce_scatter"])
+        seconds = np.maximum(seconds - beside, LAST_BUCKET * seconds)
     params = sharded(held, dp, expert_dp, as_array(plan.zero) >= 1)
     clock = Clock(setting.device, setting.constants)
     update = total(clock.ops(optimiser_ops(params, held, setting.convention)))
-    return seconds, update, tuple((t, often) for t in timed)
+    return seconds, update, counted
 
 
 def useful_flop(setting: TrainingSetting) -> tuple[Num, Num]:
