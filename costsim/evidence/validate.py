@@ -11,6 +11,7 @@ import numpy as np
 
 from costsim.errors import BadInput, DoesNotFit
 from costsim.evidence.points import Point
+from costsim.evidence.post_training import predict_post
 from costsim.predict.inference import predict_inference
 from costsim.predict.report import Metric, Report
 from costsim.predict.training import predict_chunk, predict_training
@@ -242,6 +243,7 @@ _KINDS: dict[str, Callable[[Point, ModelSpec, Accelerator], Report]] = {
     "decode": _decode,
     "serving": _serving,
     "training": _training,
+    "post_training": predict_post,
     "training_chunk": _training_chunk,
     "training_run": _training_run,
     "fleet": _fleet,

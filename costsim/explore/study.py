@@ -10,6 +10,7 @@ from costsim.errors import BadInput
 from costsim.explore.search import search
 from costsim.predict.fp8 import Fp8Savings, fp8_savings
 from costsim.predict.inference import predict_inference
+from costsim.predict.post.recipe import predict_recipe
 from costsim.predict.report import Report
 from costsim.predict.run import RunResult, training_run
 from costsim.predict.training import predict_training
@@ -18,6 +19,7 @@ from costsim.spec.catalog import load_accelerator, load_model
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingPlan, TrainingLoad, TrainingPlan
 from costsim.spec.price import Price, default_rate, parse_rate
+from costsim.spec.recipe import load_recipe
 from costsim.spec.run import PhaseSpec, RunSpec, known_runs, load_run
 from costsim.spec.scenario import Scenario
 
@@ -52,6 +54,7 @@ class Study:
     rate: Price | None
     run: RunResult | None = None
     fp8: Fp8Savings | None = None
+    post_training: tuple[Report, ...] = ()
 
 
 def precisions_of(chip: Accelerator) -> list[str]:
@@ -78,7 +81,16 @@ def study(scenario: Scenario, progress: Callable[[str], None] | None = None) -> 
         runs.append((chip.id, *_train(model, chip, scenario, rate)))
     run = _whole_run(model, chips[0], runs[0][1], rate)
     savings = _savings(model, chips[0], runs[0][1], rate)
-    return Study(scenario, model, tuple(deployments), tuple(pairs), tuple(runs), rate, run, savings)
+    return Study(
+        scenario, model, tuple(deployments), tuple(pairs), tuple(runs), rate, run, savings, _post_trained(model, rate)
+    )
+
+
+def _post_trained(model: ModelSpec, rate: Price | None) -> tuple[Report, ...]:
+    """The published recipes that start from this model, as published."""
+    if model.id not in ("deepseek-v3", "deepseek-r1"):
+        return ()
+    return tuple(predict_recipe(load_recipe(name), rate)[0] for name in ("r1-zero", "r1"))
 
 
 def _deploy(model: ModelSpec, chip: Accelerator, precision: str, scenario: Scenario, rate: Price | None) -> Deployment:

@@ -14,6 +14,7 @@ from costsim.report.document import Cell, Chart, Content, Document, Section, Tab
 from costsim.report.figures import breakdown_bar, grouped_bar
 from costsim.report.fp8 import savings_payload, savings_section
 from costsim.report.pages import breakdown_words
+from costsim.report.post_training import recipes_section
 from costsim.report.run import ladder_section, run_payload
 from costsim.report.words import band, number, percent, quantity, value_text
 from costsim.units import GIGA
@@ -36,6 +37,7 @@ def study_document(study: Study, rows: Sequence[Row]) -> Document:
         _memory(study),
         _training(study),
         *([] if study.fp8 is None else [replace(savings_section(study.fp8), heading="Training in FP8 against BF16")]),
+        recipes_section(study.post_training),
         _ladder(study),
         Section("Published figures beside ours", accuracy.sections[0].paragraphs, accuracy.sections[1].tables,
                 accuracy.sections[1].charts),
@@ -66,6 +68,7 @@ def _payload(study: Study, accuracy: Document) -> dict[str, Any]:
         "training": [{"accelerator": name, "report": report(r), "reason": why} for name, r, why in study.training],
         "fp8_savings": None if study.fp8 is None else savings_payload(study.fp8),
         "run": None if study.run is None else run_payload(study.run),
+        "post_training": [r.json() for r in study.post_training],
         "validation": accuracy.payload,
         "version": __version__,
     }

@@ -19,7 +19,8 @@ from costsim.predict.training.chunk import layer_pair, play, wall_s
 from costsim.predict.training.fits import memory_by_rank, refuse_memory
 from costsim.predict.training.pipeline import Played, playable, played
 from costsim.predict.training.setting import TrainingSetting, training_rules, training_setting
-from costsim.predict.training.step import TrainingStep, closed_form, send_seconds
+from costsim.predict.training.step import TrainingStep, closed_form
+from costsim.predict.training.sync import send_seconds
 from costsim.schedule import Timeline
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster, standard_cluster
