@@ -24,7 +24,8 @@ from costsim.predict.training.fits import memory_by_rank
 from costsim.predict.training.memory import TrainingFootprint, training_footprint
 from costsim.predict.training.pipeline import playable, played
 from costsim.predict.training.setting import TrainingSetting, training_rules, training_setting
-from costsim.predict.training.step import closed_form, send_seconds
+from costsim.predict.training.step import closed_form
+from costsim.predict.training.sync import send_seconds
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster, standard_cluster
 from costsim.spec.model import ModelSpec
