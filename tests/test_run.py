@@ -242,3 +242,14 @@ def test_the_command_takes_one_phase_and_a_file_and_refuses_both(
     assert main(["train", "--run", "--pp", "8,16"]) == 2
     assert main(["train", "--run", str(tmp_path / "none.toml")]) == 2
     assert capsys.readouterr().err.count("costsim: error:") == 4
+
+
+def test_every_number_of_a_run_has_a_band_that_holds_it() -> None:
+    report = predict_run(V3, H800, load_run("deepseek-v3"), PLAN)
+    for name, metric in report.metrics.items():
+        assert metric.low is not None, name
+        assert metric.high is not None, name
+        assert metric.low <= metric.value <= metric.high, name
+        assert metric.grade in "ABCD", name
+    assert report.metrics["goodput"].high is not None
+    assert report.metrics["goodput"].high <= 1.0

@@ -80,6 +80,8 @@ class Ladder:
     interval_s: float
     checkpoint_s: float
     swing: Mapping[str, tuple[float, float]]
+    #: (low, high) of goodput, mtbf_s, interval_s and checkpoint_s
+    bands: Mapping[str, tuple[float, float]]
 
 
 #: which assumptions enter at which rung
@@ -162,4 +164,5 @@ def ladder(job: Job, assumptions: Mapping[str, Assumption]) -> Ladder:
     return Ladder(
         tuple(rungs), middle["cash"], *band("cash"), middle["cards"], middle["goodput"], middle["mtbf_s"],
         middle["interval_s"], middle["checkpoint_s"], largest,
+        {key: band(key) for key in ("goodput", "mtbf_s", "interval_s", "checkpoint_s")},
     )  # fmt: skip

@@ -216,11 +216,15 @@ def _metrics(
     if steps is None:
         return metrics
     kept = steps.goodput
-    metrics["goodput"] = Metric(kept, "ratio", None, None, "D")
+    bands = steps.bands
+    metrics["goodput"] = Metric(kept, "ratio", bands["goodput"][0], min(bands["goodput"][1], 1.0), "D")
     metrics["days_with_stops"] = Metric(days / kept, "d", days / kept * low, days / kept * high, "D")
-    metrics["stops"] = Metric(wall_s / kept / steps.mtbf_s, "", None, None, "D")
-    metrics["checkpoint_interval_s"] = Metric(steps.interval_s, "s", None, None, "D")
-    metrics["checkpoint_s"] = Metric(steps.checkpoint_s, "s", None, None, "D")
+    stops = wall_s / kept / steps.mtbf_s
+    rarer = [steps.mtbf_s / end for end in bands["mtbf_s"]]
+    metrics["stops"] = Metric(stops, "", *spread(stops, [(rarer[0] * stops, rarer[1] * stops),
+                                                         (low * stops, high * stops)]), "D")  # fmt: skip
+    metrics["checkpoint_interval_s"] = Metric(steps.interval_s, "s", *bands["interval_s"], "D")
+    metrics["checkpoint_s"] = Metric(steps.checkpoint_s, "s", *bands["checkpoint_s"], "D")
     values = {name: a.value for name, a in chosen.items()}
     tdp = _tdp(chip) or 0.0
     watts = facility_w(tdp, values)
