@@ -155,7 +155,7 @@ def test_any_model_is_searched(name: str) -> None:
 
 
 def test_a_hundred_thousand_layouts_take_a_second_of_one_core() -> None:
-    """The bar with a margin for a slow machine; `python -m benchmarks training_search` says the real figure."""
+    """The bar with a margin for a slow machine; `python -m benchmarks.training_search` says the real figure."""
     grid = GRID | {
         "tp": [1, 2, 4, 8], "pp": [1, 2, 4, 8, 16, 32], "ep": [1, 2, 4, 8, 16, 32, 64, 128], "cp": [1, 2, 4, 8],
         "micro_batch": [1, 2, 4, 8], "gpus": [2048], "vpp": [1, 2, 4], "zero": [0, 1],
@@ -183,3 +183,12 @@ def test_the_command_prints_families_and_writes_the_best_layout(
     assert "Families of plans" in capsys.readouterr().out
     assert main(["search", "--write-megatron", str(out)]) == 2
     assert "--phase training" in capsys.readouterr().err
+
+
+def test_a_cut_model_is_searched_at_one_depth() -> None:
+    small = GRID | {"gpus": [32], "pp": [1], "ep": [8], "schedule": ["1f1b"], "global_batch": [64], "layers": [2]}
+    found = search(V3, H800, "training", small, objective="step_s")
+    assert found.best is not None
+    assert found.best.plan["layers"] == 2
+    with pytest.raises(BadInput, match="layers"):
+        search(V3, H800, "training", small | {"layers": [2, 4]}, objective="step_s")

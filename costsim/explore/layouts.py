@@ -23,10 +23,16 @@ from costsim.spec.plan import TrainingLoad, TrainingPlan
 _NO_PART = ("step_s", "exposed_s", "hidden_s")
 
 
+def whole_layers(point: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values, with the model's cut as the one whole number that it is."""
+    cut = {"layers": int(np.max(point["layers"]))} if point.get("layers") is not None else {}
+    return {**point, **cut}
+
+
 def plan_and_load(point: Mapping[str, Any]) -> tuple[TrainingPlan, TrainingLoad]:
     """The keys of a grid as the two values they belong to."""
     names = {f.name for f in fields(TrainingLoad)}
-    plan = {name: value for name, value in point.items() if name not in names}
+    plan = whole_layers({name: value for name, value in point.items() if name not in names})
     return TrainingPlan(**plan), TrainingLoad(**{name: v for name, v in point.items() if name in names})
 
 

@@ -16,7 +16,7 @@ from costsim.errors import BadInput, UnknownName
 from costsim.explore.families import Family, compared, family_keys
 from costsim.explore.families import Tally as FamilyTally
 from costsim.explore.grid import Block, Values, blocks, plan_count
-from costsim.explore.layouts import played_note, training_fit, training_parts
+from costsim.explore.layouts import played_note, training_fit, training_parts, whole_layers
 from costsim.explore.pareto import pareto
 from costsim.predict.layout import Rule
 from costsim.predict.phases import decode, prefill, serve, setting_for
@@ -162,6 +162,8 @@ def _check_keys(phase: str, grid: Mapping[str, Values]) -> None:
     for name in grid:
         if name not in known:
             raise UnknownName(f"key of a {phase} plan", name, known)
+    if len(grid.get("layers", ())) > 1:
+        raise BadInput("layers: a search cuts the model once; give one value")
     required = {f.name for f in (*fields(plan), *fields(load)) if f.default.__class__.__name__ == "_MISSING_TYPE"}
     missing = sorted(required - set(grid))
     if missing:
@@ -182,7 +184,7 @@ def plan_keys(phase: str) -> tuple[str, ...]:
 def _split(block: Block, cls: type[Any]) -> Any:
     names = {f.name for f in fields(cls)}
     both: dict[str, Any] = {**block.words, **block.numbers}
-    return cls(**{name: value for name, value in both.items() if name in names})
+    return cls(**whole_layers({name: value for name, value in both.items() if name in names}))
 
 
 def _run_block(
