@@ -62,7 +62,7 @@ def words() -> tuple[Words, ...]:
     from costsim.spec import plan
 
     return (
-        Words("precision", "arithmetic of the matrix products", plan.PRECISIONS),
+        Words("precision", "arithmetic of the matrix products", plan.TRAINING_PRECISIONS),
         Words("recompute", "what the backward pass computes again: none, selective, full, or a list of norm, act, "
               "mla_up_proj, core_attn, mlp, moe", ()),
         Words("routing", "how evenly tokens meet experts", plan.ROUTINGS),

@@ -132,9 +132,18 @@ def _serving(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
 
 def _training(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
     plan, load = training_question(point, model, chip)
-    if point.plan.get("recompute"):
-        return predict_training(model, chip, plan, load)
-    return least_recompute(plan, lambda tried: predict_training(model, chip, tried, load))
+
+    def ask(tried: TrainingPlan) -> Report:
+        return predict_training(model, chip, tried, load)
+
+    try:
+        return ask(plan) if point.plan.get("recompute") else least_recompute(plan, ask)
+    except DoesNotFit:
+        if "zero" in point.plan or point.plan.get("overlap") == "none" or point.number("pp", 1.0) > 1:
+            raise
+    # Tables name no sharding; a model that fits on one stage no other way ran with everything sharded.
+    report = least_recompute(replace(plan, zero=3.0), ask)
+    return replace(report, notes=(*report.notes, "zero is not stated: 3 is what fits"))
 
 
 #: policies in the order in which a team turns to them as memory runs out
@@ -201,9 +210,9 @@ def _dispatcher(point: Point, model: ModelSpec) -> str:
 
 
 def _precision(text: str) -> str:
-    """fp8 for every 8-bit recipe a table names (fp8-cs, fp8-mx, mxfp8, …)."""
+    """fp8 for every 8-bit recipe a table names (fp8-cs, mxfp8, …), fp4 for every 4-bit one (nvfp4)."""
     word = text.strip().lower()
-    return "fp8" if "fp8" in word else word
+    return next((dtype for dtype in ("fp8", "fp4") if dtype in word), word)
 
 
 def _training_chunk(point: Point, model: ModelSpec, chip: Accelerator) -> Report:

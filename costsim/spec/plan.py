@@ -77,6 +77,7 @@ class ServingLoad:
     mtp_acceptance: Num = 0.0
 
 
+TRAINING_PRECISIONS = ("fp8", "bf16", "fp4")
 SCHEDULE_WORDS = ("auto", "gpipe", "1f1b", "interleaved", "zb-h1", "dualpipe", "dualpipev")
 TRAINING_OVERLAPS = ("auto", "none", "gradients", "pair")
 FRAMEWORKS = ("auto", "megatron", "deepseek")
