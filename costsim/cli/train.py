@@ -70,6 +70,7 @@ def words() -> tuple[Words, ...]:
         Words("overlap", "which transfers run beside compute", plan.TRAINING_OVERLAPS),
         Words("framework", "whose kernels and number formats", plan.FRAMEWORKS),
         Words("dispatcher", "how tokens reach experts", plan.DISPATCHERS),
+        Words("graphs", "what runs as captured CUDA graphs", plan.GRAPHS),
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from costsim.spec.model import ModelSpec
 from costsim.spec.plan import (
     DISPATCHERS,
     FRAMEWORKS,
+    GRAPHS,
     ROUTINGS,
     SCHEDULE_WORDS,
     TRAINING_OVERLAPS,
@@ -108,6 +109,7 @@ def check_words(plan: TrainingPlan, chip: Accelerator) -> None:
         ("overlap", plan.overlap, TRAINING_OVERLAPS),
         ("framework", plan.framework, FRAMEWORKS),
         ("dispatcher", plan.dispatcher, DISPATCHERS),
+        ("graphs", plan.graphs, GRAPHS),
     ):
         if value not in known:
             raise BadInput(f"{field}: {str(value)[:40]!r} is not one of {', '.join(known)}")
