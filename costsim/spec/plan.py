@@ -81,10 +81,12 @@ class ServingLoad:
     mtp_acceptance: Num = 0.0
 
 
+TRAINING_PRECISIONS = ("fp8", "bf16", "fp4")
 SCHEDULE_WORDS = ("auto", "gpipe", "1f1b", "interleaved", "zb-h1", "dualpipe", "dualpipev")
 TRAINING_OVERLAPS = ("auto", "none", "gradients", "pair")
 FRAMEWORKS = ("auto", "megatron", "deepseek")
 DISPATCHERS = ("auto", "deepep", "alltoall")
+GRAPHS = ("none", "attention")
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ class TrainingPlan:
     gradients. ``comm_sms``: cores kept for transfers (auto: 20 under pair, else none). ``framework`` decides kernels
     and number formats: deepseek (block-scaled FP8, BF16 moments) or megatron; auto is deepseek for DualPipe.
     ``dispatcher``: deepep (two hops, one copy for each node and rank) or alltoall (one copy for each expert); auto is
-    alltoall for Megatron without overlap. ``recompute``: none, selective, full, or a list of tensors. ``layers`` cuts
+    alltoall for Megatron without overlap. ``graphs``: attention where attention and routing run as captured graphs, which
+    leaves short gaps and nothing to launch. ``recompute``: none, selective, full, or a list of tensors. ``layers`` cuts
     the model short.
     ``imbalance``: busiest expert rank over the mean of a measured load (None: what ``routing`` says).
     """
@@ -117,6 +120,7 @@ class TrainingPlan:
     comm_sms: Num | None = None
     framework: str = "auto"
     dispatcher: str = "auto"
+    graphs: str = "none"
     layers: int | None = None
     imbalance: Num | None = None
 
