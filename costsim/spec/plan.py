@@ -28,6 +28,8 @@ class ServingPlan:
     one set of experts; ``moe_tp`` splits each expert's width (None: tp/ep, at least 1); attention data
     parallelism follows as ranks / (tp·pp).
     ``comm_sms``: cores reserved for communication kernels (None: what the overlap mode usually takes).
+    ``imbalance``: busiest expert rank over the mean and ``remote_nodes``: further nodes that a token is sent to, both
+    of a measured or planned placement (None: what ``routing`` says).
     """
 
     gpus: Num
@@ -41,6 +43,8 @@ class ServingPlan:
     comm_sms: Num | None = None
     redundant_experts: Num = 0
     routing: Routing = "balanced"
+    imbalance: Num | None = None
+    remote_nodes: Num | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class TrainingPlan:
     alltoall for Megatron without overlap. ``graphs``: attention where attention and routing run as captured graphs,
     which leaves short gaps and nothing to launch. ``recompute``: none, selective, full, or a list of tensors.
     ``layers`` cuts the model short.
+    ``imbalance``: busiest expert rank over the mean of a measured load (None: what ``routing`` says).
     """
 
     gpus: Num
@@ -117,6 +122,7 @@ class TrainingPlan:
     dispatcher: str = "auto"
     graphs: str = "none"
     layers: int | None = None
+    imbalance: Num | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from costsim.physics.training.passes import Recipe
 from costsim.physics.training.recompute import recomputed_tensors
 from costsim.physics.training.shard import Shard
 from costsim.physics.training.states import Convention
-from costsim.predict.layout import Rule, _divides, _whole, positive
+from costsim.predict.layout import Rule, _divides, _whole, imbalance_rule, positive
 from costsim.predict.training.constants import TrainingConstants, training_constants
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster
@@ -182,6 +182,7 @@ def _shard(model: ModelSpec, chip: Accelerator, plan: TrainingPlan, load: Traini
         moe_tp=np.where(ep > 1, 1.0, as_array(plan.tp)) if model.moe else np.ones_like(ep),
         slots=np.maximum(model.moe.experts / ep, 1.0) if model.moe else np.ones_like(ep),
         domain=float(cluster.scale_up_domain * chip.dies), routing=plan.routing,
+        imbalance=None if plan.imbalance is None else as_array(plan.imbalance),
     )  # fmt: skip
 
 
@@ -211,6 +212,8 @@ def training_rules(model: ModelSpec, chip: Accelerator, plan: TrainingPlan, load
             _divides("ep", plan.ep, "experts", model.moe.experts),
             _divides("ep", plan.ep, "gpus / pp", ranks / np.maximum(as_array(plan.pp), 1)),
         ]
+        if plan.imbalance is not None:
+            rules.append(imbalance_rule(plan.imbalance, plan.ep))
     return rules
 
 
