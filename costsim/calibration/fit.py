@@ -20,7 +20,23 @@ from costsim.calibration.residual import QUANTUM, Residual, fit_residual
 from costsim.num import Num
 from costsim.timing.device import Device
 from costsim.timing.duration import line_seconds
-from costsim.timing.laws import KINDS, AnyLaw, Attend, Experts, Hop, Stream, Supply, Tile, Tiling, Work, blend, law_from
+from costsim.timing.laws import (
+    KINDS,
+    AnyLaw,
+    Attend,
+    Cached,
+    Experts,
+    Hop,
+    Panel,
+    Stream,
+    Supply,
+    Tile,
+    Tiling,
+    Unpadded,
+    Work,
+    blend,
+    law_from,
+)
 
 Array = NDArray[np.float64]
 FOLDS = 5
@@ -55,6 +71,9 @@ PRIOR: dict[str, AnyLaw] = {
     "stream": Stream(2.5e-6, 0.78),
     "hop": Hop(10e-6, 0.7, 0.9, 1e-8, 1e-8),
     "all_reduce": Hop(8e-6, 0.7, 0.9, 1e-6, 35e-6),
+    "panel": Panel(2e-6, 2e-6, 0.8, 3.0, 20.0, 20.0, 0.2),
+    "unpadded": Unpadded(10e-6, 0.5, 30.0, 0.2),
+    "cached": Cached(2e-6, 0.6, 0.2, 4e6),
 }
 _BOUNDS: dict[str, tuple[float, float]] = {
     "overhead_s": (1e-7, 2e-4),
@@ -69,6 +88,11 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "edge": (0.1, 300.0),
     "per_doubling_s": (1e-9, 2e-5),
     "out_overhead_s": (1e-9, 2e-4),
+    "group_s": (1e-8, 2e-4),
+    "m0": (1e-3, 300.0),
+    "n0": (1e-3, 1000.0),
+    "near_efficiency": (1e-3, 1.0),
+    "cache_bytes": (1e4, 1e9),
 }
 #: a GEMM or attention kernel whose memory term needs less than half the bandwidth hides compute in it
 _NARROWER: dict[str, dict[str, tuple[float, float]]] = {
@@ -77,7 +101,12 @@ _NARROWER: dict[str, dict[str, tuple[float, float]]] = {
     "tiling": {"memory_efficiency": (0.5, 0.95)},
     "attend": {"memory_efficiency": (0.5, 0.95)},
     "stream": {"overhead_s": (1e-7, 5e-6)},
+    "panel": {"memory_efficiency": (0.005, 1.0)},
+    "unpadded": {"memory_efficiency": (0.005, 1.0)},
+    "cached": {"memory_efficiency": (0.001, 1.0)},
 }
+#: what a law of accelerators becomes on a processor
+ON_PROCESSOR = {"tile": "panel", "experts": "panel", "attend": "unpadded", "stream": "cached"}
 
 
 #: collectives; with ``_ll`` the low-latency kernels of expert parallelism
@@ -228,6 +257,7 @@ def fit(family: str, dtype: str, rows: Sequence[Measurement], device: Device, pr
     Raises ValueError when nothing is left to fit, KeyError for a column that the law needs and a row leaves empty.
     """
     kind = law_kind(family, dtype)
+    kind = ON_PROCESSOR.get(kind, kind) if device.processor else kind
     prior = prior or PRIOR.get(family) or PRIOR[kind]
     table = _Table.of(rows)
     _check(kind, family, dtype, table, device)
@@ -250,7 +280,7 @@ def _check(kind: str, family: str, dtype: str, table: _Table, device: Device) ->
         for name in WIRE_COLUMNS:
             if name not in table.wire:
                 raise KeyError(name)
-    elif kind != "stream":
+    elif kind not in ("stream", "cached"):
         if dtype not in device.peaks:
             raise ValueError(f"{family}/{dtype}: the datasheet of {device.id} states no {dtype} peak")
         if not table.flop.all():

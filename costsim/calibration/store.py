@@ -227,6 +227,7 @@ def device_for(chip: Accelerator, cluster: Cluster | None = None) -> Device:
         out=out,
         laws=Laws(chip),
         in_network_reduction=chip.architecture in _REDUCES_IN_SWITCH and chip.node_devices >= 8,
+        processor=chip.torch_device == "cpu",
     )
 
 

@@ -1,0 +1,129 @@
+"""A profiling session: every case visited in turn, in rounds, with a journal that survives an interruption.
+
+Rounds, not one long visit: a disturbance of some seconds then spoils one visit of many cases, and each has others.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from costsim.calibration.measurement import Measurement
+from model.profile import cores, memory, products
+from model.profile.backends.interface import Backend
+from model.profile.case import Bench, Case
+from model.profile.timer import Samples, visit
+from model.profile.whole import Run, build
+
+#: samples of one visit
+VISIT = 4
+#: visits of a whole-model run in one round, and seconds that a round spends on it at most
+RUN_SAMPLES = 5
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class Session:
+    """What has been measured so far. ``interrupted``: Ctrl-C ended it early, and what is here is whole rounds' worth."""
+
+    backend: Backend
+    journal: Path
+    progress: Progress
+    samples: dict[str, Samples] = field(default_factory=dict)
+    energy: dict[str, float] = field(default_factory=dict)
+    interrupted: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+    def resume(self) -> int:
+        """Read the journal of an earlier session; the number of visits found. A torn last line is dropped."""
+        found = 0
+        if not self.journal.is_file():
+            return 0
+        for line in self.journal.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+                kept, disturbed = [float(x) for x in entry["kept"]], [float(x) for x in entry["disturbed"]]
+                key = str(entry["key"])
+            except (ValueError, KeyError, TypeError):
+                continue
+            store = self.samples.setdefault(key, Samples())
+            store.kept += kept
+            store.disturbed += disturbed
+            store.visits += 1
+            found += 1
+        return found
+
+    def measure(self, cases: Sequence[Case], runs: Sequence[Run], rounds: int) -> None:
+        """All cases and runs, ``rounds`` times; Ctrl-C stops after writing what is done."""
+        bench = Bench(self.backend.device)
+        total = rounds * (len(cases) + 4 * len(runs))
+        done = 0
+        try:
+            for number in range(rounds):
+                for case in cases:
+                    done += 1
+                    if self._visits(case.key) <= number:
+                        self._visit(case.key, lambda case=case: case.make(bench), VISIT)  # type: ignore[misc]
+                        self._tell(f"{case.family}/{case.dtype}", done, total)
+                for run in runs:
+                    done += 4
+                    if self._visits(run.key) <= number:
+                        self._visit(run.key, lambda run=run: build(run, self.backend.device), RUN_SAMPLES)  # type: ignore[misc]
+                        self._tell(run.key, done, total)
+        except KeyboardInterrupt:
+            self.interrupted = True
+            self.progress("interrupted: what is measured is kept; --resume goes on from here")
+
+    def _visits(self, key: str) -> int:
+        return self.samples[key].visits if key in self.samples else 0
+
+    def _visit(self, key: str, make: Callable[[], Callable[[], Any]], count: int) -> None:
+        fresh = Samples()
+        with torch.set_grad_enabled(False):
+            call = make()
+            before = self.backend.telemetry().energy_j
+            start = time.perf_counter()
+            calls = visit(self.backend, call, fresh, count=count)
+            spent, after = time.perf_counter() - start, self.backend.telemetry().energy_j
+        if before is not None and after is not None and after > before and spent > 0:
+            self.energy[key] = (after - before) / calls
+        store = self.samples.setdefault(key, Samples())
+        store.kept += fresh.kept
+        store.disturbed += fresh.disturbed
+        store.visits += 1
+        line = {"key": key, "kept": fresh.kept, "disturbed": fresh.disturbed}
+        with self.journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _tell(self, what: str, done: int, total: int) -> None:
+        spent = time.monotonic() - self.started
+        left = spent * (total - done) / max(done, 1)
+        self.progress(f"{done / total:4.0%}  {left:4.0f} s left  {what}")
+
+
+def cases_of(level: str, dtypes: Sequence[str]) -> list[Case]:
+    """Micro-benchmarks of a level (quick, standard, full); the first dtype is measured finest."""
+    thin = {"quick": 3, "standard": 2, "full": 1}[level]
+    found: list[Case] = []
+    for index, dtype in enumerate(dtypes):
+        step = thin if index == 0 else 2 * thin
+        found += [*products.cases(dtype, step), *cores.cases(dtype, step)]
+    return [*found, *memory.cases(thin), *memory.uploads(thin), *memory.launches()]
+
+
+def measurements(session: Session, cases: Sequence[Case], source: str) -> list[Measurement]:
+    """One row a measured kernel; launches and cold reads are the host's own and go into the facts instead."""
+    rows = []
+    for case in cases:
+        if case.dtype != "host" and case.key in session.samples:
+            seconds = session.samples[case.key].seconds
+            shape = {name: float(value) for name, value in case.shape.items()}
+            rows.append(Measurement(case.family, case.dtype, seconds, source, case.flop, case.bytes, shape))
+    return rows
