@@ -29,7 +29,7 @@ _REDUCING = ("rms_norm", "softmax", "sum", "mean", "norm", "amax", "amin", "max"
 _SORTING = ("topk", "sort", "argsort", "bincount")
 _MOVING = ("cat", "index", "gather", "scatter", "embedding", "pad", "clone", "stack", "select_backward",
            "slice_backward", "masked_fill", "where")  # fmt: skip
-_EXPONENTIAL = ("silu", "sigmoid", "exp", "log", "pow")
+_EXPONENTIAL = ("silu", "sigmoid", "exp", "log")
 #: neither data nor a kernel
 _FREE = ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided", "detach", "alias", "lift_fresh",
          "is_same_size", "_local_scalar_dense", "_unsafe_view", "prim", "resize_", "set_", "record_stream")  # fmt: skip
@@ -39,13 +39,15 @@ _FREE = ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided
 class Kernel:
     """One kernel: ``pattern`` is product, attention, or one of the memory patterns; ``inside`` the marked region.
 
-    ``bytes`` are its tensors, read once and written once; ``flop`` two per multiply-add of products and attention.
+    ``bytes`` are its tensors, read once and written once; ``cold`` of them were last touched so long ago that no cache
+    holds them. ``flop``: two per multiply-add of products and attention.
     """
 
     name: str
     pattern: str
     bytes: float
     flop: float = 0.0
+    cold: float = 0.0
     inside: str = ""
 
 
@@ -64,8 +66,10 @@ class Listing:
 class _Recorder(TorchDispatchMode):
     """Sees every operation of the fake run; answers what needs data (routing) with balanced experts."""
 
-    def __init__(self) -> None:
+    def __init__(self, cache_bytes: float) -> None:
         super().__init__()
+        self.cache_bytes, self.clock = cache_bytes, 0.0
+        self.touched: dict[int, float] = {}
         self.kernels: Counter[Kernel] = Counter()
         self.views = 0
         self.inside = ""
@@ -74,7 +78,7 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         name = func._schema.name.removeprefix("aten::")
         if name == "bincount":
-            self._note(name, args[0].numel() * args[0].element_size(), 0.0)
+            self._note(name, args[0].numel() * args[0].element_size(), 0.0, 0.0)
             return _balanced(args[0].numel(), max(kwargs.get("minlength", 0), args[2] if len(args) > 2 else 0))
         if name == "_local_scalar_dense":
             return 1.0 if args[0].is_floating_point() else 0
@@ -84,11 +88,27 @@ class _Recorder(TorchDispatchMode):
         if _is_view(func):
             self.views += 1
             return out
-        self._note(name, _moved(func, name, args, kwargs, out), _flop(name, args))
+        moved = _moved(name, args, kwargs, out)
+        self._note(name, moved, _flop(name, args), min(self._cold(args, kwargs, out), moved))
         return out
 
-    def _note(self, name: str, moved: float, flop: float) -> None:
-        self.kernels[Kernel(name, pattern_of(name), moved, flop, self.inside)] += 1
+    def _note(self, name: str, moved: float, flop: float, cold: float) -> None:
+        self.clock += moved
+        self.kernels[Kernel(name, pattern_of(name), moved, flop, cold, self.inside)] += 1
+
+    def _cold(self, args: Any, kwargs: Any, out: Any) -> float:
+        """Bytes of operands whose storage was last touched more than ``cache_bytes`` of traffic ago."""
+        cold = 0.0
+        for x in tree_flatten((args, kwargs))[0]:
+            if isinstance(x, Tensor):
+                key = x.untyped_storage()._cdata
+                if self.clock - self.touched.get(key, self.clock) > self.cache_bytes:
+                    cold += _size(x)
+                self.touched[key] = self.clock
+        for x in tree_flatten(out)[0]:
+            if isinstance(x, Tensor):
+                self.touched[x.untyped_storage()._cdata] = self.clock
+        return cold
 
 
 def _balanced(pairs: int, experts: int) -> Tensor:
@@ -100,16 +120,18 @@ def _balanced(pairs: int, experts: int) -> Tensor:
 
 
 def pattern_of(name: str) -> str:
-    """product, attention, stream, exponential, norm (a reduction), strided (moved in another order), sort."""
+    """product, attention, stream, update (in place), exp, norm (a reduction), strided (another order), sort."""
     bare = name.lstrip("_")
     if name in PRODUCTS:
         return "product"
     if name.startswith(_FUSED):
         return "attention"
+    if name == "_to_copy":
+        return "stream"
     for pattern, words in (("sort", _SORTING), ("norm", _REDUCING), ("strided", _MOVING), ("exp", _EXPONENTIAL)):
         if any(bare.startswith(word) or f"_{word}" in bare for word in words):
             return pattern
-    return "stream"
+    return "update" if name.endswith("_") else "stream"
 
 
 def _is_view(func: Any) -> bool:
@@ -124,7 +146,7 @@ def _size(x: Tensor) -> float:
     return float(distinct * x.element_size())
 
 
-def _moved(func: Any, name: str, args: Any, kwargs: Any, out: Any) -> float:
+def _moved(name: str, args: Any, kwargs: Any, out: Any) -> float:
     """Bytes in and out. An embedding or a gather reads what it takes, not its whole table."""
     read = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
     written = [x for x in tree_flatten(out)[0] if isinstance(x, Tensor)]
@@ -179,9 +201,9 @@ def _marked(recorder: _Recorder) -> Iterator[None]:
             setattr(owner, name, call)
 
 
-def list_kernels(build: Callable[[], Callable[[], Any]]) -> Listing:
+def list_kernels(build: Callable[[], Callable[[], Any]], cache_bytes: float = math.inf) -> Listing:
     """The kernels of ``call`` where ``call = build()``, from its second run, when tables and states exist."""
-    recorder = _Recorder()
+    recorder = _Recorder(cache_bytes)
     with FakeTensorMode(allow_non_fake_inputs=True), _marked(recorder), recorder:
         call = build()
         call()

@@ -142,4 +142,5 @@ def launches() -> Iterator[Case]:
 
 def _glue(bench: Bench) -> tuple[RMSNorm, MLP]:
     torch.manual_seed(0)
-    return RMSNorm(4, 1e-6).to(bench.device), MLP(4, 4).to(bench.device)
+    with bench.device:
+        return RMSNorm(4, 1e-6), MLP(4, 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,24 +52,28 @@ class Samples:
 def visit(backend: Backend, call: Callable[[], Any], samples: Samples, *, count: int, warm: int = 2) -> int:
     """Add at least ``count`` samples of ``call``, each the mean of as many calls as last SAMPLE_S; how often it ran.
 
-    One visit is judged as a whole: if others used more than OTHERS of the device meanwhile, its samples are disturbed.
-    Short visits are lengthened to WINDOW_S, which is what it takes to see others at all.
+    A sample that waited for the device is disturbed, and so is a whole visit if others used more than OTHERS of the
+    device meanwhile (beyond what this process leaves free). Short visits are lengthened to WINDOW_S, which is what it takes to see others at all.
     """
     once = min(backend.seconds(call) for _ in range(warm))
     backend.synchronize()
     turns = max(1, math.ceil(SAMPLE_S / max(once, 1e-7)))
-    before, taken, spent = backend.others_busy_s(), [], 0.0
+    before, taken, spent = backend.others_busy_s(), Samples(), 0.0
 
     def many() -> None:
         for _ in range(turns):
             call()
 
-    while len(taken) < count or (before is not None and spent < WINDOW_S):
+    while len(taken.kept) + len(taken.disturbed) < count or (before is not None and spent < WINDOW_S):
+        own = time.process_time()
         elapsed = backend.seconds(many)
-        taken.append(elapsed / turns)
+        waited = backend.stalled(elapsed, time.process_time() - own)
+        (taken.disturbed if waited else taken.kept).append(elapsed / turns)
         spent += elapsed
     after = backend.others_busy_s()
     others = 0.0 if before is None or after is None else max(after - before, 0.0)
-    disturbed = others > max(OTHERS * spent, TICK_S)
-    (samples.disturbed if disturbed else samples.kept).extend(taken)
-    return warm + turns * len(taken)
+    if others > max((OTHERS + backend.spare()) * spent, TICK_S):
+        taken.disturbed, taken.kept = taken.disturbed + taken.kept, []
+    samples.kept += taken.kept
+    samples.disturbed += taken.disturbed
+    return warm + turns * (len(taken.kept) + len(taken.disturbed))

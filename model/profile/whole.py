@@ -85,8 +85,10 @@ def build(run: Run, place: torch.device) -> Callable[[], Any]:
     """The call that the run times; the model is made anew, with random weights and random tokens."""
     torch.manual_seed(0)
     config = DeepSeekConfig.from_spec(run.spec)
-    with torch.device(place):
-        module = DeepSeek(config).to(DTYPES[run.dtype])
+    with place:
+        module = DeepSeek(config)
+    if run.dtype != "fp32":
+        module = module.to(DTYPES[run.dtype])
     ids = torch.randint(0, config.vocab, (run.batch, 1 if run.phase == "decode" else run.length)).to(place)
     if run.phase == "training":
         recipe = Recipe()

@@ -18,6 +18,8 @@ from model.profile.backends.interface import Telemetry
 #: glibc's mallopt: never map blocks of their own, never give the top back. Large tensors are then reused as a caching
 #: allocator reuses them, instead of being zeroed page by page at every allocation.
 _M_MMAP_MAX, _M_TRIM_THRESHOLD, _M_TOP_PAD = -4, -1, -2
+#: share of a sample that this process may wait for a core
+STALL = 0.04
 #: columns of /proc/stat's first line that are time in use by someone (user, nice, system, irq, softirq, steal)
 _BUSY = (1, 2, 3, 6, 7, 8)
 
@@ -33,6 +35,14 @@ class Cpu:
         start = time.perf_counter()
         call()
         return time.perf_counter() - start
+
+    def stalled(self, elapsed_s: float, own_s: float) -> bool:
+        """Whether this process waited for a core: less processor time than wall time. Spinning threads hide a wait."""
+        return own_s < (1.0 - STALL) * elapsed_s
+
+    def spare(self) -> float:
+        """Cores that this process leaves to others."""
+        return max((os.cpu_count() or 1) - torch.get_num_threads(), 0)
 
     def synchronize(self) -> None:
         return

@@ -33,6 +33,14 @@ class Backend(Protocol):
         """Seconds of ``call`` with all the work it starts: device events, or the clock where work is synchronous."""
         ...
 
+    def stalled(self, elapsed_s: float, own_s: float) -> bool:
+        """Whether a sample waited for the device, from its seconds and this process's processor seconds meanwhile."""
+        ...
+
+    def spare(self) -> float:
+        """How much of the device others may use without being in the way: cores left free, 0 on an accelerator."""
+        ...
+
     def synchronize(self) -> None:
         """Wait until the device is idle."""
         ...
@@ -74,6 +82,12 @@ class EventTimed:
         end.record()
         end.synchronize()
         return float(start.elapsed_time(end)) / 1e3  # the events count in milliseconds
+
+    def stalled(self, elapsed_s: float, own_s: float) -> bool:  # noqa: ARG002 — events are the device's own clock
+        return False
+
+    def spare(self) -> float:
+        return 0.0
 
     def synchronize(self) -> None:
         self.torch.synchronize()

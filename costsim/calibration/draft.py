@@ -1,0 +1,91 @@
+"""A draft accelerator from measurements: peaks and bandwidth as measured, everything else unknown until someone reads it up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from costsim.calibration.measurement import Measurement
+from costsim.errors import BadInput
+from costsim.spec.accelerator import DATASHEET
+
+#: families whose FLOP/s show a peak
+_PRODUCTS = ("gemm", "batched_gemm", "grouped_gemm", "moe", "moe_normal", "moe_masked")
+_WIRES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "p2p")
+_ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")
+
+
+def draft_peaks(rows: Sequence[Measurement]) -> dict[str, float]:
+    """Datasheet field → the best that any row reached: FLOP/s by format, bytes/s of memory and of the fabric.
+
+    Every row then takes at least its time at light, so none is refused as faster than the sheet. On a processor the
+    fastest stream comes from a cache; laws state what is left of it at each size.
+    """
+    found: dict[str, float] = {}
+
+    def raise_to(name: str, value: float) -> None:
+        found[name] = max(found.get(name, 0.0), value)
+
+    for row in rows:
+        if row.wire:
+            raise_to("scale_up_bandwidth", _line_bytes(row) / row.time_s)
+            continue
+        if row.flop and row.dtype in DATASHEET:
+            raise_to(row.dtype, row.flop / row.time_s)
+        if row.bytes:
+            raise_to("memory_bandwidth", row.bytes / row.time_s)
+    if not any(name in found for name in ("bf16", "fp32", "fp8", "int8")) or "memory_bandwidth" not in found:
+        raise BadInput("--draft: the measurements need rows with flop (gemm) and with bytes to show a peak and a bandwidth")
+    # four digits, rounded up, so that the fastest row stays below the sheet
+    return {name: value * 1.0005 for name, value in found.items()}
+
+
+def _line_bytes(row: Measurement) -> float:
+    """Bytes that one rank sends at line rate, as :func:`costsim.timing.duration.line_seconds` counts them."""
+    ranks, sent = row.wire.get("ranks", 1.0), row.wire.get("up_bytes", 0.0)
+    ring = (ranks - 1.0) / max(ranks, 1.0)
+    return sent * {"all_reduce": 2.0 * ring, "all_gather": ring, "reduce_scatter": ring}.get(row.family, 1.0)
+
+
+def draft_text(name: str, rows: Sequence[Measurement], facts: Mapping[str, Any]) -> str:
+    """The TOML of an accelerator ``name`` with measured peaks. ``facts``: name, device, memory_bytes, cores, devices."""
+    if not _ID.fullmatch(name):
+        raise BadInput(f"--draft {name[:60]}: an id has lower-case letters, digits, dots and dashes, like my-chip")
+    peaks = draft_peaks(rows)
+    device = str(facts.get("device", "cpu")).partition(":")[0]
+    shown = _clean(facts.get("name")) or name
+    lines = [
+        f"# Draft of {shown}: peaks are the best that `costsim profile` measured, not what the vendor states.",
+        "# Replace them by the datasheet's where you have it, with its key in hwprofiles/references.bib as the source.",
+        "",
+        f'id = "{name}"',
+        f'name = "{shown}"',
+        'vendor = "unknown"',
+        'architecture = "unknown"',
+        f"node_devices = {max(int(facts.get('devices') or 1), 1)}",
+        f'torch_device = "{_clean(device)}"',
+        'notes = "Drafted from measurements."',
+        "",
+        "[datasheet]",
+    ]
+    known = {name: f"{value:.4g} FLOP/s" for name, value in peaks.items() if not name.endswith("bandwidth")}
+    known |= {name: f"{value:.4g} B/s" for name, value in peaks.items() if name.endswith("bandwidth")}
+    if facts.get("memory_bytes"):
+        known["memory"] = f"{int(facts['memory_bytes'])} B"
+    if facts.get("cores"):
+        known["cores"] = f"{int(facts['cores'])}"
+    if int(facts.get("devices") or 1) >= 1:
+        known["scale_up_domain"] = f"{max(int(facts.get('devices') or 1), 1)}"
+    for key in DATASHEET:
+        if key not in known:
+            lines.append(f'{key} = {{ value = "unknown" }}')
+            continue
+        note = ', note = "measured"' if key in peaks else ', note = "as the machine says"'
+        lines.append(f'{key} = {{ value = "{known[key]}", confidence = "B"{note} }}')
+    return "\n".join(lines) + "\n"
+
+
+def _clean(text: Any) -> str:
+    """Text for a TOML string: printable, without quotes and backslashes, at most 80 characters."""
+    return "".join(c for c in str(text or "") if c.isprintable() and c not in '"\\')[:80].strip()

@@ -1,0 +1,137 @@
+"""Seconds of one run of the real model on one measured device: compulsory work, what the implementation adds, the host.
+
+run = Σ products and attention (:mod:`costsim.physics`, timed by the device's laws)
+    + Σ other kernels of the implementation (listed by shape, timed by the laws of memory-bound kernels)
+    + kernels × host seconds per kernel + views × host seconds per view.
+
+No term is fitted to a run of a model: laws and host seconds come from micro-benchmarks alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from costsim.physics.layout import Layout, expert_slots
+from costsim.physics.op import ELEMENT_BYTES, Op
+from costsim.physics.step import decode_demand, prefill_demand
+from costsim.physics.training import micro_batch_demand
+from costsim.spec.model import ModelSpec
+from costsim.timing.device import Device
+from costsim.timing.duration import time_op
+from costsim.timing.laws import Cached
+
+
+@dataclass(frozen=True)
+class Case:
+    """``phase``: prefill, decode or training. ``length``: tokens of a prompt or sequence, or tokens already cached."""
+
+    phase: str
+    model: ModelSpec
+    batch: int
+    length: int
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Kernels of the implementation beyond products and attention; ``cold_bytes`` were last touched before the caches."""
+
+    pattern: str
+    bytes: float
+    cold_bytes: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Added:
+    """What the implementation adds to the compulsory work: ``kernels`` and ``views`` count all that the host starts."""
+
+    extras: Sequence[Extra]
+    kernels: int
+    views: int
+
+
+@dataclass(frozen=True)
+class Host:
+    """Seconds that the host takes per kernel beyond the launch in a law, per view, and per byte that caches have lost."""
+
+    kernel_s: float
+    training_kernel_s: float
+    view_s: float
+    cold_s_per_byte: float
+    cache_bytes: float
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Seconds of one run by what takes them."""
+
+    products_s: float
+    experts_s: float
+    attention_s: float
+    other_kernels_s: float
+    host_s: float
+
+    @property
+    def total_s(self) -> float:
+        return self.products_s + self.experts_s + self.attention_s + self.other_kernels_s + self.host_s
+
+
+def compulsory(case: Case) -> list[Op]:
+    """Products and attention that physics counts for the case on one device, in the run's number format.
+
+    The last position alone meets the vocabulary in prefill; training recomputes up-projections (and norms).
+    """
+    model, width = case.model, case.dtype
+    layout = Layout(tp=1.0, pp=1.0, ep=1.0, moe_tp=1.0, ranks=1.0, domain=1.0, slots=expert_slots(model, 1.0, 0.0),
+                    precision="bf16", kv_dtype="bf16")  # fmt: skip
+    batch, length = float(case.batch), float(case.length)
+    if case.phase == "prefill":
+        ops = prefill_demand(model, layout, batch * length, length).ops
+    elif case.phase == "decode":
+        ops = decode_demand(model, layout, batch, length).ops
+    else:
+        micro = micro_batch_demand(model, layout, batch, length, "selective", with_mtp=False)
+        ops = (*micro.forward.ops, *micro.backward.ops)
+    return [_recast(op, width) for op in ops if not op.family.startswith("memory_") and float(op.count) > 0]
+
+
+def _recast(op: Op, dtype: str) -> Op:
+    """The op in ``dtype``: physics counts 16-bit operands, a run may have 32-bit ones."""
+    width, s = ELEMENT_BYTES[dtype], op.shape
+    if op.name == "attention backward":
+        return replace(op, dtype=dtype, family=f"{op.family}_backward", bytes=op.bytes * width / 2.0)
+    if "k" not in s:
+        return replace(op, dtype=dtype, bytes=op.bytes * width / 2.0)
+    m, n, k = s["m"], s["n"], s["k"]
+    one = m * k + n * k + m * n
+    if op.family.startswith("moe"):
+        one = one + 1.5 * m * n + m * n / 2.0 + k * n / 2.0 + m * k
+    return replace(op, dtype=dtype, bytes=width * s["groups"] * one)
+
+
+def predict_run(case: Case, device: Device, added: Added, host: Host) -> Parts:
+    """Seconds of one run; raises UnknownField where a law is missing."""
+    products = experts = attention = 0.0
+    for op in compulsory(case):
+        seconds = float(time_op(op, device).time_s) * float(op.count)
+        if op.family.startswith("moe"):
+            experts += seconds
+        elif "gemm" in op.family:
+            products += seconds
+        else:
+            attention += seconds
+    other = sum(_extra_s(extra, device, host) * extra.count for extra in added.extras)
+    each = host.training_kernel_s if case.phase == "training" else host.kernel_s
+    return Parts(products, experts, attention, other, added.kernels * each + added.views * host.view_s)
+
+
+def _extra_s(extra: Extra, device: Device, host: Host) -> float:
+    """A memory-bound kernel: its law on warm data, and what cold data take beyond the law's own far rate."""
+    op = Op("", f"memory_{extra.pattern}", "bf16", 0.0, extra.bytes, 1.0, "")
+    duration = time_op(op, device)
+    law = duration.fitted.law
+    far = 1.0 / (device.bandwidth * law.memory_efficiency) if isinstance(law, Cached) else 0.0
+    share = max(extra.bytes - law.cache_bytes, 0.0) / max(extra.bytes, 1.0) if isinstance(law, Cached) else 0.0
+    return float(duration.time_s) + extra.cold_bytes * max(host.cold_s_per_byte - far * share, 0.0)
