@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from costsim.calibration.measurement import Measurement
 from costsim.errors import BadInput
-from costsim.spec.accelerator import DATASHEET
+from costsim.spec.accelerator import DATASHEET, Accelerator
+from costsim.spec.base import build
 
 #: families whose FLOP/s show a peak
 _PRODUCTS = ("gemm", "batched_gemm", "grouped_gemm", "moe", "moe_normal", "moe_masked")
@@ -89,3 +91,9 @@ def draft_text(name: str, rows: Sequence[Measurement], facts: Mapping[str, Any])
 def _clean(text: Any) -> str:
     """Text for a TOML string: printable, without quotes and backslashes, at most 80 characters."""
     return "".join(c for c in str(text or "") if c.isprintable() and c not in '"\\')[:80].strip()
+
+
+def drafted(name: str, rows: Sequence[Measurement], facts: Mapping[str, Any]) -> tuple[str, Accelerator]:
+    """The text of the draft and the accelerator that it describes."""
+    text = draft_text(name, rows, facts)
+    return text, build(Accelerator, tomllib.loads(text), f"{name}.toml")

@@ -19,7 +19,6 @@ from costsim.physics.training import micro_batch_demand
 from costsim.spec.model import ModelSpec
 from costsim.timing.device import Device
 from costsim.timing.duration import time_op
-from costsim.timing.laws import Cached
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Extra:
-    """Kernels of the implementation beyond products and attention; ``cold_bytes`` were last touched before the caches."""
+    """Kernels of the implementation beyond products and attention; ``cold_s``: what data long untouched cost each."""
 
     pattern: str
     bytes: float
-    cold_bytes: float
+    cold_s: float
     count: int
 
 
@@ -54,13 +53,11 @@ class Added:
 
 @dataclass(frozen=True)
 class Host:
-    """Seconds that the host takes per kernel beyond the launch in a law, per view, and per byte that caches have lost."""
+    """Seconds that the host takes per kernel beyond the launch that is in a law (forward; training step), and per view."""
 
     kernel_s: float
     training_kernel_s: float
     view_s: float
-    cold_s_per_byte: float
-    cache_bytes: float
 
 
 @dataclass(frozen=True)
@@ -122,16 +119,12 @@ def predict_run(case: Case, device: Device, added: Added, host: Host) -> Parts:
             products += seconds
         else:
             attention += seconds
-    other = sum(_extra_s(extra, device, host) * extra.count for extra in added.extras)
+    other = sum(_extra_s(extra, device) * extra.count for extra in added.extras)
     each = host.training_kernel_s if case.phase == "training" else host.kernel_s
     return Parts(products, experts, attention, other, added.kernels * each + added.views * host.view_s)
 
 
-def _extra_s(extra: Extra, device: Device, host: Host) -> float:
-    """A memory-bound kernel: its law on warm data, and what cold data take beyond the law's own far rate."""
+def _extra_s(extra: Extra, device: Device) -> float:
+    """A memory-bound kernel: its law on warm data, and what cold data take beyond."""
     op = Op("", f"memory_{extra.pattern}", "bf16", 0.0, extra.bytes, 1.0, "")
-    duration = time_op(op, device)
-    law = duration.fitted.law
-    far = 1.0 / (device.bandwidth * law.memory_efficiency) if isinstance(law, Cached) else 0.0
-    share = max(extra.bytes - law.cache_bytes, 0.0) / max(extra.bytes, 1.0) if isinstance(law, Cached) else 0.0
-    return float(duration.time_s) + extra.cold_bytes * max(host.cold_s_per_byte - far * share, 0.0)
+    return float(time_op(op, device).time_s) + extra.cold_s

@@ -12,7 +12,7 @@ from torch import Tensor
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 #: operands that a kernel reads once rotate through this many bytes, so that no cache still holds them
-ROTATED_BYTES = 320e6
+ROTATED_BYTES = 800e6
 
 
 @dataclass(frozen=True)

@@ -7,27 +7,32 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from model.profile.case import Bench
 from model.profile.kernels import Listing, list_kernels
-from model.profile.memory import COLD, cold, launches
+from model.profile.memory import AROUND, PIECE, cold, launches
 from model.profile.timer import Samples
-
-#: bytes of one piece of the cold reads
-_PIECE = 2.0**20
 
 
 @dataclass(frozen=True)
 class HostCosts:
-    """Seconds per kernel beyond its bare launch (inside modules; in a training step with its backward), and per view."""
+    """Seconds per kernel beyond its bare launch (inside modules; in a training step with its backward), and per view.
+
+    ``cold``: (bytes touched since, seconds per byte read, seconds per byte written) beyond what warm data take.
+    """
 
     launch_s: float
     kernel_s: float
     training_kernel_s: float
     view_s: float
-    cold_s_per_byte: float
-    cache_bytes: float
+    cold: tuple[tuple[float, float, float], ...]
+
+    def penalty(self, distance: float, written: bool) -> float:
+        """Seconds per byte of data last touched ``distance`` bytes of traffic ago, between the measured distances."""
+        around, read, write = zip(*self.cold, strict=True)
+        return float(np.interp(distance, around, write if written else read))
 
 
 def host_costs(samples: Mapping[str, Samples]) -> HostCosts:
@@ -43,8 +48,7 @@ def host_costs(samples: Mapping[str, Samples]) -> HostCosts:
         kernels = sum(listing.kernels.values())
         return max((seconds[name] - listing.views * view) / kernels - launch, 0.0)
 
-    slow, cache = _cold(samples)
-    return HostCosts(launch, each("module"), each("training"), view, slow, cache)
+    return HostCosts(launch, each("module"), each("training"), view, _cold(samples))
 
 
 def _listed(name: str) -> Listing:
@@ -63,22 +67,22 @@ def _listed(name: str) -> Listing:
     return list_kernels(make)
 
 
-def _cold(samples: Mapping[str, Samples]) -> tuple[float, float]:
-    """(Seconds per byte that a cold read adds, bytes after which a read is cold): the rise of the cold reads.
+def _cold(samples: Mapping[str, Samples]) -> tuple[tuple[float, float, float], ...]:
+    """The penalty curve: what a piece costs at each distance beyond the nearest; it never falls with distance.
 
-    The edge is where half of the rise from the smallest to the largest round is reached.
+    A cold piece that is scaled is read and written, so writing costs what scaling does beyond reading.
     """
-    times = [samples[cold(around).key].seconds for around in COLD]
-    low, high = min(times), times[-1]
-    edge = next(around for around, seconds in zip(COLD, times, strict=True) if seconds >= (low + high) / 2)
-    return max(high - low, 0.0) / _PIECE, edge
+    read, both = ([samples[cold(kind, d).key].seconds for d in AROUND] for kind in ("read", "write"))
+    reads = np.maximum.accumulate(np.array(read) - read[0]) / PIECE
+    writes = np.maximum.accumulate(np.maximum(np.array(both) - both[0] - reads * PIECE, 0.0)) / PIECE
+    return tuple(zip(AROUND, reads.tolist(), writes.tolist(), strict=True))
 
 
-def added_by(call: partial[Any], cache_bytes: float) -> dict[str, Any]:
+def added_by(call: partial[Any], costs: HostCosts) -> dict[str, Any]:
     """What :class:`costsim.predict.runs.Added` holds, as plain data: kernels outside the marked regions by pattern."""
-    listing = list_kernels(call, cache_bytes)
+    listing = list_kernels(call, costs.penalty)
     extras = [
-        {"pattern": kernel.pattern, "bytes": kernel.bytes, "cold_bytes": kernel.cold, "count": count}
+        {"pattern": kernel.pattern, "bytes": kernel.bytes, "cold_s": kernel.cold_s, "count": count}
         for kernel, count in listing.kernels.items()
         if not kernel.inside and kernel.pattern not in ("product", "attention")
     ]

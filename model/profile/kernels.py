@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -35,19 +36,23 @@ _FREE = ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided
          "is_same_size", "_local_scalar_dense", "_unsafe_view", "prim", "resize_", "set_", "record_stream")  # fmt: skip
 
 
+#: (bytes of traffic since the last touch, whether written) → seconds per byte beyond warm data
+Penalty = Callable[[float, bool], float]
+
+
 @dataclass(frozen=True)
 class Kernel:
     """One kernel: ``pattern`` is product, attention, or one of the memory patterns; ``inside`` the marked region.
 
-    ``bytes`` are its tensors, read once and written once; ``cold`` of them were last touched so long ago that no cache
-    holds them. ``flop``: two per multiply-add of products and attention.
+    ``bytes`` are its tensors, read once and written once; ``cold_s`` is what it costs that some were last touched long
+    ago. ``flop``: two per multiply-add of products and attention.
     """
 
     name: str
     pattern: str
     bytes: float
     flop: float = 0.0
-    cold: float = 0.0
+    cold_s: float = 0.0
     inside: str = ""
 
 
@@ -66,10 +71,11 @@ class Listing:
 class _Recorder(TorchDispatchMode):
     """Sees every operation of the fake run; answers what needs data (routing) with balanced experts."""
 
-    def __init__(self, cache_bytes: float) -> None:
+    def __init__(self, penalty: Penalty | None) -> None:
         super().__init__()
-        self.cache_bytes, self.clock = cache_bytes, 0.0
+        self.penalty, self.clock = penalty, 0.0
         self.touched: dict[int, float] = {}
+        self.freed: dict[int, list[float]] = {}
         self.kernels: Counter[Kernel] = Counter()
         self.views = 0
         self.inside = ""
@@ -89,26 +95,40 @@ class _Recorder(TorchDispatchMode):
             self.views += 1
             return out
         moved = _moved(name, args, kwargs, out)
-        self._note(name, moved, _flop(name, args), min(self._cold(args, kwargs, out), moved))
+        self._note(name, moved, _flop(name, args), self._cold_s(args, kwargs, out) if self.penalty else 0.0)
         return out
 
-    def _note(self, name: str, moved: float, flop: float, cold: float) -> None:
+    def _note(self, name: str, moved: float, flop: float, cold_s: float) -> None:
         self.clock += moved
-        self.kernels[Kernel(name, pattern_of(name), moved, flop, cold, self.inside)] += 1
+        self.kernels[Kernel(name, pattern_of(name), moved, flop, cold_s, self.inside)] += 1
 
-    def _cold(self, args: Any, kwargs: Any, out: Any) -> float:
-        """Bytes of operands whose storage was last touched more than ``cache_bytes`` of traffic ago."""
-        cold = 0.0
+    def _cold_s(self, args: Any, kwargs: Any, out: Any) -> float:
+        """What operands cost that other traffic may have driven out of the caches, and results in memory long unused.
+
+        A result takes the place of the last freed block of its size, as allocators reuse them.
+        """
+        assert self.penalty is not None
+        cold, seen = 0.0, set()
         for x in tree_flatten((args, kwargs))[0]:
             if isinstance(x, Tensor):
                 key = x.untyped_storage()._cdata
-                if self.clock - self.touched.get(key, self.clock) > self.cache_bytes:
-                    cold += _size(x)
+                seen.add(key)
+                cold += _size(x) * self.penalty(self.clock - self.touched.get(key, self.clock), False)
                 self.touched[key] = self.clock
         for x in tree_flatten(out)[0]:
-            if isinstance(x, Tensor):
-                self.touched[x.untyped_storage()._cdata] = self.clock
+            if not isinstance(x, Tensor) or x.untyped_storage()._cdata in seen:
+                continue
+            size = x.untyped_storage().nbytes()
+            free = self.freed.get(size)
+            since = free.pop() if free else self.clock
+            cold += _size(x) * self.penalty(self.clock - since, True)
+            key = x.untyped_storage()._cdata
+            self.touched[key] = self.clock
+            weakref.finalize(x, self._free, key, size)
         return cold
+
+    def _free(self, key: int, size: int) -> None:
+        self.freed.setdefault(size, []).append(self.touched.get(key, self.clock))
 
 
 def _balanced(pairs: int, experts: int) -> Tensor:
@@ -201,9 +221,9 @@ def _marked(recorder: _Recorder) -> Iterator[None]:
             setattr(owner, name, call)
 
 
-def list_kernels(build: Callable[[], Callable[[], Any]], cache_bytes: float = math.inf) -> Listing:
+def list_kernels(build: Callable[[], Callable[[], Any]], penalty: Penalty | None = None) -> Listing:
     """The kernels of ``call`` where ``call = build()``, from its second run, when tables and states exist."""
-    recorder = _Recorder(cache_bytes)
+    recorder = _Recorder(penalty)
     with FakeTensorMode(allow_non_fake_inputs=True), _marked(recorder), recorder:
         call = build()
         call()

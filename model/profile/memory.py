@@ -23,8 +23,9 @@ SIZES = (64, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 23)
 WIDTH = 512
 #: routers sort a few numbers per token, never whole activations
 MOST_SORTED = 1 << 18
-#: bytes that go round in the search for what the last cache holds
-COLD = (8e6, 24e6, 48e6, 96e6, 192e6, 320e6)
+#: bytes that go round in the search for what the last cache holds, and those of one piece of them
+AROUND = (8e6, 32e6, 64e6, 128e6, 256e6, 512e6, 800e6)
+PIECE = 1 << 22
 
 Body = Callable[[], Any]
 
@@ -35,7 +36,7 @@ def cases(thin: int) -> Iterator[Case]:
         for family, name, width, make in _KERNELS[:: 1 if thin < 4 else 2]:
             if family != "sort" or size <= MOST_SORTED:
                 yield _case(family, name, size, width, make)
-    yield from (cold(size) for size in COLD)
+    yield from (cold(kind, around) for kind in ("read", "write") for around in AROUND)
 
 
 def _case(family: str, name: str, size: int, width: float, make: Callable[[Tensor, Tensor], Body]) -> Case:
@@ -83,14 +84,17 @@ _KERNELS: tuple[tuple[str, str, float, Callable[[Tensor, Tensor], Body]], ...] =
 )  # fmt: skip
 
 
-def cold(around: float) -> Case:
-    """Read pieces of 1 MB that were last read ``around`` bytes ago: how fast memory is, and where caches end."""
+def cold(kind: str, around: float) -> Case:
+    """Read (sum), or read and write (scale), pieces of 4 MB last touched ``around`` bytes ago: memory beyond caches."""
 
     def make(bench: Bench) -> Body:
-        pieces = bench.copies(1 << 18)
-        return rotating(pieces[: max(int(around / 2**20), 1)], lambda x: x.sum())
+        pieces = bench.copies(PIECE // 4)[: max(int(around / PIECE), 1)]
+        if kind == "read":
+            return rotating(pieces, lambda x: x.sum())
+        # the pool is shared: what is written must stay what it was
+        return rotating(pieces, lambda x: x.mul_(1.0))
 
-    return Case("cold", "host", {"tokens": around}, 0.0, 2.0**20, make, "read")
+    return Case("cold", "host", {"tokens": around}, 0.0, PIECE, make, kind)
 
 
 def upload(size: int) -> Case:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from model.profile.whole import Run, build
 
 #: samples of one visit
 VISIT = 4
-#: visits of a whole-model run in one round, and seconds that a round spends on it at most
+#: samples of one visit to a whole-model run
 RUN_SAMPLES = 5
 
 Progress = Callable[[str], None]
@@ -31,7 +32,7 @@ Progress = Callable[[str], None]
 
 @dataclass
 class Session:
-    """What has been measured so far. ``interrupted``: Ctrl-C ended it early, and what is here is whole rounds' worth."""
+    """What has been measured so far. ``interrupted``: Ctrl-C ended it early. ``energy``: joules of one call, by case."""
 
     backend: Backend
     journal: Path
@@ -39,7 +40,8 @@ class Session:
     samples: dict[str, Samples] = field(default_factory=dict)
     energy: dict[str, float] = field(default_factory=dict)
     interrupted: bool = False
-    started: float = field(default_factory=time.monotonic)
+    started: float = 0.0
+    seconds: float = 0.0
 
     def resume(self) -> int:
         """Read the journal of an earlier session; the number of visits found. A torn last line is dropped."""
@@ -60,26 +62,45 @@ class Session:
             found += 1
         return found
 
-    def measure(self, cases: Sequence[Case], runs: Sequence[Run], rounds: int) -> None:
-        """All cases and runs, ``rounds`` times; Ctrl-C stops after writing what is done."""
+    def measure(self, cases: Sequence[Case], runs: Sequence[Run], rounds: int, seconds: float) -> None:
+        """Visit everything once, then again while ``seconds`` last: first what was disturbed, then all, ``rounds`` times.
+
+        Ctrl-C stops; what is done stays in the journal.
+        """
+        self.started, self.seconds = time.monotonic(), seconds
         bench = Bench(self.backend.device)
-        total = rounds * (len(cases) + 4 * len(runs))
-        done = 0
+        makers: dict[str, tuple[Callable[[], Callable[[], Any]], int]] = {
+            **{case.key: (partial(case.make, bench), VISIT) for case in cases},
+            **{run.key: (partial(build, run, self.backend.device), RUN_SAMPLES) for run in runs},
+        }
         try:
-            for number in range(rounds):
-                for case in cases:
-                    done += 1
-                    if self._visits(case.key) <= number:
-                        self._visit(case.key, lambda case=case: case.make(bench), VISIT)  # type: ignore[misc]
-                        self._tell(f"{case.family}/{case.dtype}", done, total)
-                for run in runs:
-                    done += 4
-                    if self._visits(run.key) <= number:
-                        self._visit(run.key, lambda run=run: build(run, self.backend.device), RUN_SAMPLES)  # type: ignore[misc]
-                        self._tell(run.key, done, total)
+            self._pass([key for key in makers if not self._visits(key)], makers, "first visit", timed=False)
+            for number in range(2, 2 + 2 * rounds):
+                worse = [key for key in makers if not self.samples[key].kept]
+                if number % 2 == 0 or self._left() <= 0:
+                    self._pass(worse, makers, "again, undisturbed")
+                else:
+                    later = [key for key in makers if self._visits(key) < 1 + number // 2]
+                    self._pass(later, makers, f"round {1 + number // 2}")
         except KeyboardInterrupt:
             self.interrupted = True
             self.progress("interrupted: what is measured is kept; --resume goes on from here")
+
+    def _left(self) -> float:
+        return self.seconds - (time.monotonic() - self.started)
+
+    def _pass(self, keys: list[str], makers: Mapping[str, Any], what: str, timed: bool = True) -> None:
+        """One visit to each of ``keys``; a ``timed`` pass ends where the seconds do."""
+        began = time.monotonic()
+        for index, key in enumerate(keys):
+            if timed and self._left() <= 0:
+                return
+            make, count = makers[key]
+            self._visit(key, make, count)
+            spent, done = time.monotonic() - began, index + 1
+            left = spent * (len(keys) - done) / done
+            left = min(left, max(self._left(), 0.0)) if timed else left
+            self.progress(f"{what}: {done} of {len(keys)}, {left:.0f} s left: {key}")
 
     def _visits(self, key: str) -> int:
         return self.samples[key].visits if key in self.samples else 0
@@ -101,11 +122,6 @@ class Session:
         line = {"key": key, "kept": fresh.kept, "disturbed": fresh.disturbed}
         with self.journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-
-    def _tell(self, what: str, done: int, total: int) -> None:
-        spent = time.monotonic() - self.started
-        left = spent * (total - done) / max(done, 1)
-        self.progress(f"{done / total:4.0%}  {left:4.0f} s left  {what}")
 
 
 def cases_of(level: str, dtypes: Sequence[str]) -> list[Case]:
