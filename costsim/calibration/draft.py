@@ -38,9 +38,11 @@ def draft_peaks(rows: Sequence[Measurement]) -> dict[str, float]:
         if row.bytes:
             raise_to("memory_bandwidth", row.bytes / row.time_s)
     if not any(name in found for name in ("bf16", "fp32", "fp8", "int8")) or "memory_bandwidth" not in found:
-        raise BadInput("--draft: the measurements need rows with flop (gemm) and with bytes to show a peak and a bandwidth")
-    # four digits, rounded up, so that the fastest row stays below the sheet
-    return {name: value * 1.0005 for name, value in found.items()}
+        raise BadInput(
+            "--draft: the measurements need rows with flop (gemm) and with bytes to show a peak and a bandwidth"
+        )
+    # written with five digits: a little more, so that the fastest row stays below the sheet
+    return {name: value * 1.0001 for name, value in found.items()}
 
 
 def _line_bytes(row: Measurement) -> float:
@@ -57,6 +59,7 @@ def draft_text(name: str, rows: Sequence[Measurement], facts: Mapping[str, Any])
     peaks = draft_peaks(rows)
     device = str(facts.get("device", "cpu")).partition(":")[0]
     shown = _clean(facts.get("name")) or name
+    devices = _whole(facts.get("devices")) or 1
     lines = [
         f"# Draft of {shown}: peaks are the best that `costsim profile` measured, not what the vendor states.",
         "# Replace them by the datasheet's where you have it, with its key in hwprofiles/references.bib as the source.",
@@ -65,20 +68,18 @@ def draft_text(name: str, rows: Sequence[Measurement], facts: Mapping[str, Any])
         f'name = "{shown}"',
         'vendor = "unknown"',
         'architecture = "unknown"',
-        f"node_devices = {max(int(facts.get('devices') or 1), 1)}",
+        f"node_devices = {devices}",
         f'torch_device = "{_clean(device)}"',
         'notes = "Drafted from measurements."',
         "",
         "[datasheet]",
     ]
-    known = {name: f"{value:.4g} FLOP/s" for name, value in peaks.items() if not name.endswith("bandwidth")}
-    known |= {name: f"{value:.4g} B/s" for name, value in peaks.items() if name.endswith("bandwidth")}
-    if facts.get("memory_bytes"):
-        known["memory"] = f"{int(facts['memory_bytes'])} B"
-    if facts.get("cores"):
-        known["cores"] = f"{int(facts['cores'])}"
-    if int(facts.get("devices") or 1) >= 1:
-        known["scale_up_domain"] = f"{max(int(facts.get('devices') or 1), 1)}"
+    known = {key: f"{v:.5g} {'B/s' if key.endswith('bandwidth') else 'FLOP/s'}" for key, v in peaks.items()}
+    known["scale_up_domain"] = str(devices)
+    if memory := _whole(facts.get("memory_bytes")):
+        known["memory"] = f"{memory} B"
+    if cores := _whole(facts.get("cores")):
+        known["cores"] = str(cores)
     for key in DATASHEET:
         if key not in known:
             lines.append(f'{key} = {{ value = "unknown" }}')
@@ -86,6 +87,11 @@ def draft_text(name: str, rows: Sequence[Measurement], facts: Mapping[str, Any])
         note = ', note = "measured"' if key in peaks else ', note = "as the machine says"'
         lines.append(f'{key} = {{ value = "{known[key]}", confidence = "B"{note} }}')
     return "\n".join(lines) + "\n"
+
+
+def _whole(value: Any) -> int:
+    """A positive whole number from a user's facts, or 0."""
+    return int(value) if isinstance(value, int | float) and 1 <= value < 1e18 else 0
 
 
 def _clean(text: Any) -> str:

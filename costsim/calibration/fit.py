@@ -15,28 +15,13 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from costsim.calibration import processor
 from costsim.calibration.measurement import SHAPE_COLUMNS, WIRE_COLUMNS, Measurement
 from costsim.calibration.residual import QUANTUM, Residual, fit_residual
 from costsim.num import Num
 from costsim.timing.device import Device
 from costsim.timing.duration import line_seconds
-from costsim.timing.laws import (
-    KINDS,
-    AnyLaw,
-    Attend,
-    Cached,
-    Experts,
-    Hop,
-    Panel,
-    Stream,
-    Supply,
-    Tile,
-    Tiling,
-    Unpadded,
-    Work,
-    blend,
-    law_from,
-)
+from costsim.timing.laws import KINDS, AnyLaw, Attend, Experts, Hop, Stream, Supply, Tile, Tiling, Work, blend, law_from
 
 Array = NDArray[np.float64]
 FOLDS = 5
@@ -71,10 +56,7 @@ PRIOR: dict[str, AnyLaw] = {
     "stream": Stream(2.5e-6, 0.78),
     "hop": Hop(10e-6, 0.7, 0.9, 1e-8, 1e-8),
     "all_reduce": Hop(8e-6, 0.7, 0.9, 1e-6, 35e-6),
-    "panel": Panel(2e-6, 2e-6, 0.8, 3.0, 20.0, 20.0, 0.2),
-    "unpadded": Unpadded(10e-6, 0.5, 30.0, 0.2),
-    "cached": Cached(2e-6, 0.6, 0.2, 4e6),
-}
+} | processor.PRIOR
 _BOUNDS: dict[str, tuple[float, float]] = {
     "overhead_s": (1e-7, 2e-4),
     "efficiency": (0.02, 1.0),
@@ -88,12 +70,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "edge": (0.1, 300.0),
     "per_doubling_s": (1e-9, 2e-5),
     "out_overhead_s": (1e-9, 2e-4),
-    "group_s": (1e-8, 2e-4),
-    "m0": (1e-3, 300.0),
-    "n0": (1e-3, 1000.0),
-    "near_efficiency": (1e-3, 1.0),
-    "cache_bytes": (1e4, 1e9),
-}
+} | processor.BOUNDS
 #: a GEMM or attention kernel whose memory term needs less than half the bandwidth hides compute in it
 _NARROWER: dict[str, dict[str, tuple[float, float]]] = {
     "tile": {"memory_efficiency": (0.5, 0.95)},
@@ -101,12 +78,7 @@ _NARROWER: dict[str, dict[str, tuple[float, float]]] = {
     "tiling": {"memory_efficiency": (0.5, 0.95)},
     "attend": {"memory_efficiency": (0.5, 0.95)},
     "stream": {"overhead_s": (1e-7, 5e-6)},
-    "panel": {"memory_efficiency": (0.005, 1.0)},
-    "unpadded": {"memory_efficiency": (0.005, 1.0)},
-    "cached": {"memory_efficiency": (0.001, 1.0)},
-}
-#: what a law of accelerators becomes on a processor
-ON_PROCESSOR = {"tile": "panel", "experts": "panel", "attend": "unpadded", "stream": "cached"}
+} | processor.NARROWER
 
 
 #: collectives; with ``_ll`` the low-latency kernels of expert parallelism
@@ -257,7 +229,7 @@ def fit(family: str, dtype: str, rows: Sequence[Measurement], device: Device, pr
     Raises ValueError when nothing is left to fit, KeyError for a column that the law needs and a row leaves empty.
     """
     kind = law_kind(family, dtype)
-    kind = ON_PROCESSOR.get(kind, kind) if device.processor else kind
+    kind = processor.KIND.get(kind, kind) if device.processor else kind
     prior = prior or PRIOR.get(family) or PRIOR[kind]
     table = _Table.of(rows)
     _check(kind, family, dtype, table, device)

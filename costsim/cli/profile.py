@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if find_spec("torch") is None or find_spec("scipy") is None:
         raise BadInput("profile runs the model with torch and fits with scipy: pip install 'costsim[profile]'")
     folder = _folder(args.out_dir)
+    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # torch's tracer has its own words for a person debugging it
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return loop.collectives(args, folder, finish)
     spec = _model(args.model)

@@ -116,12 +116,11 @@ def measure(asked: Asked, device: Any, folder: Path, say: Say) -> Measured:
 
 def answer(asked: Asked, done: Measured, folder: Path, say: Say) -> Document:
     """Write measurements, facts, draft, calibration, trace and summary into ``folder``; the summary as a document."""
+    from costsim.calibration.draft import drafted
+    from costsim.calibration.run import calibrate, written_text
     from model.profile.host import host_costs
     from model.profile.session import measurements
     from model.profile.trace import write_trace
-
-    from costsim.calibration.draft import drafted
-    from costsim.calibration.run import calibrate, written_text
 
     name = asked.name or _slug(str(done.facts["name"]))
     rows = measurements(done.session, done.cases, "measured")
@@ -157,11 +156,10 @@ def compare(
     done: Measured, chip: Accelerator, result: Calibrated, costs: Any, rows: Sequence[Any], say: Say
 ) -> list[Row]:
     """Every whole-model run whose shapes are not among the measured ones, predicted from laws and host costs."""
-    from model.profile import whole
-    from model.profile.host import added_by
-
     from costsim.calibration.store import device_for, fitted_laws
     from costsim.predict.runs import Added, Case, Extra, Host, compulsory, predict_run
+    from model.profile import whole
+    from model.profile.host import added_by
 
     device = replace(device_for(chip), laws=fitted_laws(result.fits, chip.id))
     host: Host = Host(costs.kernel_s, costs.training_kernel_s, costs.view_s)
@@ -170,14 +168,24 @@ def compare(
     for run in done.runs:
         say(f"predicting {run.key}")
         case = Case(run.phase, run.spec, run.batch, run.length, run.dtype)
-        if any((op.family, tuple(sorted((k, float(v)) for k, v in op.shape.items()))) in seen for op in compulsory(case)):
+        if any(
+            (op.family, tuple(sorted((k, float(v)) for k, v in op.shape.items()))) in seen for op in compulsory(case)
+        ):
             continue
         found = added_by(partial(whole.build, run, done.session.backend.device), costs)
         added = Added([Extra(**extra) for extra in found["extras"]], found["kernels"], found["views"])
         samples = done.session.samples[run.key]
         compared.append(
-            Row(run.key, run.phase, run.tokens, samples.seconds, samples.spread, not samples.kept,
-                predict_run(case, device, added, host), done.session.energy.get(run.key))  # fmt: skip
+            Row(
+                run.key,
+                run.phase,
+                run.tokens,
+                samples.seconds,
+                samples.spread,
+                not samples.kept,
+                predict_run(case, device, added, host),
+                done.session.energy.get(run.key),
+            )  # fmt: skip
         )
     return compared
 
@@ -214,17 +222,14 @@ def open_null() -> Any:
     return StringIO()
 
 
-def collectives(
-    args: argparse.Namespace, folder: Path, finish: Callable[[argparse.Namespace, Document], int]
-) -> int:
+def collectives(args: argparse.Namespace, folder: Path, finish: Callable[[argparse.Namespace, Document], int]) -> int:
     """Under torchrun: time the collectives of this group; the first rank writes and prints."""
     import os
 
-    from model.device import DeviceError
-    from model.profile.collectives import profile_collectives
-
     from costsim.cli.output import progress
     from costsim.cli.profile_page import collectives_page
+    from model.device import DeviceError
+    from model.profile.collectives import profile_collectives
 
     first = os.environ.get("RANK", "0") == "0"
     try:

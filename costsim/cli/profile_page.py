@@ -44,7 +44,7 @@ def page(asked: Asked, done: Measured, result: Calibrated, rows: Sequence[Row], 
         "version": __version__,
     }  # fmt: skip
     sections = [
-        Section("Whole-model runs that the calibration has not seen", _verdict(rows, summary), [_runs(rows)]),
+        Section("Whole-model runs that the calibration has not seen", _verdict(rows, summary), _runs(rows)),
         Section("Laws fitted to the micro-benchmarks; error on shapes left out", [], [_laws(result)]),
         Section("Written", [_quiet_text(quiet), _next(files)], [_files(files)]),
     ]
@@ -63,28 +63,38 @@ def _verdict(rows: Sequence[Row], summary: Mapping[str, Any]) -> list[str]:
     return [text]
 
 
-def _runs(rows: Sequence[Row]) -> Table:
-    columns = ["run", "measured", "spread", "predicted", "error", "products", "experts", "attention", "other", "host"]
-    with_energy = any(row.joules for row in rows)
-    if with_energy:
-        columns.append("J/token")
-    table: list[list[Content]] = []
+def _short(row: Row) -> str:
+    """``decode deepseek-v2-lite-w640-l4 batch=6 length=700 fp32`` → ``decode w640-l4 6×700``, * where disturbed."""
+    phase, model, batch, length, _ = row.case.split(" ")
+    narrow = "-".join(model.split("-")[-2:])
+    return f"{phase} {narrow} {batch.split('=')[1]}×{length.split('=')[1]}{'*' if row.disturbed else ''}"
+
+
+def _runs(rows: Sequence[Row]) -> list[Table]:
+    """Measured against predicted, and where the predicted time goes."""
+    first: list[list[Content]] = []
+    second: list[list[Content]] = []
     for row in rows:
-        shares = row.parts
-        parts = (shares.products_s, shares.experts_s, shares.attention_s, shares.other_kernels_s, shares.host_s)
-        name = row.case.replace("deepseek-", "").replace("batch=", "b").replace("length=", "n").rsplit(" ", 1)[0]
+        p = row.parts
         line: list[Content] = [
-            name + ("*" if row.disturbed else ""),
-            Cell(f"{row.measured_s * 1e3:.1f} ms", row.measured_s),
+            _short(row),
+            Cell(f"{row.measured_s * 1e3:,.1f} ms", row.measured_s),
             Cell(percent(row.spread), row.spread),
-            Cell(f"{shares.total_s * 1e3:.1f} ms", shares.total_s),
+            Cell(f"{p.total_s * 1e3:,.1f} ms", p.total_s),
             Cell(f"{row.error:+.1%}", row.error),
-            *(Cell(percent(part / shares.total_s), part) for part in parts),
         ]
-        if with_energy:
-            line.append(None if row.joules is None else Cell(f"{row.joules / row.tokens:.3g}", row.joules / row.tokens))
-        table.append(line)
-    return Table(columns, table)
+        if row.joules is not None:
+            line.append(Cell(f"{row.joules / row.tokens:.3g}", row.joules / row.tokens))
+        first.append(line)
+        parts = (p.products_s, p.experts_s, p.attention_s, p.other_kernels_s, p.host_s)
+        second.append([_short(row), *(Cell(percent(part / p.total_s), part / p.total_s) for part in parts)])
+    energy = ["J/token"] if any(row.joules is not None for row in rows) else []
+    first = [line + [None] * (5 + len(energy) - len(line)) for line in first]
+    caption = "batch × tokens (decode: tokens already cached)"
+    return [
+        Table(("run", "measured", "spread", "predicted", "error", *energy), first, caption),
+        Table(("predicted from", "products", "experts", "attention", "other", "host"), second),
+    ]
 
 
 def _laws(result: Calibrated) -> Table:
@@ -126,4 +136,6 @@ def collectives_page(device: str, rows: Sequence[Any], refused: Sequence[str], p
     payload = {"device": device, "measurements": str(path), "trace": None, "predicted_against_measured": [],
                "collectives": flat, "refused": list(refused), "version": __version__}  # fmt: skip
     section = Section("", notes, [Table(("collective", "bytes", "ranks", "µs", "GB/s"), table)])
-    return Document(f"Collectives among {int(rows[0].wire['ranks']) if rows else 0} ranks", [section], payload, rows=flat)
+    return Document(
+        f"Collectives among {int(rows[0].wire['ranks']) if rows else 0} ranks", [section], payload, rows=flat
+    )

@@ -53,8 +53,9 @@ class Bench:
         width = torch.empty((), dtype=kind).element_size()
         pool = self._pools.get(kind)
         if pool is None or pool.numel() < size:
-            block = self.random(1 << 20, dtype=dtype)
-            pool = block.repeat(-(-max(int(self.pool_bytes / width), size) // len(block)))
+            count = max(int(self.pool_bytes / width), size)
+            block = self.random(min(count, 1 << 20), dtype=dtype)
+            pool = block.repeat(-(-count // len(block)))[:count]
             self._pools[kind] = pool
         count = max(1, pool.numel() // size)
         return [pool[i * size : (i + 1) * size].view(*shape) for i in range(count)]

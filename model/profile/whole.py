@@ -75,8 +75,14 @@ def narrowed(spec: ModelSpec, share: float, layers: int, experts: int) -> ModelS
     }  # fmt: skip
     if moe is not None:
         update["moe"] = moe.model_copy(
-            update={"experts": experts, "intermediate": cut(moe.intermediate), "groups": 1, "top_groups": 1,
-                    "first_dense": min(moe.first_dense, 1), "top_k": min(moe.top_k, experts)}  # fmt: skip
+            update={
+                "experts": experts,
+                "intermediate": cut(moe.intermediate),
+                "groups": 1,
+                "top_groups": 1,
+                "first_dense": min(moe.first_dense, 1),
+                "top_k": min(moe.top_k, experts),
+            }  # fmt: skip
         )
     return spec.model_copy(update=update)
 
