@@ -1,4 +1,4 @@
-"""A draft accelerator from measurements: peaks and bandwidth as measured, everything else unknown until someone reads it up."""
+"""A draft accelerator from measurements: peaks and bandwidth as measured, the rest unknown until it is read up."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _line_bytes(row: Measurement) -> float:
 
 
 def draft_text(name: str, rows: Sequence[Measurement], facts: Mapping[str, Any]) -> str:
-    """The TOML of an accelerator ``name`` with measured peaks. ``facts``: name, device, memory_bytes, cores, devices."""
+    """The TOML of accelerator ``name`` with measured peaks. ``facts``: name, device, memory_bytes, cores, devices."""
     if not _ID.fullmatch(name):
         raise BadInput(f"--draft {name[:60]}: an id has lower-case letters, digits, dots and dashes, like my-chip")
     peaks = draft_peaks(rows)

@@ -56,7 +56,8 @@ PRIOR: dict[str, AnyLaw] = {
     "stream": Stream(2.5e-6, 0.78),
     "hop": Hop(10e-6, 0.7, 0.9, 1e-8, 1e-8),
     "all_reduce": Hop(8e-6, 0.7, 0.9, 1e-6, 35e-6),
-} | processor.PRIOR
+}
+PRIOR |= processor.PRIOR
 _BOUNDS: dict[str, tuple[float, float]] = {
     "overhead_s": (1e-7, 2e-4),
     "efficiency": (0.02, 1.0),

@@ -39,7 +39,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     level.add_argument("--quick", action="store_true", help="a third of the shapes, about a minute and a half")
     level.add_argument("--full", action="store_true", help="all shapes, about twenty minutes")
     add_choice(group, "--dtype", DTYPES, "number format of the whole-model runs (fp32 on cpu, else bf16)")
-    group.add_argument("--threads", type=int, metavar="N", help="processor threads (torch's own choice)")
+    group.add_argument(
+        "--threads", type=int, metavar="N",
+        help="processor threads (all cores but one, which is left to everything else on the machine)",
+    )  # fmt: skip
     group.add_argument("--seconds", type=float, metavar="S", help="time to go on measuring after the first visits")
     group.add_argument("--resume", action="store_true", help="go on from the journal in --out-dir")
     group.add_argument("--id", metavar="NAME", help="id of the drafted accelerator (from the device's name)")
@@ -57,8 +60,7 @@ def run(args: argparse.Namespace) -> int:
         return loop.collectives(args, folder, finish)
     spec = _model(args.model)
     backend = loop.backend(args.device)
-    if args.threads is not None:
-        loop.use_threads(args.threads)
+    loop.use_threads(max((os.cpu_count() or 2) - 1, 1) if args.threads is None else args.threads)
     level = "quick" if args.quick else "full" if args.full else "standard"
     seconds, rounds = LEVELS[level]
     asked = loop.Asked(

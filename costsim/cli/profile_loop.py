@@ -163,31 +163,24 @@ def compare(
 
     device = replace(device_for(chip), laws=fitted_laws(result.fits, chip.id))
     host: Host = Host(costs.kernel_s, costs.training_kernel_s, costs.view_s)
-    seen = {(row.family, tuple(sorted(row.shape.items()))) for row in rows}
+    seen = {_shape_of(row.family, row.shape) for row in rows}
     compared = []
     for run in done.runs:
         say(f"predicting {run.key}")
         case = Case(run.phase, run.spec, run.batch, run.length, run.dtype)
-        if any(
-            (op.family, tuple(sorted((k, float(v)) for k, v in op.shape.items()))) in seen for op in compulsory(case)
-        ):
+        if any(_shape_of(op.family, op.shape) in seen for op in compulsory(case)):
             continue
         found = added_by(partial(whole.build, run, done.session.backend.device), costs)
         added = Added([Extra(**extra) for extra in found["extras"]], found["kernels"], found["views"])
         samples = done.session.samples[run.key]
-        compared.append(
-            Row(
-                run.key,
-                run.phase,
-                run.tokens,
-                samples.seconds,
-                samples.spread,
-                not samples.kept,
-                predict_run(case, device, added, host),
-                done.session.energy.get(run.key),
-            )  # fmt: skip
-        )
+        parts, joules = predict_run(case, device, added, host), done.session.energy.get(run.key)
+        seconds, spread = samples.seconds, samples.spread
+        compared.append(Row(run.key, run.phase, run.tokens, seconds, spread, not samples.kept, parts, joules))
     return compared
+
+
+def _shape_of(family: str, shape: Mapping[str, Any]) -> tuple[str, tuple[tuple[str, float], ...]]:
+    return family, tuple(sorted((name, float(value)) for name, value in shape.items()))
 
 
 def _slug(name: str) -> str:

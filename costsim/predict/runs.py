@@ -53,7 +53,7 @@ class Added:
 
 @dataclass(frozen=True)
 class Host:
-    """Seconds that the host takes per kernel beyond the launch that is in a law (forward; training step), and per view."""
+    """Host seconds per kernel beyond the launch that is in a law (forward; training step), and per view."""
 
     kernel_s: float
     training_kernel_s: float

@@ -39,7 +39,7 @@ def _find(kind: str, name: str, folder: Path) -> Path:
 
 @lru_cache(maxsize=256)
 def load_accelerator(name: str) -> Accelerator:
-    """An accelerator by id (``h800-sxm``) or by the path of a TOML file, beside which ``<id>.json`` may hold its laws."""
+    """An accelerator by id (``h800-sxm``) or by a TOML file, beside which ``<id>.json`` may hold its laws."""
     path = _find("accelerator", name, ACCELERATORS)
     chip = build(Accelerator, read_toml(path, "accelerator"), str(path.name))
     if path.parent == ACCELERATORS:

@@ -181,7 +181,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Matrix products of a processor, which cuts no tiles for cores to wait on: blocks are small and worked off in turn.
+    """Matrix products of a processor, which cuts no tiles for cores to wait on: small blocks, worked off in turn.
 
     compute = flop·(1 + m0/m)·(1 + n0/n)·(1 + k0/k)/(peak·efficiency): what is lost on the edges of blocks;
     fixed = overhead + groups·group (one call each); memory = bytes/(bandwidth·memory_efficiency).

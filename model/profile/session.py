@@ -32,7 +32,7 @@ Progress = Callable[[str], None]
 
 @dataclass
 class Session:
-    """What has been measured so far. ``interrupted``: Ctrl-C ended it early. ``energy``: joules of one call, by case."""
+    """What has been measured so far. ``interrupted``: Ctrl-C ended it. ``energy``: joules of one call, by case."""
 
     backend: Backend
     journal: Path
@@ -63,7 +63,7 @@ class Session:
         return found
 
     def measure(self, cases: Sequence[Case], runs: Sequence[Run], rounds: int, seconds: float) -> None:
-        """Visit everything once, then again while ``seconds`` last: first what was disturbed, then all, ``rounds`` times.
+        """Visit everything once, then while ``seconds`` last again: what was disturbed, then all, ``rounds`` times.
 
         Ctrl-C stops; what is done stays in the journal.
         """
@@ -129,7 +129,7 @@ def cases_of(level: str, dtypes: Sequence[str]) -> list[Case]:
     thin = {"quick": 3, "standard": 2, "full": 1}[level]
     found: list[Case] = []
     for index, dtype in enumerate(dtypes):
-        step = thin if index == 0 else 2 * thin
+        step = thin if index == 0 else 3 * thin
         found += [*products.cases(dtype, step), *cores.cases(dtype, step)]
     return [*found, *memory.cases(thin), *memory.uploads(thin), *memory.launches()]
 

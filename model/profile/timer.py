@@ -53,7 +53,8 @@ def visit(backend: Backend, call: Callable[[], Any], samples: Samples, *, count:
     """Add at least ``count`` samples of ``call``, each the mean of as many calls as last SAMPLE_S; how often it ran.
 
     A sample that waited for the device is disturbed, and so is a whole visit if others used more than OTHERS of the
-    device meanwhile (beyond what this process leaves free). Short visits are lengthened to WINDOW_S, which is what it takes to see others at all.
+    device meanwhile (beyond what this process leaves free). Short visits are lengthened to WINDOW_S, which is what it
+    takes to see others at all.
     """
     once = min(backend.seconds(call) for _ in range(warm))
     backend.synchronize()
@@ -67,8 +68,8 @@ def visit(backend: Backend, call: Callable[[], Any], samples: Samples, *, count:
     while len(taken.kept) + len(taken.disturbed) < count or (before is not None and spent < WINDOW_S):
         own = time.process_time()
         elapsed = backend.seconds(many)
-        waited = backend.stalled(elapsed, time.process_time() - own)
-        (taken.disturbed if waited else taken.kept).append(elapsed / turns)
+        fair, stalled = backend.fair(elapsed, time.process_time() - own)
+        (taken.disturbed if stalled else taken.kept).append(fair / turns)
         spent += elapsed
     after = backend.others_busy_s()
     others = 0.0 if before is None or after is None else max(after - before, 0.0)

@@ -82,7 +82,7 @@ def narrowed(spec: ModelSpec, share: float, layers: int, experts: int) -> ModelS
                 "top_groups": 1,
                 "first_dense": min(moe.first_dense, 1),
                 "top_k": min(moe.top_k, experts),
-            }  # fmt: skip
+            }
         )
     return spec.model_copy(update=update)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -18,7 +19,7 @@ from costsim.physics.layout import Layout, expert_slots  # noqa: E402
 from costsim.physics.step import decode_demand, prefill_demand  # noqa: E402
 from costsim.physics.training import micro_batch_demand  # noqa: E402
 from costsim.predict.runs import Case as RunCase  # noqa: E402
-from costsim.predict.runs import compulsory
+from costsim.predict.runs import compulsory  # noqa: E402
 from costsim.spec.catalog import load_model  # noqa: E402
 from model import device  # noqa: E402
 from model.profile import cores, memory, products, timer, whole  # noqa: E402
@@ -132,11 +133,13 @@ def test_rows_state_the_work_that_physics_counts():
     for phase in ("prefill", "decode"):
         for op in compulsory(RunCase(phase, LITE, 4, 96, "bf16")):
             ops.setdefault(op.family, op)
-    a, s = LITE.attention, {name: op.shape for name, op in ops.items()}
+    a = LITE.attention
+    sizes = {name: {x: int(v) for x, v in op.shape.items()} for name, op in ops.items()}
+    s = {name: [v[x] for x in ("groups", "m", "n", "k") if x in v] for name, v in sizes.items()}
     made = {
-        "gemm": products.gemm(*(int(s["gemm"][x]) for x in "mnk"), "bf16"),
-        "batched_gemm": products.batched(int(s["batched_gemm"]["groups"]), *(int(s["batched_gemm"][x]) for x in "mnk"), "bf16"),
-        "moe": products.experts(int(s["moe"]["groups"]), int(s["moe"]["m"]), int(s["moe"]["n"]), int(s["moe"]["k"]), "bf16"),
+        "gemm": products.gemm(*s["gemm"][1:], "bf16"),
+        "batched_gemm": products.batched(*s["batched_gemm"], "bf16"),
+        "moe": products.experts(*s["moe"], "bf16"),
         "mla_prefill": cores.mla_prefill(4, 96, a.heads, "bf16"),
         "mla_decode": cores.mla_decode(4, 97, a.heads, a.kv_lora_rank, a.qk_rope_head_dim, "bf16"),
     }  # fmt: skip
@@ -164,7 +167,7 @@ def test_rotating_operands_do_not_overlap():
     copies = Bench(torch.device("cpu"), pool_bytes=4e5).copies(10, 100)
     starts = sorted(x.data_ptr() for x in copies)
     assert len(copies) == 100
-    assert all(b - a >= 4000 for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a >= 4000 for a, b in itertools.pairwise(starts))
 
 
 def test_narrowed_models_keep_heads_and_refuse_halves():
@@ -188,8 +191,8 @@ class Played:
         self.busy += self.others * self.step
         return self.step
 
-    def stalled(self, elapsed, own):
-        return False
+    def fair(self, elapsed, own):
+        return elapsed, False
 
     def spare(self):
         return 0.0
@@ -352,7 +355,8 @@ def test_an_absent_device_lists_what_is_there():
 @pytest.mark.slow
 def test_two_ranks_profile_their_collectives(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-               "-m", "costsim.cli", "profile", "--quick", "--device", "cpu", "--out-dir", str(tmp_path), "--json"]  # fmt: skip
+               "-m", "costsim.cli", "profile", "--quick", "--device", "cpu", "--out-dir", str(tmp_path),
+               "--json"]  # fmt: skip
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT, timeout=150, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

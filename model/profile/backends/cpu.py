@@ -18,7 +18,7 @@ from model.profile.backends.interface import Telemetry
 #: glibc's mallopt: never map blocks of their own, never give the top back. Large tensors are then reused as a caching
 #: allocator reuses them, instead of being zeroed page by page at every allocation.
 _M_MMAP_MAX, _M_TRIM_THRESHOLD, _M_TOP_PAD = -4, -1, -2
-#: share of a sample that this process may wait for a core
+#: share of a sample that this process may wait for a core; five times as much where its own time is known
 STALL = 0.04
 #: columns of /proc/stat's first line that are time in use by someone (user, nice, system, irq, softirq, steal)
 _BUSY = (1, 2, 3, 6, 7, 8)
@@ -36,9 +36,11 @@ class Cpu:
         call()
         return time.perf_counter() - start
 
-    def stalled(self, elapsed_s: float, own_s: float) -> bool:
-        """Whether this process waited for a core: less processor time than wall time. Spinning threads hide a wait."""
-        return own_s < (1.0 - STALL) * elapsed_s
+    def fair(self, elapsed_s: float, own_s: float) -> tuple[float, bool]:
+        """One thread has worked for its processor time, whatever it waited; several threads hide waiting by spinning."""
+        if torch.get_num_threads() > 1:
+            return elapsed_s, own_s < (1.0 - STALL) * elapsed_s
+        return min(elapsed_s, own_s), own_s < (1.0 - 5.0 * STALL) * elapsed_s
 
     def spare(self) -> float:
         """Cores that this process leaves to others."""

@@ -33,8 +33,11 @@ class Backend(Protocol):
         """Seconds of ``call`` with all the work it starts: device events, or the clock where work is synchronous."""
         ...
 
-    def stalled(self, elapsed_s: float, own_s: float) -> bool:
-        """Whether a sample waited for the device, from its seconds and this process's processor seconds meanwhile."""
+    def fair(self, elapsed_s: float, own_s: float) -> tuple[float, bool]:
+        """Seconds of a sample without waiting for the device, and whether it waited too long to count.
+
+        ``own_s``: processor seconds of this process meanwhile.
+        """
         ...
 
     def spare(self) -> float:
@@ -83,8 +86,8 @@ class EventTimed:
         end.synchronize()
         return float(start.elapsed_time(end)) / 1e3  # the events count in milliseconds
 
-    def stalled(self, elapsed_s: float, own_s: float) -> bool:  # noqa: ARG002 — events are the device's own clock
-        return False
+    def fair(self, elapsed_s: float, own_s: float) -> tuple[float, bool]:  # noqa: ARG002 — the device has its clock
+        return elapsed_s, False
 
     def spare(self) -> float:
         return 0.0

@@ -17,7 +17,7 @@ class Mlu(EventTimed):
 
 
 def read(text: str) -> Telemetry:
-    """``cnmon info``: under ``Power`` the usage in W, under ``Frequency`` the cores' in MHz, under ``Temperature`` C."""
+    """``cnmon info``: ``Usage`` in W under ``Power``, cores in MHz under ``Frequency``, C under ``Temperature``."""
     watts = number_after(text, r"Power\s*\n\s*Usage\s*:")
     clock = number_after(text, r"Frequency\s*\n\s*(?:IPU|MLU) Cores?\s*:")
     degrees = number_after(text, r"Temperature\s*\n\s*(?:Board|Chip)\s*:")
