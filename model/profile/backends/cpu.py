@@ -37,7 +37,7 @@ class Cpu:
         return time.perf_counter() - start
 
     def fair(self, elapsed_s: float, own_s: float) -> tuple[float, bool]:
-        """One thread has worked for its processor time, whatever it waited; several threads hide waiting by spinning."""
+        """One thread has worked for its processor time, however long it waited; several hide waiting by spinning."""
         if torch.get_num_threads() > 1:
             return elapsed_s, own_s < (1.0 - STALL) * elapsed_s
         return min(elapsed_s, own_s), own_s < (1.0 - 5.0 * STALL) * elapsed_s
