@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks import startup, sweep
+from benchmarks import schedules, startup, sweep
 
 if __name__ == "__main__":
     startup.main()
     sweep.main()
+    schedules.main()

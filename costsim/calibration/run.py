@@ -37,6 +37,7 @@ class Calibrated:
 #: families of the measured GPU tables that predictions use; NCCL's own all-reduce is left to the custom one,
 #: which serving engines run, and DeepEP's normal mode to its authors' table (these rows mix core counts)
 SILICON_FAMILIES = (
+    "memory_stream",
     "gemm", "batched_gemm", "moe", "mla_prefill", "mla_decode", "attention_prefill", "attention_decode",
     "all_reduce_custom", "all_gather", "reduce_scatter", "dispatch_ll", "combine_ll",
 )  # fmt: skip

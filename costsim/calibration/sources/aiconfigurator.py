@@ -16,6 +16,7 @@ moe_normal, moe_masked   sglang 0.5.10       the only DeepGEMM grouped kernels b
 mla_*                    trtllm 1.3.0rc20    SGLang's FP8-KV decode is up to ten times slower than its own BF16-KV
 attention_*              sglang 0.5.14       the bare FlashAttention-3 or trtllm-gen kernel, Triton rows left out;
                                              TensorRT-LLM's rows include rope and the cache write
+memory_stream            vllm 0.24.0         static FP8 quantisation in one pass; SGLang's reaches a fifth of the rate
 NCCL                     nccl 2.29.2         newest; nccl-tests in one process, CUDA graphs off
 all_reduce_custom        trtllm 1.3.0rc20    timed in a CUDA graph between small GEMMs, whose time is taken off
 dispatch, combine (_ll)  sglang 0.5.6.post2  the only one with 2–8 nodes; one node from 0.5.12 where it exists
@@ -39,6 +40,7 @@ from costsim.calibration.sources.silicon_kernels import (
     moe_reader,
     read_batched_gemm,
     read_gemm,
+    read_stream,
 )
 from costsim.errors import BadInput, UnknownName
 
@@ -62,6 +64,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
         "attention/sglang/0.5.14/generation_attention",
         "attention/sglang/0.5.10/generation_attention",
     ),
+    "memory_stream": ("quantize/vllm/0.24.0/scale_matrix",),
     "nccl": ("comm/nccl/2.29.2/nccl", "comm/nccl/2.27.3/nccl"),
     "all_reduce_custom": ("comm/trtllm/1.3.0rc20/custom_allreduce", "comm/trtllm/1.0.0/custom_allreduce"),
     "deepep": ("comm/sglang/0.5.12/wideep_deepep_normal", "comm/sglang/0.5.6.post2/wideep_deepep_normal"),
@@ -126,6 +129,6 @@ _READERS: dict[str, Reader] = {
     "mla_prefill": mla_reader(False, False), "mla_decode": mla_reader(True, False),
     "mla_module_prefill": mla_reader(False, True), "mla_module_decode": mla_reader(True, True),
     "attention_prefill": gqa_reader(False), "attention_decode": gqa_reader(True),
-    "nccl": read_nccl, "all_reduce_custom": read_custom,
+    "memory_stream": read_stream, "nccl": read_nccl, "all_reduce_custom": read_custom,
     "deepep": deepep_reader(False), "deepep_ll": deepep_reader(True),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Kernel tables of ``aiconfigurator-core`` as measurements: GEMM, MoE layers, MLA, grouped-query attention.
+"""Kernel tables of ``aiconfigurator-core`` as measurements: GEMM, MoE, MLA, grouped-query attention, quantising.
 
 FLOPs and bytes are counted by :mod:`costsim.physics`, so that a law fitted here is asked the same question.
 """
@@ -59,6 +59,13 @@ def read_batched_gemm(frames: list[pd.DataFrame], _: str) -> Iterator[Measuremen
             pre = (part["op_name"] == "mla_gen_pre").to_numpy()
             op = _counted(batched_gemm, dtype, m, np.where(pre, 512.0, 128.0), np.where(pre, 128.0, 512.0), heads)
             yield from Columns("batched_gemm", dtype, SOURCE, ms * MS, op.flop, op.bytes, op.shape).rows()
+
+
+def read_stream(frames: list[pd.DataFrame], _: str) -> Iterator[Measurement]:
+    """Static FP8 quantisation of an m × k BF16 matrix: the plainest elementwise kernel, 2 bytes read and 1 written."""
+    for frame in frames:
+        m, k, ms = floats(frame[frame["quant_dtype"] == "fp8"], "m", "k", "latency")
+        yield from Columns("memory_stream", "bf16", SOURCE, ms * MS, 0.0, 3.0 * m * k, {"m": m, "k": k}).rows()
 
 
 def moe_reader(family: str) -> Reader:

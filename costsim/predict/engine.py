@@ -1,0 +1,118 @@
+"""A deployment as the serving simulator sees it: step-time tables and KV capacity of one replica."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from costsim.errors import DoesNotFit
+from costsim.physics.memory import activation_bytes, communication_bytes, kv_bytes_per_rank, weight_bytes_per_rank
+from costsim.predict.layout import refuse
+from costsim.predict.phases import KV_SHARE, Setting, accepted_tokens, decode, prefill
+from costsim.serving.engine import Engine
+from costsim.serving.policy import Policy
+from costsim.serving.timer import TableTimer, curve, surface
+from costsim.spec.plan import DecodeLoad, PrefillLoad
+from costsim.units import GIGA
+
+#: sequence length at which prompts are short enough that attention is a small part of the step
+_SHORT = 128.0
+_MAX_CONTEXT, _MAX_PREFILL = 2.0**20, 2.0**18
+
+
+def _geometric(low: float, high: float, a_doubling: int) -> Any:
+    """Whole numbers from low to high, ``a_doubling`` of them each time the value doubles, plus every small one."""
+    count = int(np.ceil(np.log2(high / low) * a_doubling)) + 1
+    return np.unique(np.round(np.geomspace(low, high, count)))
+
+
+def step_tables(setting: Setting, max_batch: int, drafts: float = 0.0, acceptance: float = 0.0) -> TableTimer:
+    """Tabulate :func:`decode` and :func:`prefill` of one replica for the simulator.
+
+    Decode: step(batch, context) = rank(batch) + shared(batch) + attention, with attention measured against a
+    context of one token. Prefill: step(new, before) likewise, against short prompts. Where communication overlaps
+    compute the two are not separable by rank, and all of a step goes by the fullest rank.
+    """
+    layout, dies = setting.layout, setting.chip.dies
+    replica = float(np.max(layout.tp * layout.pp / dies))
+    ranks = float(np.max(layout.attention_dp))
+    batch = _geometric(1.0, max(2.0 * max_batch, 2.0), 4)
+    context = _geometric(1.0, _MAX_CONTEXT, 2)
+    mtp = (drafts, acceptance)
+
+    def decode_s(b: Any, c: Any) -> Any:
+        load = DecodeLoad(c, np.asarray(b, dtype=float) / replica, *mtp)
+        return decode(setting, load, strict=False)
+
+    grid = np.asarray(decode_s(batch[:, None], context[None, :]).step_s)
+    base = decode_s(batch, np.ones_like(batch))
+    shared = _shared(setting, base)
+    rank_s = np.asarray(base.step_s) - shared
+    tokens = batch * (1.0 + drafts)
+    new = _geometric(1.0, _MAX_PREFILL, 2)
+    before = np.concatenate([[0.0], _geometric(64.0, _MAX_CONTEXT, 1)])
+    cards = float(np.max(layout.tp / dies))
+
+    def prefill_s(n: Any, c: Any, isl: Any) -> Any:
+        return prefill(setting, PrefillLoad(isl, np.asarray(n, dtype=float) / cards, c), strict=False)
+
+    plain = prefill_s(new, np.zeros_like(new), np.minimum(new, _SHORT))
+    whole = np.asarray(prefill_s(new[:, None], before[None, :], new[:, None] + before[None, :]).step_s)
+    plain_shared = _shared(setting, plain)
+    return TableTimer(
+        decode_rank=curve(tokens, rank_s),
+        decode_shared=curve(tokens * ranks, shared),
+        prefill_rank=curve(new, np.asarray(plain.step_s) - plain_shared),
+        prefill_shared=curve(new * ranks, plain_shared),
+        decode_attention=surface(batch, context, np.maximum(grid - np.asarray(base.step_s)[:, None], 0.0)),
+        prefill_attention=surface(new, before.tolist(), np.maximum(whole - np.asarray(plain.step_s)[:, None], 0.0)),
+    )
+
+
+def _shared(setting: Setting, answer: Any) -> Any:
+    """Seconds that go by the tokens of all ranks together: routed experts and their transfers, times pp."""
+    size = np.shape(answer.step_s)
+    if setting.plan.overlap != "none" or setting.model.moe is None or float(np.max(setting.layout.attention_dp)) == 1.0:
+        return np.zeros(size)
+    phase = answer.phase
+    seconds = phase.part_s("moe") + phase.wire_s("dispatch", "combine", "moe")
+    return np.broadcast_to(np.asarray(seconds * setting.layout.pp), size)
+
+
+def kv_capacity_tokens(setting: Setting, token_budget: int, drafts: float = 0.0) -> int:
+    """Tokens of KV that fit on one attention replica beside weights, activations and buffers.
+
+    Raises DoesNotFit where not even the weights do.
+    """
+    model, layout = setting.model, setting.layout
+    capacity = setting.chip.rank().need("memory")
+    weights = float(np.max(weight_bytes_per_rank(model, layout, with_mtp=drafts > 0)))
+    live = float(np.max(activation_bytes(model, layout, float(token_budget), True)))
+    live += float(np.max(communication_bytes(model, layout, float(token_budget), low_latency=False)))
+    each = float(np.max(kv_bytes_per_rank(model, layout, 1.0, 1.0)))
+    free = KV_SHARE * capacity - weights - live
+    if free < each:
+        raise DoesNotFit(
+            f"does not fit: weights take {weights / GIGA:.1f} GB and a step of {token_budget} tokens {live / GIGA:.1f} "
+            f"GB of the {KV_SHARE * capacity / GIGA:.1f} GB that an engine uses of each rank of {setting.chip.id}; "
+            "raise tp or ep, or use a smaller precision"
+        )
+    return int(free / each)
+
+
+def engine_for(
+    setting: Setting, policy: Policy, role: str = "both", drafts: float = 0.0, acceptance: float = 0.0
+) -> Engine:
+    """One replica of a plan: all attention ranks that share one set of experts, behind one barrier."""
+    refuse(prefill(setting, PrefillLoad(1024.0, 1024.0), strict=False).rules)
+    ranks = int(np.max(setting.layout.attention_dp)) if setting.model.moe is not None else 1
+    return Engine(
+        timer=step_tables(setting, policy.max_running, drafts, acceptance),
+        policy=policy,
+        kv_tokens=kv_capacity_tokens(setting, policy.token_budget, drafts),
+        ranks=max(ranks, 1),
+        role=role,
+        tokens_per_step=float(accepted_tokens(drafts, acceptance)),
+        verified=1.0 + drafts,
+    )

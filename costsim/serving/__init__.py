@@ -1,0 +1,1 @@
+"""Request-level serving: a discrete-event simulator that takes step times and knows no model and no chip."""

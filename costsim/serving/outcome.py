@@ -1,0 +1,117 @@
+"""Outcome of a simulation: times by request as arrays, latencies and rates, and the state over time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costsim.serving.ledger import Ledger
+from costsim.serving.replica import Replica
+from costsim.serving.statistics import Statistics, itl_quantiles
+
+Column = NDArray[np.float64]
+#: points of the state over time that are kept; a longer run keeps every second one, again and again
+MAX_POINTS = 4096
+
+
+class Series:
+    """Requests waiting and running and KV in use over time, thinned to at most MAX_POINTS."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[float, int, int, float]] = []
+        self._every, self._seen = 1, 0
+
+    def add(self, now_s: float, pools: Sequence[Sequence[Replica]]) -> None:
+        """Note the state at ``now_s``, if it is this event's turn."""
+        self._seen += 1
+        if self._seen % self._every:
+            return
+        replicas = [replica for pool in pools for replica in pool]
+        running = sum(replica.running for replica in replicas)
+        waiting = sum(replica.requests for replica in replicas) - running
+        kv = sum(replica.kv_share for replica in replicas) / len(replicas)
+        self.points.append((now_s, waiting, running, kv))
+        if len(self.points) >= MAX_POINTS:
+            del self.points[::2]
+            self._every *= 2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What happened to each request; NaN where it did not come to that.
+
+    ``arrival_s, admitted_s, first_s, finish_s``: times; ``isl, osl, cached``: tokens; ``preemptions`` and ``aborted``
+    (0, 1 waited too long, 2 longer than the KV cache). ``statistics`` and ``logs`` (start, end, iterations, prompt
+    tokens, requests decoding of each step, where recorded) are by replica; ``end_s`` is the last event.
+    """
+
+    arrival_s: Column
+    admitted_s: Column
+    first_s: Column
+    finish_s: Column
+    isl: Column
+    osl: Column
+    cached: Column
+    preemptions: Column
+    aborted: Column
+    statistics: tuple[Statistics, ...]
+    series: tuple[tuple[float, int, int, float], ...]
+    logs: tuple[tuple[tuple[float, float, int, int, int], ...], ...]
+    end_s: float
+
+    @classmethod
+    def of(cls, ledger: Ledger, replicas: Sequence[Replica], series: Series, end_s: float) -> Outcome:
+        """Freeze a ledger and what the replicas counted."""
+
+        def column(values: Sequence[float]) -> Column:
+            return np.asarray(values, dtype=float)
+
+        return cls(
+            arrival_s=column(ledger.arrival_s), admitted_s=column(ledger.admitted_s), first_s=column(ledger.first_s),
+            finish_s=column(ledger.finish_s), isl=column(ledger.isl), osl=column(ledger.osl),
+            cached=column(ledger.cached), preemptions=column(ledger.preemptions), aborted=column(ledger.aborted),
+            statistics=tuple(replica.statistics for replica in replicas), series=tuple(series.points),
+            logs=tuple(tuple(replica.log) for replica in replicas if replica.log is not None), end_s=end_s,
+        )  # fmt: skip
+
+    @property
+    def finished(self) -> NDArray[np.bool_]:
+        return np.isfinite(self.finish_s)
+
+    @property
+    def ttft_s(self) -> Column:
+        """Time to the first token, from arrival."""
+        return self.first_s - self.arrival_s
+
+    @property
+    def tpot_s(self) -> Column:
+        """(finish − first token) / (osl − 1): the first token not counted; NaN for one-token answers."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            out: Column = np.where(self.osl > 1, (self.finish_s - self.first_s) / (self.osl - 1), math.nan)
+        return out
+
+    @property
+    def e2e_s(self) -> Column:
+        return self.finish_s - self.arrival_s
+
+    @property
+    def iterations(self) -> int:
+        return sum(one.iterations for one in self.statistics)
+
+    @property
+    def busy_share(self) -> float:
+        """Time that replicas had work, over the time there was."""
+        return sum(one.busy_s for one in self.statistics) / (self.end_s * len(self.statistics)) if self.end_s else 0.0
+
+    def itl_s(self, quantiles: list[float]) -> Column:
+        """Quantiles of the time between two tokens of one request, over all tokens."""
+        return itl_quantiles(list(self.statistics), quantiles)
+
+    def goodput(self, ttft_s: float, tpot_s: float) -> float:
+        """Share of all requests that met both targets."""
+        tpot = np.nan_to_num(self.tpot_s, nan=0.0)
+        return float(np.mean(self.finished & (self.ttft_s <= ttft_s) & (tpot <= tpot_s)))

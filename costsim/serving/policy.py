@@ -1,0 +1,49 @@
+"""Policy: how an engine fills an iteration, admits requests and keeps KV blocks. Values only; each engine's
+published defaults are data of :mod:`costsim.predict`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from costsim.errors import BadInput
+
+#: what an iteration may hold: decode tokens first and prompt chunks beside them (vLLM v1), prompts alone while there
+#: are any (SGLang), or whole prompts beside the decode tokens (TensorRT-LLM's in-flight batching)
+ORDERS = ("mixed", "prefill-first")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One engine's scheduler.
+
+    ``order``: "mixed" runs prompt tokens in the same iteration as one token of every running request;
+    "prefill-first" runs prompts alone and lets running requests wait.
+    ``token_budget``: new tokens of one iteration on one attention rank. ``chunked``: prompts may be cut to fit it;
+    otherwise an iteration takes whole prompts, and one longer than the budget runs alone.
+    ``max_running``: requests decoding on one attention rank. ``reserve``: share of the answer's tokens for which KV
+    is set aside at admission (1: never evicts; 0: preempts when memory runs out). ``block``: tokens of a KV block.
+    ``timeout_s``: a request that has waited longer is dropped at its turn.
+    """
+
+    order: str = "mixed"
+    token_budget: int = 8192
+    chunked: bool = True
+    max_running: int = 256
+    reserve: float = 0.0
+    block: int = 64
+    timeout_s: float = float("inf")
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise BadInput(f"order: {self.order[:40]!r} is not one of {', '.join(ORDERS)}")
+        for name, value in (
+            ("token_budget", self.token_budget),
+            ("max_running", self.max_running),
+            ("block", self.block),
+        ):
+            if value < 1:
+                raise BadInput(f"{name} = {value}: must be at least 1")
+        if not 0.0 <= self.reserve <= 1.0:
+            raise BadInput(f"reserve = {self.reserve:g}: must be from 0 to 1")
+        if not self.timeout_s > 0:
+            raise BadInput(f"timeout_s = {self.timeout_s:g}: must be above zero")

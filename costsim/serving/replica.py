@@ -1,0 +1,291 @@
+"""Replica: one engine instance, its attention ranks in step. Continuous batching over paged KV, in macro-steps.
+
+All ranks pass a barrier each iteration (routed experts are shared between them), so an iteration lasts as long as the
+fullest rank. While nothing but decoding happens, iterations differ only by the growing KV, and attention is piecewise
+linear in it: the replica then takes n iterations in one step, to the next finish, the next arrival, the edge of
+memory or a quarter more KV, whichever is first. An arrival during such a step cuts it at the iteration under way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from heapq import heappop, heappush
+
+from costsim.serving.cache import PrefixCache
+from costsim.serving.engine import Engine, Step
+from costsim.serving.ledger import TOO_LONG, Ledger
+from costsim.serving.rank import Rank
+from costsim.serving.statistics import Statistics
+
+#: a macro-step ends when the KV has grown by this share, so that attention stays near linear in it
+KV_GROWTH = 0.25
+
+Chunk = tuple[int, int, int]
+"""(request, rank, tokens) of a prompt computed in an iteration."""
+
+
+class Replica:
+    """See the module. The simulation calls :meth:`arrive`, :meth:`complete` and :meth:`start` in order of time."""
+
+    def __init__(self, engine: Engine, ledger: Ledger, cache: PrefixCache | None = None) -> None:
+        self.engine, self.ledger, self.cache = engine, ledger, cache
+        self.ranks = [Rank(i, ledger, engine.policy, engine.kv_tokens) for i in range(engine.ranks)]
+        self.statistics = Statistics()
+        self.step: Step | None = None
+        self.count = 0
+        #: (iteration at which it ends, request, rank, iteration at which it joined); stale where it left since
+        self.finishing: list[tuple[int, int, int, int]] = []
+        self.stall_s = 0.0
+        #: (start, end, iterations, prompt tokens, requests decoding) of every step, where somebody asked for it
+        self.log: list[tuple[float, float, int, int, int]] | None = None
+
+    def arrive(self, index: int, now_s: float) -> bool:
+        """Queue a request on the rank with the fewest; True where the step under way was cut short for it."""
+        rank = self.ranks[0] if len(self.ranks) == 1 else min(self.ranks, key=lambda r: r.load)
+        if rank.rounded(index) + self.ledger.left[index] > self.engine.kv_tokens:
+            self.ledger.aborted[index] = TOO_LONG
+            return False
+        rank.queue(index)
+        step = self.step
+        if step is None or not step.decoding or step.n == 1 or rank.full or not rank.fits(index):
+            return False
+        return step.cut(now_s)
+
+    # -- the end of a step --------------------------------------------------------------------------------------
+
+    def complete(self) -> tuple[list[int], list[int]]:
+        """Book the step that has ended: (finished requests, requests handed over after their prompt)."""
+        step = self.step
+        assert step is not None
+        self.step = None
+        duration = step.end_s - step.start_s
+        statistics = self.statistics
+        statistics.busy_s += duration
+        statistics.prompt_s += step.prompt_s
+        statistics.cached_s += step.cached_s
+        if self.log is not None:
+            decoding = sum(len(r.active) for r in self.ranks) if step.decoding else 0
+            self.log.append((step.start_s, step.end_s, step.n, sum(c[2] for c in step.chunks), decoding))
+        finished: list[int] = []
+        handed: list[int] = []
+        if step.decoding:
+            self._advance(step, duration, finished)
+        else:
+            self.stall_s += duration
+            statistics.iterations += 1
+        for index, number, tokens in step.chunks:
+            self._computed(index, self.ranks[number], tokens, step.end_s, finished, handed)
+        return finished, handed
+
+    def _advance(self, step: Step, duration: float, finished: list[int]) -> None:
+        """Every running request has made ``step.n`` more iterations."""
+        n = step.n
+        self.count += n
+        for rank in self.ranks:
+            rank.grow(n * self.engine.tokens_per_step)
+        self.statistics.decoded(n, duration / n, sum(len(r.active) for r in self.ranks), self.stall_s)
+        self.stall_s = 0.0
+        while self.finishing and self.finishing[0][0] <= self.count:
+            _, index, number, joined = heappop(self.finishing)
+            rank = self.ranks[number]
+            if rank.active.get(index) != joined:
+                continue  # preempted since
+            self._leave(index, rank)
+            self.ledger.left[index] = 0
+            self.ledger.finish_s[index] = step.end_s
+            finished.append(index)
+
+    def _computed(
+        self, index: int, rank: Rank, tokens: int, now_s: float, finished: list[int], handed: list[int]
+    ) -> None:
+        """``tokens`` of a prompt are in the cache; its last chunk yields a token."""
+        rest = rank.partial[index] - tokens
+        self.statistics.prompt_tokens += tokens
+        if rest > 0:
+            rank.partial[index] = rest
+            return
+        del rank.partial[index]
+        ledger = self.ledger
+        if self.cache is not None:
+            self.cache.insert(ledger.blocks(index))
+        ledger.left[index] -= 1
+        self.statistics.output_tokens += 1
+        if math.isnan(ledger.first_s[index]):
+            ledger.first_s[index] = now_s
+        if self.engine.role == "prefill":
+            rank.give_back(index)
+            handed.append(index)
+        elif ledger.left[index] <= 0:
+            rank.give_back(index)
+            ledger.finish_s[index] = now_s
+            finished.append(index)
+        else:
+            self._join(index, rank)
+
+    def _join(self, index: int, rank: Rank) -> None:
+        rank.join(index, self.count)
+        iterations = math.ceil(self.ledger.left[index] / self.engine.tokens_per_step)
+        heappush(self.finishing, (self.count + iterations, index, rank.number, self.count))
+
+    def _leave(self, index: int, rank: Rank) -> float:
+        """Take a decoding request off its rank; returns the tokens it has generated there."""
+        made = (self.count - rank.active[index]) * self.engine.tokens_per_step
+        self.statistics.output_tokens += min(made, self.ledger.left[index])
+        rank.leave(index, made)
+        return made
+
+    # -- planning -----------------------------------------------------------------------------------------------
+
+    def start(self, now_s: float) -> float | None:
+        """Plan the next step; its end, or None where there is nothing to do."""
+        policy = self.engine.policy
+        chunks: list[Chunk] = []
+        prompt_s = cached_s = 0.0
+        for rank in self.ranks:
+            if rank.waiting or rank.partial:
+                attention_s, held_s = self._fill(rank, now_s, chunks)
+                prompt_s, cached_s = max(prompt_s, attention_s), max(cached_s, held_s)
+        if chunks and policy.order == "prefill-first":
+            return self._begin(now_s, chunks, prompt_s, cached_s, decoding=False)
+        if policy.reserve < 1.0:
+            self._make_room()
+        if chunks:
+            return self._begin(now_s, chunks, prompt_s, cached_s, decoding=any(r.active for r in self.ranks))
+        return self._decode(now_s)
+
+    def _fill(self, rank: Rank, now_s: float, chunks: list[Chunk]) -> tuple[float, float]:
+        """Choose prompts for one rank's iteration; seconds of their attention with fetched KV, and due to cached KV."""
+        engine, ledger, attend = self.engine, self.ledger, self.engine.timer.attend_prefill
+        policy = engine.policy
+        budget = policy.token_budget
+        if policy.order == "mixed":
+            budget = max(budget - int(len(rank.active) * engine.verified), 1)
+        seconds = cached_s = 0.0
+        for index, rest in rank.partial.items():
+            tokens = min(rest, budget)
+            if tokens <= 0:
+                break
+            chunks.append((index, rank.number, tokens))
+            seconds += attend(tokens, ledger.prompt[index] - rest)
+            budget -= tokens
+        whole = budget
+        while budget > 0 and not rank.full and (index_ := rank.next(now_s)) is not None:
+            if engine.role == "decode" and ledger.preemptions[index_] == 0:
+                rank.admit(now_s)
+                self._join(index_, rank)
+                continue
+            held, slow = self._cached(index_)
+            new = ledger.prompt[index_] - held
+            if not policy.chunked and new > budget and budget < whole:
+                break
+            tokens = min(new, budget) if policy.chunked else new
+            rank.admit(now_s)
+            rank.partial[index_] = new
+            ledger.cached[index_] = held
+            chunks.append((index_, rank.number, tokens))
+            attention_s = attend(tokens, held)
+            if held:
+                fetch_s = slow * engine.host_kv_s_per_token
+                cached_s += attention_s - attend(tokens, 0) + fetch_s
+                attention_s += fetch_s
+            seconds += attention_s
+            budget -= tokens
+        return seconds, cached_s
+
+    def _cached(self, index: int) -> tuple[int, int]:
+        """(tokens of the prompt found in the cache, how many of them in the host tier); one is always computed."""
+        if self.cache is None:
+            return 0, 0
+        free = self.engine.kv_tokens * len(self.ranks) - sum(rank.held for rank in self.ranks)
+        self.cache.room(int(free // self.cache.block_tokens))
+        found, slow = self.cache.match(self.ledger.blocks(index))
+        size = self.cache.block_tokens
+        return min(found * size, self.ledger.prompt[index] - 1), slow * size
+
+    def _make_room(self) -> None:
+        """Preempt the latest admitted until one more iteration fits; what it had is computed again later."""
+        ledger, each = self.ledger, self.engine.tokens_per_step
+        for rank in self.ranks:
+            while len(rank.active) > 1 and rank.held + each * len(rank.active) > self.engine.kv_tokens:
+                index = next(reversed(rank.active))
+                made = self._leave(index, rank)
+                ledger.left[index] = max(ledger.left[index] - int(made), 1)
+                ledger.prompt[index] = ledger.isl[index] + ledger.osl[index] - ledger.left[index]
+                ledger.preemptions[index] += 1
+                rank.queue(index)
+
+    def _begin(self, now_s: float, chunks: list[Chunk], prompt_s: float, cached_s: float, decoding: bool) -> float:
+        """One iteration with prompts in it, beside one token of every running request if ``decoding``."""
+        engine, alone_s = self.engine, 0.0
+        tokens = [0.0] * len(self.ranks)
+        for _, number, new in chunks:
+            tokens[number] += new
+        if decoding:
+            running = [engine.verified * len(r.active) for r in self.ranks]
+            attention_s = self._fullest()[0]
+            alone_s = engine.timer.rest(max(running), sum(running), False) + attention_s
+            tokens = [t + more for t, more in zip(tokens, running, strict=True)]
+            prompt_s += attention_s
+        seconds = engine.timer.rest(max(tokens), sum(tokens), True) + prompt_s
+        due_s = max(seconds - alone_s, 0.0)
+        self.step = Step(now_s, now_s + seconds, 1, seconds, 0.0, decoding, chunks, due_s, min(cached_s, due_s))
+        return self.step.end_s
+
+    def _fullest(self) -> tuple[float, float, int]:
+        """(seconds of decode attention of a rank with the most KV and the most requests of any, KV, requests)."""
+        if len(self.ranks) == 1:
+            kv, batch = self.ranks[0].kv, len(self.ranks[0].active)
+        else:
+            kv, batch = max(r.kv for r in self.ranks), max(len(r.active) for r in self.ranks)
+        return self.engine.timer.attend_decode(batch, kv), kv, batch
+
+    def _decode(self, now_s: float) -> float | None:
+        """As many decode iterations at once as nothing can interrupt."""
+        engine = self.engine
+        total = sum(len(rank.active) for rank in self.ranks)
+        if not total:
+            return None
+        attention, kv, batch = self._fullest()
+        each = engine.tokens_per_step
+        growth = each * batch
+        n = max(1, min(self._next_finish() - self.count, int(KV_GROWTH * kv / growth) + 1))
+        if engine.policy.reserve < 1.0:
+            for rank in self.ranks:
+                if rank.active:
+                    n = max(1, min(n, int((engine.kv_tokens - rank.held) / (each * len(rank.active)))))
+        first = engine.timer.rest(engine.verified * batch, engine.verified * total, False) + attention
+        slope = 0.0
+        if n > 1:
+            slope = (engine.timer.attend_decode(batch, kv + growth * (n - 1)) - attention) / (n - 1)
+        seconds = n * first + 0.5 * slope * n * (n - 1)
+        self.step = Step(now_s, now_s + seconds, n, first, slope, True, [])
+        return self.step.end_s
+
+    def _next_finish(self) -> int:
+        """The iteration count at which the next running request ends."""
+        while True:
+            count, index, number, joined = self.finishing[0]
+            if self.ranks[number].active.get(index) == joined:
+                return count
+            heappop(self.finishing)
+
+    # -- what routers and the series look at --------------------------------------------------------------------
+
+    @property
+    def requests(self) -> int:
+        """Requests waiting or running here."""
+        return sum(rank.load for rank in self.ranks)
+
+    @property
+    def running(self) -> int:
+        return sum(len(rank.active) + len(rank.partial) for rank in self.ranks)
+
+    @property
+    def kv_share(self) -> float:
+        """KV in use over KV there is."""
+        return sum(rank.held for rank in self.ranks) / (self.engine.kv_tokens * len(self.ranks))
+
+    def prefix(self, blocks: Sequence[int]) -> int:
+        """Blocks of this prefix that the replica holds."""
+        return 0 if self.cache is None else self.cache.held(blocks)
