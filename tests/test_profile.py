@@ -26,8 +26,8 @@ from costsim.timing.laws import Cached, Panel, Supply, Unpadded, Work, blend
 FACTS = {"device": "cpu", "name": 'A "chip"\\ of mine', "memory_bytes": 16 * 10**9, "cores": 2, "devices": 1}
 PEAK, BANDWIDTH = 2e11, 5e10
 TRUTH = {
-    "gemm": Panel(3e-6, 1e-6, 0.9, 8.0, 30.0, 20.0, 0.4),
-    "moe": Panel(9e-6, 4e-6, 0.8, 8.0, 30.0, 20.0, 0.4),
+    "gemm": Panel(3e-6, 1e-6, 0.9, 20.0, 2.0, 30.0, 20.0, 0.4),
+    "moe": Panel(9e-6, 4e-6, 0.8, 20.0, 2.0, 30.0, 20.0, 0.4),
     "memory_stream": Cached(2e-6, 0.9, 0.3, 4e6),
     "mla_prefill": Unpadded(5e-6, 0.5, 40.0, 0.4),
 }

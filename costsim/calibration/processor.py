@@ -8,13 +8,14 @@ from costsim.timing.laws import AnyLaw, Cached, Panel, Unpadded
 KIND = {"tile": "panel", "experts": "panel", "attend": "unpadded", "stream": "cached"}
 #: starting values and prior: a tuned library on a few wide vector cores
 PRIOR: dict[str, AnyLaw] = {
-    "panel": Panel(2e-6, 2e-6, 0.8, 3.0, 20.0, 20.0, 0.2),
+    "panel": Panel(2e-6, 2e-6, 0.8, 30.0, 3.0, 5.0, 5.0, 0.3),
     "unpadded": Unpadded(10e-6, 0.5, 30.0, 0.2),
     "cached": Cached(2e-6, 0.6, 0.2, 4e6),
 }
 BOUNDS = {
     "group_s": (1e-8, 2e-4),
     "m0": (1e-3, 300.0),
+    "m1": (1e-2, 100.0),
     "n0": (1e-3, 1000.0),
     "near_efficiency": (1e-3, 1.0),
     "cache_bytes": (1e4, 1e9),

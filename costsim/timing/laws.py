@@ -183,8 +183,9 @@ class Stream:
 class Panel:
     """Matrix products of a processor, which cuts no tiles for cores to wait on: small blocks, worked off in turn.
 
-    compute = flop·(1 + m0/m)·(1 + n0/n)·(1 + k0/k)/(peak·efficiency): what is lost on the edges of blocks;
-    fixed = overhead + groups·group (one call each); memory = bytes/(bandwidth·memory_efficiency).
+    compute = flop·(1 + m0/m·(m − 1)/(m − 1 + m1))·(1 + n0/n)·(1 + k0/k)/(peak·efficiency): laying the weights out in
+    blocks costs as much as m0 rows, of which few rows pay a part and one row, a plain dot product, nothing; n0 and k0
+    are what edges cost. fixed = overhead + groups·group (one call each); memory = bytes/(bandwidth·memory_efficiency).
     Experts count as their two products together, with the sizes of the first.
     """
 
@@ -193,13 +194,16 @@ class Panel:
     group_s: float
     efficiency: float
     m0: float
+    m1: float
     n0: float
     k0: float
     memory_efficiency: float
 
     def terms(self, work: Work, supply: Supply) -> tuple[Num, Num, Num]:
         m, n, k, groups = (work.shape[name] for name in ("m", "n", "k", "groups"))
-        edges = (1.0 + self.m0 / m) * (1.0 + self.n0 / n) * (1.0 + self.k0 / k)
+        more = np.maximum(m - 1.0, 0.0)
+        laid_out = self.m0 / m * more / (more + self.m1)
+        edges = (1.0 + laid_out) * (1.0 + self.n0 / n) * (1.0 + self.k0 / k)
         compute = work.flop * edges / (supply.peak * self.efficiency * supply.cores_share)
         fixed = self.overhead_s + groups * self.group_s
         return fixed, compute, work.bytes / (supply.bandwidth * self.memory_efficiency)
@@ -276,7 +280,7 @@ def law_from(kind: str, parameters: Mapping[str, float]) -> AnyLaw:
     """A law from its stored form; an efficiency outside (0, 1] means a wrong table and is refused."""
     cls = KINDS[kind]
     for name, value in parameters.items():
-        low = 0.0 if name.endswith(("_s", "m0", "n0", "k0", "s0", "edge", "quantisation")) else 1e-6
+        low = 0.0 if name.endswith(("_s", "m0", "m1", "n0", "k0", "s0", "edge", "quantisation")) else 1e-6
         high = 1.0 if "efficiency" in name or name == "quantisation" else np.inf
         if not low <= value <= high:
             raise ValueError(f"{kind}: {name} = {value} is outside [{low}, {high}]")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -69,10 +69,9 @@ class Session:
         """
         self.started, self.seconds = time.monotonic(), seconds
         bench = Bench(self.backend.device)
-        makers: dict[str, tuple[Callable[[], Callable[[], Any]], int]] = {
-            **{case.key: (partial(case.make, bench), VISIT) for case in cases},
-            **{run.key: (partial(build, run, self.backend.device), RUN_SAMPLES) for run in runs},
-        }
+        kernels = [(case.key, (partial(case.make, bench), VISIT)) for case in cases]
+        models = [(run.key, (partial(build, run, self.backend.device), RUN_SAMPLES)) for run in runs]
+        makers = dict(_interleaved(kernels, models))
         try:
             self._pass([key for key in makers if not self._visits(key)], makers, "first visit", timed=False)
             for number in range(2, 2 + 2 * rounds):
@@ -122,6 +121,17 @@ class Session:
         line = {"key": key, "kept": fresh.kept, "disturbed": fresh.disturbed}
         with self.journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _interleaved(many: Sequence[Any], few: Sequence[Any]) -> Iterator[Any]:
+    """``few`` spread evenly among ``many``: both then meet the same machine, busy or not."""
+    given = 0
+    for index, item in enumerate(many, start=1):
+        yield item
+        while given < len(few) * index // len(many):
+            yield few[given]
+            given += 1
+    yield from few[given:]
 
 
 def cases_of(level: str, dtypes: Sequence[str]) -> list[Case]:
