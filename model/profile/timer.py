@@ -44,9 +44,13 @@ class Samples:
 
     @property
     def spread(self) -> float:
-        """(Median of the slower half − lower quartile) / lower quartile: how far a repeat may lie above."""
+        """How far a repeat may lie off: (median of the slower half − lower quartile) / lower quartile.
+
+        Where no sample was undisturbed, OTHERS more: what the bound on others cannot see is the least that they change.
+        """
         ordered = sorted(self.used)
-        return (statistics.median(ordered[len(ordered) // 2 :]) - self.seconds) / self.seconds
+        seen = (statistics.median(ordered[len(ordered) // 2 :]) - self.seconds) / self.seconds
+        return seen if self.kept else seen + OTHERS
 
 
 def visit(backend: Backend, call: Callable[[], Any], samples: Samples, *, count: int, warm: int = 2) -> int:

@@ -217,7 +217,10 @@ def test_the_lower_quartile_speaks_and_disturbed_samples_only_where_there_is_not
     samples = timer.Samples(kept=[1.0, 1.1, 1.2, 5.0], disturbed=[0.1])
     assert samples.seconds == 1.0
     assert samples.rejected == 1
-    assert timer.Samples(disturbed=[2.0, 3.0]).seconds == 2.0
+    lonely = timer.Samples(disturbed=[2.0, 3.0])
+    assert lonely.seconds == 2.0
+    assert lonely.spread == pytest.approx(0.5 + timer.OTHERS)
+    assert timer.Samples(kept=[2.0, 3.0]).spread == pytest.approx(0.5)
 
 
 def test_a_session_goes_on_where_it_stopped(tmp_path):
