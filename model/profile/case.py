@@ -13,6 +13,8 @@ from torch import Tensor
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 #: operands that a kernel reads once rotate through this many bytes, so that no cache still holds them
 ROTATED_BYTES = 800e6
+#: most copies of one operand; smaller ones than these make up cost nothing to reread
+MOST_COPIES = 4096
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Bench:
             block = self.random(min(count, 1 << 20), dtype=dtype)
             pool = block.repeat(-(-count // len(block)))[:count]
             self._pools[kind] = pool
-        count = max(1, pool.numel() // size)
+        count = max(1, min(MOST_COPIES, pool.numel() // size))
         return [pool[i * size : (i + 1) * size].view(*shape) for i in range(count)]
 
 

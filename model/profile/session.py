@@ -18,7 +18,7 @@ import torch
 from costsim.calibration.measurement import Measurement
 from model.profile import cores, memory, products
 from model.profile.backends.interface import Backend
-from model.profile.case import Bench, Case
+from model.profile.case import ROTATED_BYTES, Bench, Case
 from model.profile.timer import Samples, visit
 from model.profile.whole import Run, build
 
@@ -40,6 +40,7 @@ class Session:
     samples: dict[str, Samples] = field(default_factory=dict)
     energy: dict[str, float] = field(default_factory=dict)
     interrupted: bool = False
+    pool_bytes: float = ROTATED_BYTES
     started: float = 0.0
     seconds: float = 0.0
 
@@ -68,7 +69,7 @@ class Session:
         Ctrl-C stops; what is done stays in the journal.
         """
         self.started, self.seconds = time.monotonic(), seconds
-        bench = Bench(self.backend.device)
+        bench = Bench(self.backend.device, self.pool_bytes)
         kernels = [(case.key, (partial(case.make, bench), VISIT)) for case in cases]
         models = [(run.key, (partial(build, run, self.backend.device), RUN_SAMPLES)) for run in runs]
         makers = dict(_interleaved(kernels, models))

@@ -225,11 +225,11 @@ def test_the_lower_quartile_speaks_and_disturbed_samples_only_where_there_is_not
 
 def test_a_session_goes_on_where_it_stopped(tmp_path):
     cases = [products.gemm(1, 8, 8, "fp32"), products.gemm(2, 8, 8, "fp32")]
-    first = Session(backend_for("cpu"), tmp_path / "journal.jsonl", lambda text: None)
+    first = Session(backend_for("cpu"), tmp_path / "journal.jsonl", lambda text: None, pool_bytes=1e6)
     first.measure(cases[:1], [], 1, 0.0)
     with (tmp_path / "journal.jsonl").open("a") as file:
         file.write('{"key": "torn')
-    second = Session(backend_for("cpu"), tmp_path / "journal.jsonl", lambda text: None)
+    second = Session(backend_for("cpu"), tmp_path / "journal.jsonl", lambda text: None, pool_bytes=1e6)
     assert second.resume() >= 1
     before = list(second.samples[cases[0].key].used)
     second.measure(cases, [], 0, 0.0)
@@ -242,7 +242,7 @@ def test_an_interruption_keeps_what_is_done(tmp_path):
         if "1 of" in text:
             raise KeyboardInterrupt
 
-    session = Session(backend_for("cpu"), tmp_path / "journal.jsonl", interrupt)
+    session = Session(backend_for("cpu"), tmp_path / "journal.jsonl", interrupt, pool_bytes=1e6)
     session.measure([products.gemm(1, 8, 8, "fp32"), products.gemm(2, 8, 8, "fp32")], [], 1, 0.0)
     assert session.interrupted
     assert len((tmp_path / "journal.jsonl").read_text().splitlines()) == 1
