@@ -223,7 +223,7 @@ def test_parts_of_a_run_add_up_and_grow(laws: dict[str, Any]) -> None:
     device = device_for(chip)
     own = fitted_laws(laws, chip.id)
     stand = {"batched_gemm/fp32": own["gemm/fp32"], "mla_decode/fp32": own["mla_prefill/fp32"],
-             "mla_prefill_backward/fp32": own["mla_prefill/fp32"]}  # fmt: skip
+             "mla_backward/fp32": own["mla_prefill/fp32"]}  # fmt: skip
     device = type(device)(**{**vars(device), "laws": own | stand})
     added = Added([Extra("stream", 1e6, 1e-4, 3)], kernels=100, views=50)
     host = Host(2e-6, 5e-6, 1e-6)

@@ -39,6 +39,7 @@ RESIDUAL_STEPS: dict[str, dict[str, float]] = {
     "all_reduce": {"up_bytes": 1.0, "ranks": 1.0},
     "all_gather": {"up_bytes": 1.0, "ranks": 1.0},
     "reduce_scatter": {"up_bytes": 1.0, "ranks": 1.0},
+    "all_to_all": {"up_bytes": 1.0, "ranks": 1.0},
 }
 #: stiffness of the grid: dense GEMM tables are smoothed more than sparse ones
 SMOOTH = {"gemm": 0.3}

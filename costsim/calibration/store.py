@@ -23,7 +23,7 @@ from costsim.spec.base import read_text
 from costsim.spec.catalog import CALIBRATION, load_accelerator
 from costsim.spec.cluster import Cluster
 from costsim.timing.device import Device, FittedLaw
-from costsim.timing.laws import law_from
+from costsim.timing.laws import Hop, law_from
 
 SCHEMA = 1
 #: fewer points than this show what a kernel did once, not how a law extrapolates
@@ -38,6 +38,7 @@ _STANDS_FOR = {
     "mla_prefill": ("attention_prefill",),
     "all_gather": ("all_reduce",),
     "reduce_scatter": ("all_reduce",),
+    "all_to_all": ("all_gather",),
     "p2p": ("all_reduce",),
 }
 #: mean |ln| distance of two sheets up to which parts are twins: H800 and H100 0, H200 and H100 0.09, H20 and H100 1.5
@@ -49,6 +50,9 @@ GRAPH_TIMED = frozenset({"aiconfigurator-core"})
 #: architectures whose scale-up switch reduces in the network (NVLink SHARP)
 _REDUCES_IN_SWITCH = ("hopper", "blackwell")
 
+
+#: a small message across leaf switches of InfiniBand [deepseek-isca-2025, table 5]
+MESSAGE_S = 3.7e-6
 
 #: held-out median error above which a law is not what "measured on this part" promises
 CREDIBLE = 0.35
@@ -211,8 +215,11 @@ def measured_parts() -> tuple[tuple[Accelerator, ...], dict[str, dict[str, Fitte
 def _stand_in(law: FittedLaw, key: str) -> FittedLaw:
     """Another dtype's or family's law in place of ``key``: two grades down from a measurement, one from a transfer.
 
-    Its correction belongs to other shapes; its band is at least that of a transfer to another architecture.
+    Its correction belongs to other shapes; its band is at least that of a transfer to another architecture. A message
+    between two ranks makes one step, however many ranks there are, and crosses the network once.
     """
+    if key.startswith("p2p/") and isinstance(law.law, Hop):
+        law = replace(law, law=replace(law.law, per_doubling_s=0.0, out_overhead_s=MESSAGE_S))
     grade = "C" if law.grade in "AB" else "D"
     low, high = shipped_bands().of(key, "D")
     return replace(law, grade=grade, low=min(law.low, low), high=max(law.high, high), correction=None)

@@ -42,6 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="an accelerator that no catalog has: also write NAME.toml with the measured peaks into --folder",
     )  # fmt: skip
     group.add_argument("--facts", metavar="FILE", help="machine.json for --draft (default: beside the measurements)")
+    group.add_argument("--trace", metavar="FILE", help="profiler trace with shapes, recorded on one accelerator")
     group.add_argument(
         "--silicon", action="store_true", help="use the measured GPU tables (extra silicon); default IDs: all it has"
     )
@@ -56,8 +57,9 @@ def run(args: argparse.Namespace) -> int:
     if args.draft is not None or args.facts is not None:
         return _draft(args)
     names = args.accelerators or (systems() if args.silicon else shipped_measurements())
-    if args.measurements and len(args.accelerators) != 1:
-        raise BadInput("--measurements: name the one accelerator that the file was measured on")
+    if (args.measurements or args.trace) and len(args.accelerators) != 1:
+        flag = "--measurements" if args.measurements else "--trace"
+        raise BadInput(f"{flag}: name the one accelerator that the file was measured on")
     _need_scipy()
     folder = _folder(args)
     results, points = [], []
@@ -143,8 +145,13 @@ def _rows(args: argparse.Namespace, name: str) -> list[Measurement]:
     from costsim.calibration.measurement import read_measurements
     from costsim.calibration.run import measurements_of, silicon_rows
 
-    if args.measurements:
-        return [row for name in args.measurements for row in read_measurements(Path(name))]
+    own = [row for file in args.measurements or () for row in read_measurements(Path(file))]
+    if args.trace:
+        from costsim.trace.measurements import trace_rows
+
+        return [*own, *trace_rows(Path(args.trace))]
+    if own:
+        return own
     return silicon_rows(name) if args.silicon else measurements_of(name)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from costsim.errors import BadInput
 from costsim.explore.search import search
 from costsim.predict.inference import predict_inference
+from costsim.predict.post.recipe import predict_recipe
 from costsim.predict.report import Report
 from costsim.predict.training import predict_training
 from costsim.spec.accelerator import Accelerator
@@ -16,6 +17,7 @@ from costsim.spec.catalog import load_accelerator, load_model
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingPlan, TrainingLoad, TrainingPlan
 from costsim.spec.price import Price, default_rate, parse_rate
+from costsim.spec.recipe import load_recipe
 from costsim.spec.scenario import Scenario
 
 GPUS = [1, 2, 4, 8, 16, 32, 64, 80, 128, 144, 160, 256, 320]
@@ -47,6 +49,7 @@ class Study:
     precisions: tuple[tuple[Deployment, Deployment], ...]
     training: tuple[tuple[str, Report | None, str], ...]
     rate: Price | None
+    post_training: tuple[Report, ...] = ()
 
 
 def precisions_of(chip: Accelerator) -> list[str]:
@@ -71,7 +74,14 @@ def study(scenario: Scenario, progress: Callable[[str], None] | None = None) -> 
         if "bf16" in formats and best != "bf16":
             pairs.append((deployments[-1], _deploy(model, chip, "bf16", scenario, rate)))
         runs.append((chip.id, *_train(model, chip, scenario, rate)))
-    return Study(scenario, model, tuple(deployments), tuple(pairs), tuple(runs), rate)
+    return Study(scenario, model, tuple(deployments), tuple(pairs), tuple(runs), rate, _post_trained(model, rate))
+
+
+def _post_trained(model: ModelSpec, rate: Price | None) -> tuple[Report, ...]:
+    """The published recipes that start from this model, as published."""
+    if model.id not in ("deepseek-v3", "deepseek-r1"):
+        return ()
+    return tuple(predict_recipe(load_recipe(name), rate)[0] for name in ("r1-zero", "r1"))
 
 
 def _deploy(model: ModelSpec, chip: Accelerator, precision: str, scenario: Scenario, rate: Price | None) -> Deployment:
@@ -119,11 +129,16 @@ def _train(model: ModelSpec, chip: Accelerator, scenario: Scenario, rate: Price 
     part = scenario.training
     precision = "fp8" if chip.known("fp8") else "bf16"
     plan = TrainingPlan(
-        gpus=part.gpus // chip.dies or 1, pp=part.pp, ep=part.ep if model.moe else 1, precision=precision
+        gpus=part.gpus // chip.dies or 1,
+        pp=part.pp,
+        ep=part.ep if model.moe else 1,
+        precision=precision,
+        schedule=part.schedule if model.moe else "auto",
+        routing="trained" if model.moe else "balanced",
     )
     load = TrainingLoad(part.seq, part.global_batch, 1, part.tokens)
     reason = ""
-    for recompute in ("selective", "full"):
+    for recompute in ("norm,mla_up_proj", "selective", "full"):
         try:
             tried = TrainingPlan(**{**plan.__dict__, "recompute": recompute})
             return predict_training(model, chip, tried, load, rate or default_rate(chip)), ""

@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from costsim.physics.layout import Layout, expert_slots
 from costsim.physics.op import ELEMENT_BYTES, Op
 from costsim.physics.step import decode_demand, prefill_demand
-from costsim.physics.training import micro_batch_demand
+from costsim.physics.training import model_passes
+from costsim.physics.training.passes import Recipe
+from costsim.physics.training.shard import Shard
 from costsim.spec.model import ModelSpec
 from costsim.timing.device import Device
 from costsim.timing.duration import time_op
@@ -89,16 +91,33 @@ def compulsory(case: Case) -> list[Op]:
     elif case.phase == "decode":
         ops = decode_demand(model, layout, batch, length).ops
     else:
-        micro = micro_batch_demand(model, layout, batch, length, "selective", with_mtp=False)
-        ops = (*micro.forward.ops, *micro.backward.ops)
+        ops = _training(model, batch, length)
     return [_recast(op, width) for op in ops if not op.family.startswith("memory_") and float(op.count) > 0]
+
+
+def _training(model: ModelSpec, batch: float, length: float) -> tuple[Op, ...]:
+    """Forward, repeated and backward ops of a step; each expert is a product of its own, as the model runs it."""
+    slots = float(model.moe.experts) if model.moe else 1.0
+    shard = Shard(batch * length, length, batch, tp=1.0, cp=1.0, ep=1.0, moe_tp=1.0, slots=slots, domain=1.0)
+    passes = model_passes(model, shard, Recipe("bf16", eight_bit_dispatch=False), frozenset(("norm", "mla_up_proj")))
+    items = (*passes.forward, *passes.again, *passes.backward, *passes.weight)
+    return tuple(_apart(item) for item in items if isinstance(item, Op))
+
+
+def _apart(op: Op) -> Op:
+    """The products of several groups as so many of one."""
+    groups = op.shape.get("groups", 1.0)
+    family = "gemm" if op.family == "gemm_wgrad" else op.family
+    shape = {name: value for name, value in op.shape.items() if name in ("m", "n", "k")} | {"groups": 1.0}
+    if "k" not in op.shape:
+        return op
+    return replace(op, family=family, flop=op.flop / groups, bytes=op.bytes / groups, count=op.count * groups,
+                   shape=shape)  # fmt: skip
 
 
 def _recast(op: Op, dtype: str) -> Op:
     """The op in ``dtype``: physics counts 16-bit operands, a run may have 32-bit ones."""
     width, s = ELEMENT_BYTES[dtype], op.shape
-    if op.name == "attention backward":
-        return replace(op, dtype=dtype, family=f"{op.family}_backward", bytes=op.bytes * width / 2.0)
     if "k" not in s:
         return replace(op, dtype=dtype, bytes=op.bytes * width / 2.0)
     m, n, k = s["m"], s["n"], s["k"]
@@ -113,7 +132,7 @@ def predict_run(case: Case, device: Device, added: Added, host: Host) -> Parts:
     products = experts = attention = 0.0
     for op in compulsory(case):
         seconds = float(time_op(op, device).time_s) * float(op.count)
-        if op.family.startswith("moe"):
+        if op.family.startswith("moe") or op.name.startswith("experts"):
             experts += seconds
         elif "gemm" in op.family:
             products += seconds

@@ -12,6 +12,7 @@ from costsim.report.accuracy import accuracy_document
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
 from costsim.report.figures import breakdown_bar, grouped_bar
 from costsim.report.pages import breakdown_words
+from costsim.report.post_training import recipes_section
 from costsim.report.words import band, number, percent, quantity, value_text
 from costsim.units import GIGA
 from costsim.version import __version__
@@ -32,6 +33,7 @@ def study_document(study: Study, rows: Sequence[Row]) -> Document:
         _time(study),
         _memory(study),
         _training(study),
+        recipes_section(study.post_training),
         Section("Published figures beside ours", accuracy.sections[0].paragraphs, accuracy.sections[1].tables,
                 accuracy.sections[1].charts),
         _notes(study),
@@ -59,6 +61,7 @@ def _payload(study: Study, accuracy: Document) -> dict[str, Any]:
         "deployments": [deployment(d) for d in study.deployments],
         "precisions": [[deployment(a), deployment(b)] for a, b in study.precisions],
         "training": [{"accelerator": name, "report": report(r), "reason": why} for name, r, why in study.training],
+        "post_training": [r.json() for r in study.post_training],
         "validation": accuracy.payload,
         "version": __version__,
     }

@@ -12,9 +12,9 @@ from typing import Literal
 from costsim.num import Num
 
 Overlap = Literal["none", "two-batch", "single-batch"]
-Routing = Literal["balanced", "eplb", "default", "production"]
+Routing = Literal["balanced", "eplb", "default", "production", "trained"]
 OVERLAPS = ("none", "two-batch", "single-batch")
-ROUTINGS = ("balanced", "eplb", "default", "production")
+ROUTINGS = ("balanced", "eplb", "default", "production", "trained")
 PRECISIONS = ("fp8", "bf16", "int8", "w4")
 KV_DTYPES = ("bf16", "fp8", "int8")
 RECOMPUTES = ("none", "selective", "full")
@@ -77,9 +77,25 @@ class ServingLoad:
     mtp_acceptance: Num = 0.0
 
 
+SCHEDULE_WORDS = ("auto", "gpipe", "1f1b", "interleaved", "zb-h1", "dualpipe", "dualpipev")
+TRAINING_OVERLAPS = ("auto", "none", "gradients", "pair")
+FRAMEWORKS = ("auto", "megatron", "deepseek")
+DISPATCHERS = ("auto", "deepep", "alltoall")
+
+
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Layout of a training job. ``dp`` follows as gpus / (tp·pp·cp); ``ep`` of the dp·cp·tp ranks share the experts."""
+    """Layout of a training job. ``dp`` follows as gpus / (tp·pp·cp); ``ep`` of the dp·cp·tp ranks share the experts.
+
+    ``schedule``: auto is interleaved 1F1B where vpp > 1, else 1F1B. ``overlap``: none (every transfer in turn),
+    gradients (data-parallel and pipeline transfers beside compute, and tensor-parallel ones of dense models), pair
+    (expert transfers too, beside a forward and a backward of two micro-batches); auto is pair for DualPipe, else
+    gradients. ``comm_sms``: cores kept for transfers (auto: 20 under pair, else none). ``framework`` decides kernels
+    and number formats: deepseek (block-scaled FP8, BF16 moments) or megatron; auto is deepseek for DualPipe.
+    ``dispatcher``: deepep (two hops, one copy for each node and rank) or alltoall (one copy for each expert); auto is
+    alltoall for Megatron without overlap. ``recompute``: none, selective, full, or a list of tensors. ``layers`` cuts
+    the model short.
+    """
 
     gpus: Num
     tp: Num = 1
@@ -91,6 +107,12 @@ class TrainingPlan:
     recompute: str = "selective"
     zero: Num = 1
     routing: Routing = "balanced"
+    schedule: str = "auto"
+    overlap: str = "auto"
+    comm_sms: Num | None = None
+    framework: str = "auto"
+    dispatcher: str = "auto"
+    layers: int | None = None
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def mla_backward(batch: int, tokens: int, heads: int, dtype: str) -> Case:
     flop = 5.0 * batch * heads * (QK + V) * _pairs(tokens)
     moved = 5.0 * width_of(dtype) * batch * tokens * heads * (QK + V)
     shape = {"batch": batch, "queries": tokens, "context": tokens, "heads": heads, "kv_heads": heads, "head_dim": QK}
-    return Case("mla_prefill_backward", dtype, shape, flop, moved, make)
+    return Case("mla_backward", dtype, shape, flop, moved, make)
 
 
 def mla_decode(batch: int, context: int, heads: int, rank: int, rope: int, dtype: str) -> Case:

@@ -17,7 +17,6 @@ torch = pytest.importorskip("torch", reason="the profiler needs torch: pip insta
 
 from costsim.physics.layout import Layout, expert_slots  # noqa: E402
 from costsim.physics.step import decode_demand, prefill_demand  # noqa: E402
-from costsim.physics.training import micro_batch_demand  # noqa: E402
 from costsim.predict.runs import Case as RunCase  # noqa: E402
 from costsim.predict.runs import compulsory  # noqa: E402
 from costsim.spec.catalog import load_model  # noqa: E402
@@ -64,8 +63,7 @@ def test_training_flops_are_costsims():
     """Products exactly, but for the head's last position, which predicts nothing: physics counts T, the loss T − 1."""
     batch, length = 2, 48
     listing = listed("training", batch, length)
-    micro = micro_batch_demand(LITE, one_rank(), float(batch), float(length), "selective", with_mtp=False)
-    ops = [op for op in (*micro.forward.ops, *micro.backward.ops) if "gemm" in op.family or op.family == "moe"]
+    ops = [op for op in compulsory(RunCase("training", LITE, batch, length, "fp32")) if "k" in op.shape]
     head = 3 * 2.0 * batch * LITE.vocab * LITE.hidden
     assert listing.total("product") == sum(op.flop * op.count for op in ops) - head
 
