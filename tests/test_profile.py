@@ -103,6 +103,7 @@ def test_the_fabric_of_a_draft_is_what_collectives_reached() -> None:
     rows = [*made_rows(), Measurement("all_reduce", "bytes", 1e-3, "made", wire=wire)]
     # two ranks: each sends 2·(2−1)/2 of the payload
     assert draft_peaks(rows)["scale_up_bandwidth"] == pytest.approx(1e9, rel=1e-3)
+    assert drafted("my-chip", rows, FACTS)[1].need("scale_up_domain") == 2
 
 
 @pytest.mark.parametrize("name", ["My Chip", "../x", "", "a" * 80])

@@ -75,7 +75,8 @@ def draft_text(name: str, rows: Sequence[Measurement], facts: Mapping[str, Any])
         "[datasheet]",
     ]
     known = {key: f"{v:.5g} {'B/s' if key.endswith('bandwidth') else 'FLOP/s'}" for key, v in peaks.items()}
-    known["scale_up_domain"] = str(devices)
+    ranks = max((row.wire.get("domain", 1.0) for row in rows if row.wire), default=1.0)
+    known["scale_up_domain"] = str(max(devices, int(ranks)))
     if memory := _whole(facts.get("memory_bytes")):
         known["memory"] = f"{memory} B"
     if cores := _whole(facts.get("cores")):
