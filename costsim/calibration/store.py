@@ -229,7 +229,7 @@ def device_for(chip: Accelerator, cluster: Cluster | None = None) -> Device:
         id=chip.id,
         peaks=peaks,
         bandwidth=rank.need("memory_bandwidth"),
-        cores=tile_cores(rank) or _typical_cores(rank),
+        cores=cores_of(chip),
         up=up,
         out=out,
         laws=Laws(chip),
@@ -239,6 +239,12 @@ def device_for(chip: Accelerator, cluster: Cluster | None = None) -> Device:
 
 def _known(chip: Accelerator, key: str) -> float | None:
     return chip.datasheet[key].value
+
+
+def cores_of(chip: Accelerator) -> float:
+    """Cores of one rank's device that run tiles."""
+    rank = chip.rank()
+    return tile_cores(rank) or _typical_cores(rank)
 
 
 def _typical_cores(chip: Accelerator) -> float:

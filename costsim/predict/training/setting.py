@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.calibration.store import device_for
+from costsim.calibration.store import cores_of, device_for
 from costsim.errors import BadInput
 from costsim.num import Num
 from costsim.physics.training.passes import Recipe
 from costsim.physics.training.recompute import recomputed_tensors
 from costsim.physics.training.shard import Shard
 from costsim.physics.training.states import Convention
-from costsim.predict.layout import Rule, _divides, _whole, imbalance_rule, positive
+from costsim.predict.layout import Rule, _divides, _whole, comm_sms_rule, imbalance_rule, positive
 from costsim.predict.training.constants import TrainingConstants, training_constants
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster
@@ -198,7 +198,10 @@ def training_rules(model: ModelSpec, chip: Accelerator, plan: TrainingPlan, load
         _divides("tp", plan.tp, "attention heads", model.attention.heads),
         _divides("tp × pp × cp", as_array(plan.tp) * plan.pp * plan.cp, "gpus", ranks),
         _divides("micro_batch × dp", as_array(load.micro_batch) * dp, "global_batch", load.global_batch),
+        _divides("cp", plan.cp, "seq", load.seq),
     ]
+    if plan.comm_sms is not None:
+        rules.append(comm_sms_rule(plan.comm_sms, cores_of(chip)))
     beyond = "zero: must be 0, 1, 2 or 3 (what dp ranks shard: optimiser state, gradients, weights)"
     rules.append(Rule("zero stage unknown", beyond, as_array(plan.zero) > 3))
     layers = plan.layers or model.layers
@@ -231,11 +234,19 @@ def _schedule_rules(plan: TrainingPlan, load: TrainingLoad, dp: Num) -> list[Rul
         )  # fmt: skip
         few = f"{word} needs an even number of micro-batches, at least 2·pp; raise global_batch or lower pp"
         rules.append(Rule("too few micro-batches for DualPipe", few, np.asarray((m < least) | (m % 2 != 0))))
+    alone = np.asarray((pp > 1) & (as_array(plan.vpp) <= 1) & (plan.overlap == "pair"))
+    if word not in ("dualpipe", "dualpipev"):
+        # Neighbours whose warm-ups differ by one forward would run their pairs in turn. [megatron-core-moe]
+        message = "overlap: pair needs interleaved stages (vpp > 1), dualpipe or dualpipev where pp > 1"
+        rules.append(Rule("pairs without interleaving", message, alone))
     if word != "interleaved":
         message = f"vpp: schedule {word} has one stage a rank; use interleaved for vpp > 1"
         rules.append(Rule("vpp without interleaving", message, as_array(plan.vpp) > 1))
     else:
-        message = "interleaved: micro-batches must be a multiple of pp"
+        first, stages = float(m.flat[0]), float(pp.flat[0])
+        near = stages * max(np.round(first / stages), 1.0) if np.isfinite(first) and stages >= 1 else 1.0
+        message = (f"interleaved: {first:g} micro-batches on a data-parallel rank must be a multiple of pp = {stages:g}; "
+                   f"global_batch × {near / first if first else 1.0:g} gives {near:g}")  # fmt: skip
         ragged = np.asarray((m % np.maximum(pp, 1.0) != 0) & (as_array(plan.vpp) > 1))
         rules.append(Rule("micro-batches not a multiple of pp", message, ragged))
     return rules
