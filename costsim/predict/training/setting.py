@@ -16,7 +16,7 @@ from costsim.physics.training.recompute import recomputed_tensors
 from costsim.physics.training.shard import Shard
 from costsim.physics.training.states import Convention
 from costsim.predict.layout import Rule, _divides, _whole, comm_sms_rule, imbalance_rule, positive
-from costsim.predict.training.constants import TrainingConstants, training_constants
+from costsim.predict.training.constants import TrainingConstants, laws_of_ratios, training_constants
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster
 from costsim.spec.model import ModelSpec
@@ -147,9 +147,11 @@ def training_setting(
         grad_bytes=4.0 if deepseek or plan.precision == "bf16" else 2.0,
     )  # fmt: skip
     ranks = as_array(plan.gpus) * chip.dies
+    constants = training_constants(chip)
     return TrainingSetting(
-        model=model, chip=chip, plan=plan, load=load, cluster=cluster, device=device_for(chip, cluster),
-        constants=training_constants(chip), shard=_shard(model, chip, plan, load, cluster), recipe=recipe,
+        model=model, chip=chip, plan=plan, load=load, cluster=cluster,
+        device=device_for(chip, cluster, laws_of_ratios(chip, constants)), constants=constants,
+        shard=_shard(model, chip, plan, load, cluster), recipe=recipe,
         convention=_convention(deepseek, plan.precision), policy=recomputed_tensors(plan.recompute),
         schedule=schedule, overlap=overlap, ranks=ranks,
     )  # fmt: skip
@@ -205,7 +207,8 @@ def training_rules(model: ModelSpec, chip: Accelerator, plan: TrainingPlan, load
     beyond = "zero: must be 0, 1, 2 or 3 (what dp ranks shard: optimiser state, gradients, weights)"
     rules.append(Rule("zero stage unknown", beyond, as_array(plan.zero) > 3))
     layers = plan.layers or model.layers
-    deep = as_array(plan.pp) * plan.vpp > layers + model.mtp_layers
+    # Embedding and head may each have a stage of their own.
+    deep = as_array(plan.pp) * plan.vpp > layers + model.mtp_layers + 2
     rules.append(Rule("pp × vpp exceeds layers", f"pp × vpp exceeds the {layers} layers of {model.id}", deep))
     rules += _schedule_rules(plan, load, dp)
     if model.moe is None:
@@ -245,8 +248,10 @@ def _schedule_rules(plan: TrainingPlan, load: TrainingLoad, dp: Num) -> list[Rul
     else:
         first, stages = float(m.flat[0]), float(pp.flat[0])
         near = stages * max(np.round(first / stages), 1.0) if np.isfinite(first) and stages >= 1 else 1.0
-        message = (f"interleaved: {first:g} micro-batches on a data-parallel rank must be a multiple of pp = {stages:g}; "
-                   f"global_batch × {near / first if first else 1.0:g} gives {near:g}")  # fmt: skip
+        message = (
+            f"interleaved: {first:g} micro-batches on a data-parallel rank must be a multiple of pp = {stages:g}; "
+            f"global_batch × {near / first if first else 1.0:g} gives {near:g}"
+        )
         ragged = np.asarray((m % np.maximum(pp, 1.0) != 0) & (as_array(plan.vpp) > 1))
         rules.append(Rule("micro-batches not a multiple of pp", message, ragged))
     return rules

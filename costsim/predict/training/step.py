@@ -229,7 +229,7 @@ def slowest_mirrored_s(setting: TrainingSetting, blocks: Blocks, stages: Num) ->
     layer = full("moe" if model.moe_layers else "dense")
     seconds = whole_model(setting).seconds(blocks)
     mean = (seconds.forward_s + seconds.backward_s + seconds.weight_s) / stages
-    return np.maximum(mean, whole_layers(layer, ends, model.layers, stages / 2.0) / 2.0)
+    return heaviest_group(setting, layer, ends, mean, stages)
 
 
 def _paired_in_turn(setting: TrainingSetting, blocks: Blocks, mean: PassSeconds, stages: Num) -> dict[str, Num]:
@@ -257,7 +257,12 @@ def pair_of_stages(setting: TrainingSetting, beside: Blocks, stages: Num) -> tup
     if not model.moe_layers:
         seconds = whole_model(setting).seconds(beside)
         both = (seconds.forward_s + seconds.backward_s + seconds.weight_s) / stages
-        return both, both
+        ends = beside.seconds("head") + beside.seconds("embedding")
+        dense = beside.seconds("dense")
+        return both, heaviest_group(
+            setting, dense.forward_s + dense.backward_s + dense.weight_s,
+            ends.forward_s + ends.backward_s + ends.weight_s, both, stages,
+        )  # fmt: skip
     pair = layer_pair(beside)
     layer = pair_seconds(pair, 4.0) / 4.0
     rest = NOTHING
@@ -272,10 +277,18 @@ def pair_of_stages(setting: TrainingSetting, beside: Blocks, stages: Num) -> tup
     # Dense layers are counted as routed ones here: they are few, and nearly as long.
     ends = beside.seconds("head").times(1.0 + mtp) + beside.seconds("embedding")
     one = ends.forward_s + ends.backward_s + ends.weight_s + layer * mtp
-    if setting.schedule in ("dualpipe", "dualpipev"):
-        # Stages from both ends share a rank, and a pair holds one of each.
-        return mean, np.maximum(mean, whole_layers(layer, one, model.layers, stages / 2.0) / 2.0)
-    return mean, np.maximum(mean, whole_layers(layer, one, model.layers, stages))
+    return mean, heaviest_group(setting, layer, one, mean, stages)
+
+
+def heaviest_group(setting: TrainingSetting, layer: Num, ends: Num, mean: Num, stages: Num) -> Num:
+    """Seconds of the stage that everyone waits for: layers cut evenly where they divide, with the ends on top, else by
+    hand. Under DualPipe stages from both ends share a rank, and a pair holds one of each."""
+    model = setting.model
+    wide = 2.0 if setting.schedule in ("dualpipe", "dualpipev") else 1.0
+    groups = stages / wide
+    even = np.asarray((model.layers % stages == 0) & (not model.mtp_layers))
+    cut = np.where(even, model.layers / groups * layer + ends, whole_layers(layer, ends, model.layers, groups))
+    return np.maximum(mean, cut / wide)
 
 
 def _exposed(blocks: Blocks, setting: TrainingSetting, stages: Num) -> Num:
