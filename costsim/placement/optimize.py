@@ -7,6 +7,7 @@ never behind it), local search on each, and a judgement on sampled next windows.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -188,10 +189,15 @@ def judged(candidates: list[Slots], shape: Shape, loads: Loads, goal: Goal) -> S
 
 def sampled(experts: Slots, shape: Shape, loads: Loads, factors: Loads) -> Loads:
     """max/mean by window and layer when ``loads`` are multiplied by each of ``factors``."""
-    placement = Placement(shape, experts)
-    share = loads / placement.copies
-    out = np.empty((len(factors), len(loads)))
-    for i, factor in enumerate(factors):
-        each = np.take_along_axis(share * factor, experts, axis=1).reshape(len(loads), shape.gpus, -1).sum(axis=2)
+    layers, by_slot = len(loads), (len(loads), shape.gpus, shape.per_gpu)
+    share: Any = (loads / Placement(shape, experts).copies).astype(np.float32)
+    # One array of flat indices for each slot of a GPU: long sums over GPUs, not many short ones over slots.
+    where = (experts + np.arange(layers)[:, None] * shape.experts).reshape(by_slot).transpose(2, 0, 1).copy()
+    out = np.empty((len(factors), layers))
+    for i, factor in enumerate(factors.astype(np.float32)):
+        drifted = (share * factor).ravel()
+        each = drifted.take(where[0])
+        for slot in where[1:]:
+            each += drifted.take(slot)
         out[i] = each.max(axis=1) / each.mean(axis=1)
     return out
