@@ -90,7 +90,8 @@ def _largest(count: Num) -> Num:
     log_r = np.log(np.maximum(count, 3.0))
     root = np.sqrt(2.0 * log_r)
     top = root - (np.log(log_r) + np.log(4.0 * np.pi)) / (2.0 * root)
-    return top * np.minimum(np.log(count) / np.log(3.0), 1.0)  # one has no maximum over others
+    largest: Num = top * np.minimum(np.log(count) / np.log(3.0), 1.0)  # one has no maximum over others
+    return largest
 
 
 def node_share(ranks: Num, nodes: Num) -> Num:
