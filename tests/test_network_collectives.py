@@ -222,6 +222,7 @@ def test_nics_are_as_uneven_as_nodes_not_as_ranks() -> None:
         node = float(layout.node_skew(1e6, "prefill", 4.0))
         assert nic < 1.0 + 0.5 * (rank - 1.0)
         assert abs(node - nic) < 0.3 * (rank - nic)
+        assert float(replace(layout, imbalance=None, routing="default").node_skew(1e6, "prefill", 1.0)) == 1.0
         normal, low = (expert_wires(model, layout, 1e6, 1.0, way)[0] for way in (False, True))
         even = [expert_wires(model, replace(layout, imbalance=1.0), 1e6, 1.0, way)[0] for way in (False, True)]
         assert normal.up_bytes / even[0].up_bytes == pytest.approx(rank, rel=0.01)

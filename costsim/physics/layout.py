@@ -55,7 +55,8 @@ class Layout:
         within = np.maximum(self.ep / nodes, 1.0)
         if self.imbalance is not None:
             return 1.0 + (self.skew(pairs, phase) - 1.0) * node_share(self.ep, nodes)
-        return imbalance(self.routing, phase, self.slots * within, nodes, pairs / self.slots, self.replicas)
+        skew = imbalance(self.routing, phase, self.slots * within, nodes, pairs / self.slots, self.replicas)
+        return np.maximum(skew, 1.0)  # of one node the closed form falls below the mean
 
 
 def expert_slots(model: ModelSpec, ep: Num, redundant: Num) -> Num:
