@@ -117,7 +117,7 @@ def laws_of_ratios(chip: Accelerator, constants: TrainingConstants) -> dict[str,
     the other, would count the difference of the libraries as slower clocks.
     """
     source, key = constants.measured_on, f"gemm/{constants.measured_in}"
-    if chip.id == source or not same_silicon(chip, source) or chip.dies != 1:
+    if chip.calibration or chip.id == source or not same_silicon(chip, source) or chip.dies != 1:
         return {}
     other = load_accelerator(source)
     if not (chip.known("bf16") and other.known("bf16")) or abs(chip.need("bf16") / other.need("bf16") - 1.0) > 0.02:
