@@ -10,15 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
-from costsim.predict.inference import predict_inference
-from costsim.predict.phases import PRODUCTION_UTILISATION
-from costsim.predict.report import Metric, Report
+from costsim.predict.fleet_units import UnitKind, check_mix, kinds_of
+from costsim.predict.report import Metric
 from costsim.serving.autoscale import Kind, Rule, day_curve, schedule, utilisation
-from costsim.spec.accelerator import Accelerator
-from costsim.spec.catalog import load_accelerator, load_model
-from costsim.spec.fleet import Fleet, FleetPolicy, FleetUnit
-from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingPlan
+from costsim.spec.catalog import load_accelerator
+from costsim.spec.fleet import Fleet, FleetPolicy
 from costsim.spec.price import default_rate, in_usd, load_price, parse_rate
 from costsim.timing.device import worst
 from costsim.units import DAY_S, HOUR_S, MEGA
@@ -26,35 +22,6 @@ from costsim.units import DAY_S, HOUR_S, MEGA
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
 PHASES = ("prefill", "decode")
-
-
-@dataclass(frozen=True)
-class UnitKind:
-    """A unit with its capacity in tokens per second (prefill: computed input; decode: output), its nodes and price.
-
-    ``report``: the kernel path; ``kept``: the share of it that a full unit keeps in production.
-    """
-
-    unit: FleetUnit
-    chip: Accelerator
-    report: Report
-    kept: float
-    most: int
-    usd_per_h: float
-
-    @property
-    def nodes(self) -> float:
-        return self.unit.gpus / self.chip.node_devices
-
-    def capacity(self, end: str = "value") -> float:
-        """Tokens per second of one full unit in production; ``end``: value, low or high."""
-        metric = self.report.metrics["tokens_per_s_per_gpu"]
-        each = getattr(metric, end)
-        return float(metric.value if each is None else each) * self.unit.gpus * self.kept
-
-    @property
-    def usd_per_token(self) -> float:
-        return self.usd_per_h * self.unit.gpus / self.capacity()
 
 
 @dataclass(frozen=True)
@@ -72,6 +39,11 @@ class FleetDay:
     metrics: Mapping[str, Metric]
     notes: tuple[str, ...]
 
+    @property
+    def mixed(self) -> bool:
+        """Whether these are other units than those of the day itself."""
+        return any(len(kinds) > 1 or kinds[0].unit.most is None for kinds in self.kinds.values())
+
 
 def predict_fleet(
     fleet: Fleet,
@@ -83,19 +55,20 @@ def predict_fleet(
 ) -> FleetDay:
     """Predict the day. ``mix``: accelerator → share of the peak's capacity; None: the units that the day itself has.
 
-    Unit capacity is the kernel path's throughput times :func:`kept_in_production`; demand follows ``hourly``.
+    Unit capacity is the kernel path's throughput times what a full unit keeps of it in production (see
+    :mod:`costsim.predict.fleet_units`); demand follows ``hourly``.
     Idle nodes earn ``lease_usd_per_gpu_h`` in every stretch of at least ``lease_least_h`` hours.
     Raises BadInput for shares that do not sum to one and accelerators without a unit.
     """
     policy = policy or fleet.policy
     if mix is not None:
-        _check_mix(mix, fleet)
+        check_mix(mix, fleet)
     steps = max(round(DAY_S / policy.interval), len(fleet.load.hourly))
     curve = day_curve(fleet.load.hourly, steps)
     demand = {
         "prefill": curve * fleet.load.missed_tokens / DAY_S, "decode": curve * fleet.load.output_tokens / DAY_S,
     }  # fmt: skip
-    kinds = {phase: _kinds(fleet, phase, mix, float(demand[phase].max()), policy.target) for phase in PHASES}
+    kinds = {phase: kinds_of(fleet, phase, mix, float(demand[phase].max()), policy.target) for phase in PHASES}
     runs = {end: _scaled(kinds, demand, policy, end) for end in ("value", "high", "low")}
     units = runs["value"]
     lease = (lease_usd_per_gpu_h, lease_least_h)
@@ -103,65 +76,7 @@ def predict_fleet(
     nodes = _nodes(units, kinds)
     load = {p: utilisation(demand[p], units[p], [_kind(k) for k in kinds[p]]) for p in PHASES}
     hours = np.arange(steps) * 24.0 / steps
-    return FleetDay(fleet, kinds, hours, units, nodes, demand, load, metrics, _notes(fleet, kinds, load, policy))
-
-
-def kept_in_production(fleet: Fleet, phase: str, peak: float) -> float:
-    """Share of its kernels' rate that a full unit keeps: peak demand / (units · cards · the operator's own profile).
-
-    In the peak hour every unit runs, so what they carry then is what they can carry. Without a published profile
-    the day average of :data:`PRODUCTION_UTILISATION` stands in.
-    """
-    for unit in fleet.unit:
-        if unit.phase == phase and unit.profile is not None and unit.most is not None:
-            return peak / (unit.most * unit.gpus * unit.profile)
-    return PRODUCTION_UTILISATION[phase]
-
-
-def _kinds(
-    fleet: Fleet, phase: str, mix: Mapping[str, float] | None, peak: float, target: float
-) -> tuple[UnitKind, ...]:
-    """The kinds of one phase, cheapest token first."""
-    found = []
-    for unit in fleet.unit:
-        share = float(unit.most is not None) if mix is None else mix.get(unit.accelerator, 0.0)
-        if unit.phase == phase and share > 0:
-            kind = _kind_of(fleet, unit, kept_in_production(fleet, phase, peak))
-            most = unit.most if mix is None else math.ceil(share * peak / target / kind.capacity() - 1e-9)
-            found.append(replace(kind, most=most or 1))
-    if not found:
-        raise BadInput(f"fleet {fleet.id}: no {phase} unit; give one with `most`, or --mix with shares")
-    return tuple(sorted(found, key=lambda kind: kind.usd_per_token))
-
-
-def _check_mix(mix: Mapping[str, float], fleet: Fleet) -> None:
-    known = sorted({unit.accelerator for unit in fleet.unit})
-    for name, share in mix.items():
-        if name not in known:
-            raise BadInput(f"mix: {fleet.id} describes no unit of {name[:40]!r}; it has {', '.join(known)}")
-        if not 0 <= share <= 1:
-            raise BadInput(f"mix: {name} = {share:g}: a share from 0 to 1 is needed")
-    if abs(sum(mix.values()) - 1.0) > 1e-6:
-        raise BadInput(f"mix: shares sum to {sum(mix.values()):g}; they must sum to 1")
-
-
-def _kind_of(fleet: Fleet, unit: FleetUnit, kept: float) -> UnitKind:
-    """A unit with the rate of its kernels under the load that it is described with."""
-    model, chip = load_model(fleet.model), load_accelerator(unit.accelerator)
-    plan = ServingPlan(
-        unit.gpus, tp=unit.tp, ep=unit.ep, precision=unit.precision, kv_dtype=unit.kv_dtype,
-        overlap=unit.overlap, redundant_experts=unit.redundant_experts, routing="balanced",  # type: ignore[arg-type]
-    )  # fmt: skip
-    load = (
-        PrefillLoad(unit.isl, unit.tokens_per_gpu)
-        if unit.phase == "prefill"
-        else DecodeLoad(unit.context or fleet.load.context, unit.batch_per_gpu)
-    )
-    report = predict_inference(model, chip, plan, load)
-    rate = parse_rate(unit.price, "price") if unit.price is not None else default_rate(chip)
-    if rate is None:
-        raise BadInput(f"no hourly price is known for {chip.id}; give the unit a price")
-    return UnitKind(unit, chip, report, kept, unit.most or 1, in_usd(rate))
+    return FleetDay(fleet, kinds, hours, units, nodes, demand, load, metrics, _notes(kinds, load, policy))
 
 
 def rule_of(policy: FleetPolicy, steps: int) -> Rule:
@@ -283,7 +198,7 @@ def _metrics(
 
 
 def _notes(
-    fleet: Fleet, kinds: Mapping[str, tuple[UnitKind, ...]], load: Mapping[str, Array], policy: FleetPolicy
+    kinds: Mapping[str, tuple[UnitKind, ...]], load: Mapping[str, Array], policy: FleetPolicy
 ) -> tuple[str, ...]:
     notes = []
     for phase in PHASES:

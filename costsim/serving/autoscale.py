@@ -112,5 +112,6 @@ def _kept(counts: Counts, seen: Array, kinds: Sequence[Kind], rule: Rule) -> Cou
 def utilisation(demand: Array, counts: Counts, kinds: Sequence[Kind]) -> Array:
     """Demand over the capacity that runs, by step."""
     running = counts @ np.array([kind.capacity for kind in kinds])
-    out: Array = np.divide(demand, running, out=np.full(len(demand), np.inf), where=running > 0)
+    nothing = np.where(demand > 0, np.inf, 0.0)
+    out: Array = np.divide(demand, running, out=nothing, where=running > 0)
     return out
