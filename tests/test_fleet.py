@@ -117,7 +117,7 @@ def test_the_schedule_is_what_stepping_through_the_day_gives(
         ]
         assert got[t].tolist() == np.max(seen, axis=0).tolist()
     full = all((got[:, i] == kind.most).all() for i, kind in enumerate(kinds))
-    runs_over = utilisation(load, got, kinds) > 1 + 1e-9
+    runs_over = (utilisation(load, got, kinds) > 1 + 1e-9) & (load > 1e-6)
     capacity = sum(kind.capacity * kind.most for kind in kinds)
     assert full or not (runs_over & (load <= capacity)).any(), "over target only where everything runs"
 
@@ -155,7 +155,7 @@ def test_lengths_have_the_day_s_means() -> None:
 def test_the_day_request_by_request(fleet: Fleet) -> None:
     """Tokens are conserved, the cached share comes out as published, and users see tens of tokens a second."""
     day = predict_fleet(fleet)
-    played = play(day, 10.0)
+    played = play(day, 5.0)
     figures = played.metrics
     assert figures["finished_share"] == 1.0
     assert figures["cached_share"] == pytest.approx(342 / 608, abs=0.01)

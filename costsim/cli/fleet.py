@@ -16,7 +16,7 @@ NAME = "fleet"
 HELP = "a day of load on prefill and decode pools with autoscaling: nodes by time, cost, income, margin"
 EXAMPLE = """
 costsim fleet --day deepseek-2025-02-27 --out day.html
-costsim fleet --requests --hour-s 60s
+costsim fleet --requests --hour-s 15s
 costsim fleet --mix h800-sxm=0.5,h20-96g=0.3,ascend-910c=0.2 --lease 1.2USD/h --lease-hours 4
 """
 DEFAULT = "deepseek-2025-02-27"
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--day", default=DEFAULT, metavar="ID", help=f"a shipped day or your own .toml ({DEFAULT})")
     group.add_argument("--mix", metavar="ID=SHARE,…", help="accelerators and their shares of the peak's capacity")
     group.add_argument("--requests", action="store_true", help="also play the day request by request (a sample)")
-    add_quantity(group, "--hour-s", "time", "how long each hour is played with --requests (60s)")
+    add_quantity(group, "--hour-s", "time", "how long each hour is played with --requests (30s)")
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of the sampled requests (0)")
     policy = parser.add_argument_group("autoscaling")
     for name, words in (
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if args.requests:
         from costsim.predict.fleet_requests import play
 
-        played = play(day, args.hour_s or 60.0, args.seed, lambda n, all_: progress(f"{n:,} of {all_:,} requests"))
+        played = play(day, args.hour_s or 30.0, args.seed, lambda n, all_: progress(f"{n:,} of {all_:,} requests"))
     return finish(args, fleet_document(day, played))
 
 

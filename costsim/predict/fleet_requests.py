@@ -78,7 +78,7 @@ def group_requests(day: FleetDay, groups: NDArray[np.float64], hour_s: float, se
 
 
 def play(
-    day: FleetDay, hour_s: float = 60.0, seed: int = 0, progress: Callable[[int, int], None] | None = None
+    day: FleetDay, hour_s: float = 30.0, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> PlayedDay:
     """Run the day twice with different seeds. Raises BadInput for a mixed fleet, whose units are not all alike."""
     if day.mixed:
