@@ -15,6 +15,7 @@ from costsim.errors import BadInput
 from costsim.explore.confirm import ATTAINMENT, confirm, plan_of
 from costsim.explore.deployments import Demand, search_deployments
 from costsim.predict.inference import predict_inference
+from costsim.predict.phases import KV_SHARE
 from costsim.predict.service import replica_cards
 from costsim.spec.catalog import load_accelerator, load_model
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan
@@ -27,6 +28,7 @@ GRID: dict[str, list[Any]] = {
 }  # fmt: skip
 DEMAND = Demand(12.0, 2048, 512)
 TARGETS = (1.5, 0.04)
+TERMS = ("weights_bytes", "kv_bytes", "activations_bytes", "communication_bytes")
 
 
 def brute_force(chip_id: str, ttft: float, tpot: float, headroom: float) -> tuple[float, float]:
@@ -45,16 +47,18 @@ def brute_force(chip_id: str, ttft: float, tpot: float, headroom: float) -> tupl
 
         def ask(load: Any, plan: ServingPlan = plan) -> Any:
             try:
-                return predict_inference(MODEL, chip, plan, load).metrics
+                report = predict_inference(MODEL, chip, plan, load)
             except BadInput:
                 return None
+            used = sum(v for name, v in report.memory.items() if name in TERMS)
+            return report.metrics if used <= KV_SHARE * chip.rank().need("memory") else None
 
         def usd(per_s: float, gpus: int = gpus) -> float:
             return max(1, math.ceil(DEMAND.requests_per_s / (headroom * per_s) - 1e-9)) * gpus * in_usd(rate)
 
         for n in GRID["concurrency"]:
             if (m := ask(ServingLoad(2048, 512, n))) and m["ttft_s"].value <= ttft and m["tpot_s"].value <= tpot:
-                both.append((usd(m["output_tokens_per_s_per_gpu"].value * gpus / 512), m["tpot_s"].value))
+                both += [(usd(m["output_tokens_per_s_per_gpu"].value * gpus / 512), m["tpot_s"].value)]
         for n in GRID["tokens_per_gpu"]:
             if m := ask(PrefillLoad(2048, n)):
                 wait = 0.5 + headroom / (2 * (1 - headroom))
@@ -62,7 +66,7 @@ def brute_force(chip_id: str, ttft: float, tpot: float, headroom: float) -> tupl
                     prefills.append(usd(m["tokens_per_s_per_gpu"].value * gpus / 2048))
         for n in GRID["batch_per_gpu"]:
             if (m := ask(DecodeLoad(2048 + 256, n))) and m["tpot_s"].value <= tpot:
-                decodes.append((usd(m["tokens_per_s_per_gpu"].value * gpus / 512), m["tpot_s"].value))
+                decodes += [(usd(m["tokens_per_s_per_gpu"].value * gpus / 512), m["tpot_s"].value)]
     ways = both + [(p + d, t) for p in prefills for d, t in decodes]
     return min(cost for cost, _ in ways), min(t for _, t in ways)
 
@@ -143,8 +147,8 @@ def test_loads_without_units_are_refused(text: str) -> None:
 
 
 def test_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["search", "--phase", "deployment", "--accelerator", "h200-sxm,h20-96g", "--load", "10req/s", "--tpot", "50ms",
-            "--ttft", "2s", "--api", "deepseek-r1", "--confirm", "1", "--isl", "1024", "--osl", "256", "--json"]  # fmt: skip
+    text = "search --phase deployment --accelerator h200-sxm,h20-96g --load 10req/s --tpot 50ms --ttft 2s --json"
+    argv = [*text.split(), *["--api", "deepseek-r1", "--confirm", "1", "--isl", "1024", "--osl", "256"]]
     assert main(argv) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["best"]["metrics"]["gpus"] >= 8

@@ -82,16 +82,13 @@ def run(args: argparse.Namespace) -> int:
         model, chips, demand, grid, ttft_s=args.ttft, tpot_s=args.tpot, headroom=args.headroom or 0.85,
         max_gpus=args.max_gpus, prices=prices, progress=progress,
     )  # fmt: skip
-    best = _best(found.frontier, 3 if args.confirm is None else args.confirm)
-    confirmed = confirm(model, best, demand, ttft_s=args.ttft, tpot_s=args.tpot, progress=progress)
+    asked = 3 if args.confirm is None else args.confirm
+    # Queues cost some of them more than the closed form says: a few more are at hand.
+    best = sorted(found.frontier, key=lambda way: way.usd_per_h)[: 3 * asked]
+    confirmed = confirm(model, best, demand, asked, ttft_s=args.ttft, tpot_s=args.tpot, progress=progress)
     api = None if args.api is None else _api(args.api, demand)
     document = deployment_document(found, confirmed, demand, model.id, api, assumed, args.top)
     return finish(args, document)
-
-
-def _best(frontier: Any, count: int) -> list[Any]:
-    """The cheapest of the frontier: TPOT targets are met by all of them."""
-    return sorted(frontier, key=lambda way: way.usd_per_h)[:count]
 
 
 def _demand(args: argparse.Namespace) -> Demand:

@@ -29,7 +29,8 @@ MAX_ROUNDS = 8
 
 @dataclass(frozen=True)
 class Confirmed:
-    """``deployed`` with as many units as the simulator needed; ``metrics``: what it saw, per slice of 1/``slices``."""
+    """``deployed`` with as many units as the simulator needed; ``metrics``: what it saw, per slice of 1/``slices``;
+    ``refused``: why it could not be simulated at all."""
 
     planned: Deployed
     deployed: Deployed
@@ -37,6 +38,7 @@ class Confirmed:
     metrics: dict[str, float]
     slices: int
     requests: int
+    refused: str = ""
 
     @property
     def met(self) -> bool:
@@ -47,6 +49,7 @@ def confirm(
     model: ModelSpec,
     chosen: Sequence[Deployed],
     demand: Demand,
+    count: int | None = None,
     *,
     ttft_s: float | None = None,
     tpot_s: float | None = None,
@@ -54,11 +57,13 @@ def confirm(
     progress: Callable[[str], None] | None = None,
 ) -> list[Confirmed]:
     """Simulate each deployment under Poisson arrivals; add units where fewer than ATTAINMENT of requests meet the
-    targets. Cheapest first, those that never meet them last."""
-    done = []
+    targets. Stops after ``count`` that do. Cheapest first, those that never meet them last."""
+    done: list[Confirmed] = []
     for number, deployed in enumerate(chosen, start=1):
+        if count is not None and sum(one.met for one in done) >= count:
+            break
         if progress is not None:
-            progress(f"simulating {number} of {len(chosen)}")
+            progress(f"simulating {number}")
         done.append(_confirm(model, deployed, demand, ttft_s or math.inf, tpot_s or math.inf, seed))
     return sorted(done, key=lambda one: (not one.met, one.deployed.usd_per_h))
 
@@ -69,7 +74,7 @@ def _confirm(
     now = planned
     for _ in range(MAX_ROUNDS):
         result = _simulate(model, planned, now, demand, ttft_s, tpot_s, seed)
-        if result.met or len(now.units) == 0:
+        if result.met or result.refused:
             break
         late = result.metrics["ttft_p90_s"] > ttft_s
         slow = result.metrics["tpot_p90_s"] > tpot_s
@@ -109,9 +114,9 @@ def _simulate(
     chip = load_accelerator(last.accelerator)
     try:
         run = predict_simulation(model, chip, plans[-1], requests, service, bands=False)
-    except BadInput:
+    except BadInput as error:
         nothing = {"ttft_p90_s": math.inf, "tpot_p90_s": math.inf}
-        return Confirmed(planned, now, 0.0, nothing, slices, count)
+        return Confirmed(planned, now, 0.0, nothing, slices, count, str(error))
     # The first and last answers see an empty deployment: the middle of the run is judged.
     outcome = run.outcome
     middle = slice(count // 5, count - count // 10)

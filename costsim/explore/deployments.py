@@ -19,6 +19,7 @@ from costsim.errors import BadInput
 from costsim.explore.grid import Block, Values, blocks
 from costsim.explore.pareto import pareto
 from costsim.explore.search import _evaluate
+from costsim.predict.phases import KV_SHARE
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.model import ModelSpec
 from costsim.spec.price import Price, default_rate, in_usd
@@ -246,6 +247,9 @@ def _units(
             metrics, rules, fits = _evaluate(block, model, chip, _PHASE[role], None, None)
             good = np.ones(block.shape, dtype=bool)
             reasons = [(rule.reason, rule.broken) for rule in rules] + [("does not fit in memory", ~np.asarray(fits))]
+            # Engines give weights and KV a share of the memory, not all of it.
+            over = np.asarray(metrics["memory_bytes"]) > KV_SHARE * chip.rank().need("memory")
+            reasons.append(("does not fit in memory", over))
             reasons.append(("holds several replicas: a smaller unit does the same", _larger(block, model, chip)))
             rate, ttft, tpot = _rates(role, block, metrics, demand, headroom)
             for name, value, target in (("ttft_s", ttft, targets[0]), ("tpot_s", tpot, targets[1])):

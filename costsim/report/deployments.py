@@ -75,6 +75,7 @@ def _confirmed_json(one: Confirmed, demand: Demand) -> dict[str, Any]:
     return {
         **_json(one.deployed, demand), "planned_gpus": one.planned.gpus, "attained": one.attained, "met": one.met,
         "simulated": one.metrics, "slices": one.slices, "requests": one.requests,
+        "refused": one.refused,
     }  # fmt: skip
 
 
