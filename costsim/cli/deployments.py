@@ -7,11 +7,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli import ask as asking
+from costsim.cli import launch as launching
 from costsim.cli.output import finish, progress
 from costsim.errors import BadInput
 
 if TYPE_CHECKING:
-    from costsim.explore.deployments import Demand
+    from costsim.explore.deployments import Demand, Deployed
+    from costsim.predict.launch import Launch
     from costsim.spec.accelerator import Accelerator
     from costsim.spec.model import ModelSpec
     from costsim.spec.price import Price
@@ -40,11 +42,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--headroom", type=float, metavar="X", help="share of a unit's rate to plan for (0.85)")
     group.add_argument("--confirm", type=int, metavar="N", help="how many of the best to simulate (3; 0: none)")
     group.add_argument("--api", metavar="ID", help="list price to break even with: deepseek-r1 or deepseek-v3")
+    launching.add_option(group)
 
 
 def refuse_foreign(args: argparse.Namespace) -> None:
     """Options of deployments mean nothing in the other phases."""
-    for name in ("load", "headroom", "confirm", "api"):
+    for name in ("load", "headroom", "confirm", "api", "launch"):
         if getattr(args, name) is not None:
             raise BadInput(f"--{name} belongs to --phase deployment, not --phase {args.phase}")
 
@@ -88,7 +91,26 @@ def run(args: argparse.Namespace) -> int:
     confirmed = confirm(model, best, demand, asked, ttft_s=args.ttft, tpot_s=args.tpot, progress=progress)
     api = None if args.api is None else _api(args.api, demand)
     document = deployment_document(found, confirmed, demand, model.id, api, assumed, args.top)
+    chosen = next((one.deployed for one in confirmed if one.met), found.cheapest)
+    if args.launch is not None and chosen is not None:
+        document = launching.with_launches(document, _launches(args.launch, model, chosen))
     return finish(args, document)
+
+
+def _launches(engine: str, model: ModelSpec, chosen: Deployed) -> list[Launch]:
+    """Commands for the units of the deployment chosen."""
+    from costsim.explore.confirm import budget_of, plan_of, running_of
+    from costsim.predict.service import Service
+    from costsim.serving.policy import Policy
+    from costsim.spec.catalog import load_accelerator
+
+    found = []
+    for unit in chosen.units:
+        policy = Policy(max_running=running_of(unit), token_budget=budget_of(unit))
+        service = Service(policy=policy, mtp_tokens=float(unit.plan.get("mtp_tokens", 0)))
+        chip, plan = load_accelerator(unit.accelerator), plan_of(unit.plan, unit.count)
+        found += launching.launches(engine, model, chip, plan, service, unit.role)
+    return found
 
 
 def _demand(args: argparse.Namespace) -> Demand:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli import ask as asking
+from costsim.cli import launch as launching
 from costsim.cli import simulate_grid
 from costsim.cli.ask import Key, Words
 from costsim.cli.output import FORMATS as _FORMATS
@@ -16,6 +17,7 @@ from costsim.cli.parser import add_choice, add_grid, add_quantity
 from costsim.errors import BadInput
 
 if TYPE_CHECKING:
+    from costsim.predict.launch import Launch
     from costsim.predict.service import Service
     from costsim.predict.simulation import Simulated
     from costsim.serving.request import Requests
@@ -101,6 +103,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_quantity(targets, "--tpot", "time", "time per token that counts as good, like 50ms")
     targets.add_argument("--no-bands", action="store_true", help="one run instead of three: no P10 and P90")
     targets.add_argument("--perfetto", metavar="FILE", help="every replica's steps as a Chrome trace (.json)")
+    launching.add_option(targets)
     simulate_grid.add_options(parser)
 
 
@@ -141,7 +144,17 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None and extension(Path(args.out)) in ("parquet", "csv"):
         _write_requests(Path(args.out), result)
         args.out = None
+    if args.launch is not None:
+        document = launching.with_launches(document, _launches(args))
     return finish(args, document, lambda: render_document(document))
+
+
+def _launches(args: argparse.Namespace) -> list[Launch]:
+    """The commands that start what was simulated."""
+    from costsim.spec.catalog import load_accelerator, load_model
+
+    model, chip = load_model(args.model), load_accelerator(args.accelerator)
+    return launching.launches(args.launch, model, chip, _plan(args, model), _service(args, model))
 
 
 def _one(args: argparse.Namespace, name: str, default: Any) -> Any:

@@ -63,8 +63,9 @@ def run_grid(args: argparse.Namespace, names: Sequence[str]) -> int:
     from costsim.report.tables import render_document
     from costsim.version import __version__
 
-    if args.perfetto is not None:
-        raise BadInput("--perfetto writes the steps of one scenario; leave out the ranges")
+    for name in ("perfetto", "launch", "bench"):
+        if getattr(args, name, None) is not None:
+            raise BadInput(f"--{name} is about one scenario; leave out the ranges")
     if args.workers is not None and not 1 <= args.workers <= 1024:
         raise BadInput(f"--workers {args.workers}: must be from 1 to 1024")
     if args.workers is not None and args.scheduler is not None:

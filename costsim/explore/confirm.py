@@ -107,7 +107,7 @@ def _simulate(
     requests = open_loop(count, rate, round(demand.isl), round(demand.osl), 0.8, 1.0, seed)
     last = now.units[-1]
     service = Service(
-        policy=Policy(max_running=_running(last), token_budget=_budget(now.units[0])), ttft_s=ttft_s, tpot_s=tpot_s,
+        policy=Policy(max_running=running_of(last), token_budget=budget_of(now.units[0])), ttft_s=ttft_s, tpot_s=tpot_s,
         mtp_tokens=float(last.plan.get("mtp_tokens", 0)), mtp_acceptance=float(last.plan.get("mtp_acceptance", 0)),
         prefill=plans[0] if len(plans) > 1 else None,
     )  # fmt: skip
@@ -138,7 +138,7 @@ def _slices(now: Deployed, demand: Demand) -> int:
     return int(min(max(1, math.ceil(needed / MAX_REQUESTS)), most))
 
 
-def _running(unit: Unit) -> int:
+def running_of(unit: Unit) -> int:
     """Requests that decode on one attention rank: what the unit was planned with, and room for bursts."""
     plan = unit.plan
     cards = float(plan["gpus"])
@@ -148,7 +148,7 @@ def _running(unit: Unit) -> int:
     return max(4, math.ceil(1.3 * asked / ranks))
 
 
-def _budget(unit: Unit) -> int:
+def budget_of(unit: Unit) -> int:
     """Prompt tokens of a step on one attention rank: what a prefill unit was planned with, else an engine's usual."""
     if "tokens_per_gpu" not in unit.plan:
         return 8192
