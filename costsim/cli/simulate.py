@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli import ask as asking
+from costsim.cli import bench, simulate_grid
 from costsim.cli import launch as launching
-from costsim.cli import simulate_grid
 from costsim.cli.ask import Key, Words
 from costsim.cli.output import FORMATS as _FORMATS
 from costsim.cli.output import extension, finish, progress, write
@@ -104,11 +104,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     targets.add_argument("--no-bands", action="store_true", help="one run instead of three: no P10 and P90")
     targets.add_argument("--perfetto", metavar="FILE", help="every replica's steps as a Chrome trace (.json)")
     launching.add_option(targets)
+    bench.add_option(targets)
     simulate_grid.add_options(parser)
 
 
-def simulated(args: argparse.Namespace) -> Simulated:
-    """The scenario that the options describe, run; every option has one value."""
+def simulated(args: argparse.Namespace, load: tuple[Requests, int | None, list[str]] | None = None) -> Simulated:
+    """The scenario that the options describe, run; every option has one value. ``load`` replaces theirs."""
     from costsim.predict.simulation import predict_simulation
     from costsim.spec.catalog import load_accelerator, load_model
 
@@ -116,7 +117,7 @@ def simulated(args: argparse.Namespace) -> Simulated:
     args.precision, about = asking.precision_for(chip, args.precision)
     price, cluster, about_supply = asking.supply(args, chip)
     plan, service = _plan(args, model), _service(args, model)
-    requests, concurrency, about_load = _load(args)
+    requests, concurrency, about_load = load or _load(args)
     result = predict_simulation(
         model, chip, plan, requests, service, concurrency=concurrency, price=price, cluster=cluster,
         progress=lambda done, every: progress(f"{done:,} of {every:,} requests"),
@@ -132,6 +133,8 @@ def run(args: argparse.Namespace) -> int:
     if names := simulate_grid.varied(args):
         return simulate_grid.run_grid(args, names)
     simulate_grid.check_single(args)
+    if args.bench is not None:
+        return bench.run(args)
     if args.perfetto is not None and extension(Path(args.perfetto)) != "json":
         raise BadInput(f"--perfetto {args.perfetto}: the file must end in .json")
     result = simulated(args)
