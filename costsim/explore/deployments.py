@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -18,16 +18,17 @@ from numpy.typing import NDArray
 from costsim.errors import BadInput
 from costsim.explore.grid import Block, Values, blocks
 from costsim.explore.pareto import pareto
-from costsim.explore.search import _evaluate
-from costsim.predict.phases import KV_SHARE
+from costsim.predict.layout import Rule
+from costsim.predict.phases import KV_SHARE, decode, prefill, serve, setting_for
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.model import ModelSpec
+from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan
 from costsim.spec.price import Price, default_rate, in_usd
 from costsim.units import MEGA
 
 Array = NDArray[np.float64]
 ROLES = ("both", "prefill", "decode")
-_PHASE = {"both": "serving", "prefill": "prefill", "decode": "decode"}
+_LOADS: dict[str, type[Any]] = {"both": ServingLoad, "prefill": PrefillLoad, "decode": DecodeLoad}
 #: units of one accelerator and role that are kept, beside the cheapest
 KEEP = 64
 
@@ -244,7 +245,7 @@ def _units(
     kept: list[Unit] = []
     for block in blocks(_role_grid(role, demand, grid)):
         with np.errstate(all="ignore"):
-            metrics, rules, fits = _evaluate(block, model, chip, _PHASE[role], None, None)
+            metrics, rules, fits = _evaluate(block, model, chip, role)
             good = np.ones(block.shape, dtype=bool)
             reasons = [(rule.reason, rule.broken) for rule in rules] + [("does not fit in memory", ~np.asarray(fits))]
             # Engines give weights and KV a share of the memory, not all of it.
@@ -266,6 +267,24 @@ def _units(
     latency = np.array([float(unit.plan.get("tpot_s", unit.latency_s)) for unit in kept])
     cost = np.array([unit.usd_per_h for unit in kept])
     return [kept[i] for i in pareto(latency, cost)[-KEEP:]] if kept else []
+
+
+def _evaluate(block: Block, model: ModelSpec, chip: Accelerator, role: str) -> tuple[dict[str, Any], list[Rule], Any]:
+    """Metrics of every plan of the block in this role, the rules it may break, and where it fits in memory."""
+    both: dict[str, Any] = {**block.words, **block.numbers}
+    plan = ServingPlan(**{f.name: both[f.name] for f in fields(ServingPlan) if f.name in both})
+    load: Any = _LOADS[role](**{f.name: both[f.name] for f in fields(_LOADS[role]) if f.name in both})
+    setting = setting_for(model, chip, plan)
+    if role == "both":
+        blend = serve(setting, load, strict=False)
+        metrics: dict[str, Any] = {name: value for name, (value, _) in blend.metrics.items()}
+        metrics["tokens_per_s_per_gpu"] = metrics["output_tokens_per_s_per_gpu"]
+        metrics["memory_bytes"] = blend.decode.memory.total_bytes
+        return metrics, blend.rules, blend.decode.memory.fits
+    answer = prefill(setting, load, strict=False) if role == "prefill" else decode(setting, load, strict=False)
+    metrics = {name: value for name, (value, _) in answer.metrics.items()}
+    metrics["memory_bytes"] = answer.memory.total_bytes
+    return metrics, answer.rules, answer.memory.fits
 
 
 def _larger(block: Block, model: ModelSpec, chip: Accelerator) -> Any:
