@@ -147,6 +147,12 @@ def test_a_thousand_simulations_survive_a_killed_dask_worker(tmp_path: Path) -> 
     assert rows == sweep(points, answer_points)
 
 
+@pytest.mark.parametrize("address", ["nowhere", "tcp://host", "host:1", "tcp://a b:1"])
+def test_addresses_are_checked_before_anything_is_tried(address: str) -> None:
+    with pytest.raises(BadInput, match=r"not an address|costsim\[cluster\]"):
+        sweep([{"x": 1}], squares, scheduler=address)
+
+
 def test_no_dask_says_what_to_install() -> None:
     try:
         import distributed  # noqa: F401

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 #: what is searched where the user names nothing: units that engines run, and the loads they are run at
 _GRID: dict[str, list[Any]] = {
     "gpus": [1, 2, 4, 8, 16, 32, 64, 128], "tp": [1, 2, 4, 8], "pp": [1], "ep": [1, 2, 4, 8, 16, 32, 64, 128],
-    "overlap": ["none", "two-batch"], "routing": ["default"],
+    "overlap": ["none", "two-batch"], "routing": ["eplb"],
     "concurrency": [1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096],
     "batch_per_gpu": [1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 384, 512],
     "tokens_per_gpu": [512, 1024, 2048, 4096, 8192, 16384],
-    "mtp_tokens": [0], "mtp_acceptance": [0.0], "redundant_experts": [0],
+    "mtp_tokens": [0], "mtp_acceptance": [0.0], "redundant_experts": [0, 32],
 }  # fmt: skip
+#: what a model without experts leaves of it
+_DENSE: dict[str, list[Any]] = {"ep": [1], "overlap": ["none"], "routing": ["balanced"], "redundant_experts": [0]}
 _PLAN_KEYS = (
     "gpus", "tp", "pp", "ep", "moe_tp", "overlap", "routing", "precision", "kv_dtype", "concurrency", "batch_per_gpu",
     "tokens_per_gpu", "mtp_tokens", "mtp_acceptance", "redundant_experts", "comm_sms",
@@ -153,8 +155,10 @@ def _grid(args: argparse.Namespace, model: ModelSpec) -> tuple[dict[str, Any], l
             grid[name] = value
         elif name in _GRID:
             grid[name] = [1] if name == "ep" and model.moe is None else _GRID[name]
-            if model.moe is None and name == "overlap":
-                grid[name] = ["none"]
+            if model.moe is None:
+                grid[name] = {"overlap": ["none"], "routing": ["balanced"], "redundant_experts": [0]}.get(
+                    name, grid[name]
+                )
             assumed.append(f"--{name.replace('_', '-')} {','.join(str(v) for v in grid[name])}")
     return grid, assumed
 

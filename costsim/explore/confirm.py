@@ -15,6 +15,7 @@ from costsim.predict.service import Service
 from costsim.predict.simulation import predict_simulation
 from costsim.serving.arrivals import open_loop
 from costsim.serving.policy import Policy
+from costsim.serving.request import Requests
 from costsim.spec.catalog import load_accelerator
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import ServingPlan
@@ -23,6 +24,8 @@ from costsim.spec.plan import ServingPlan
 MAX_REQUESTS = 6_000
 #: share of requests that must meet both targets
 ATTAINMENT = 0.9
+#: tokens of a block of the prefix cache
+CACHE_BLOCK = 64
 #: times that units are added before a deployment is given up
 MAX_ROUNDS = 8
 
@@ -104,12 +107,12 @@ def _simulate(
     rate *= min(max(1, round(u.count / slices)) * slices / u.count for u in now.units)
     long_s = demand.osl * now.tpot_s
     count = int(min(max(200.0, 12.0 * rate * long_s), MAX_REQUESTS))
-    requests = open_loop(count, rate, round(demand.isl), round(demand.osl), 0.8, 1.0, seed)
+    requests = _cached(open_loop(count, rate, round(demand.isl), round(demand.osl), 0.8, 1.0, seed), demand)
     last = now.units[-1]
     service = Service(
         policy=Policy(max_running=running_of(last), token_budget=budget_of(now.units[0])), ttft_s=ttft_s, tpot_s=tpot_s,
+        prefix_cache=demand.cached > 0, prefill=plans[0] if len(plans) > 1 else None,
         mtp_tokens=float(last.plan.get("mtp_tokens", 0)), mtp_acceptance=float(last.plan.get("mtp_acceptance", 0)),
-        prefill=plans[0] if len(plans) > 1 else None,
     )  # fmt: skip
     chip = load_accelerator(last.accelerator)
     try:
@@ -129,6 +132,14 @@ def _simulate(
         "busy_share": outcome.busy_share,
     }  # fmt: skip
     return Confirmed(planned, now, float(np.mean(good)), metrics, slices, count)
+
+
+def _cached(requests: Requests, demand: Demand) -> Requests:
+    """The same requests, the demand's share of every prompt being a prefix that all of them know."""
+    if demand.cached <= 0:
+        return requests
+    known = np.round(demand.cached / demand.isl * requests.isl / CACHE_BLOCK).astype(int)
+    return replace(requests, blocks=[range(n) for n in known.tolist()], block_tokens=CACHE_BLOCK)
 
 
 def _slices(now: Deployed, demand: Demand) -> int:

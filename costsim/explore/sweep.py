@@ -12,6 +12,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
@@ -162,6 +163,8 @@ def _dask(address: str) -> Iterator[Any]:
         from distributed import Client
     except ImportError:
         raise BadInput("--scheduler needs Dask: pip install 'costsim[cluster]'") from None
+    if re.fullmatch(r"[a-z]+://[^\s/]+:\d+", address) is None:
+        raise BadInput(f"--scheduler {address[:80]}: not an address; write it like tcp://host:8786")
     try:
         client = Client(address, timeout="10s", set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
