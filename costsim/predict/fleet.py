@@ -38,6 +38,7 @@ class FleetDay:
     load: Mapping[str, Array]
     metrics: Mapping[str, Metric]
     notes: tuple[str, ...]
+    policy: FleetPolicy
 
     @property
     def mixed(self) -> bool:
@@ -76,7 +77,7 @@ def predict_fleet(
     nodes = _nodes(units, kinds)
     load = {p: utilisation(demand[p], units[p], [_kind(k) for k in kinds[p]]) for p in PHASES}
     hours = np.arange(steps) * 24.0 / steps
-    return FleetDay(fleet, kinds, hours, units, nodes, demand, load, metrics, _notes(kinds, load, policy))
+    return FleetDay(fleet, kinds, hours, units, nodes, demand, load, metrics, _notes(kinds, load, policy), policy)
 
 
 def rule_of(policy: FleetPolicy, steps: int) -> Rule:
@@ -115,6 +116,19 @@ def _scaled(
     return {
         p: np.minimum(kinds[p][0].unit.spare + kinds[p][0].unit.per_group * groups, kinds[p][0].most) for p in PHASES
     }
+
+
+def policy_table(
+    day: FleetDay, minutes: tuple[float, ...] = (0.0, 15.0, 30.0, 60.0)
+) -> dict[tuple[float, float], float]:
+    """Node-hours of the day by (lead, hold) in minutes, all else as it is: what is policy and not load."""
+    out = {}
+    for lead in minutes:
+        for hold in minutes:
+            policy = day.policy.model_copy(update={"lead": lead * 60.0, "hold": hold * 60.0})
+            units = _scaled(day.kinds, day.demand, policy, "value")
+            out[lead, hold] = float(_nodes(units, day.kinds).mean()) * 24.0
+    return out
 
 
 def _nodes(units: Mapping[str, Counts], kinds: Mapping[str, tuple[UnitKind, ...]]) -> Array:
@@ -259,6 +273,6 @@ def inputs_of(day: FleetDay) -> dict[str, Any]:
     """What the day was predicted from."""
     fleet = day.fleet
     return {
-        "fleet": fleet.id, "model": fleet.model, "load": fleet.load.model_dump(), "policy": fleet.policy.model_dump(),
+        "fleet": fleet.id, "model": fleet.model, "load": fleet.load.model_dump(), "policy": day.policy.model_dump(),
         "hours_per_step": 24.0 / len(day.hours), "seconds_per_hour": HOUR_S,
     }  # fmt: skip

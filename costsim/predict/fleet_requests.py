@@ -1,7 +1,8 @@
 """A fleet's day at request level: one group of units, which is what every other group is, through the whole day.
 
 A router spreads requests evenly, so a group of k sees 1/k of the arrivals at any time. Each hour of the day is
-played for ``hour_s`` seconds at its real rate; a repeat with another seed says how much that sampling may be off.
+played for ``hour_s`` seconds at its real rate; a repeat with another seed and half that length says how far that may
+be off.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,7 @@ from costsim.errors import BadInput
 from costsim.predict.engine import engine_for
 from costsim.predict.fleet import FleetDay
 from costsim.predict.fleet_units import UnitKind
-from costsim.predict.phases import decode as decode_step
 from costsim.predict.phases import setting_for
-from costsim.predict.service import Scaled
 from costsim.serving.engine import Engine
 from costsim.serving.outcome import Outcome
 from costsim.serving.policy import Policy
@@ -29,7 +28,7 @@ from costsim.serving.simulation import Deployment, Pool, simulate
 from costsim.serving.timer import ConstantTimer
 from costsim.spec.catalog import load_model
 from costsim.spec.fleet import FleetLoad
-from costsim.spec.plan import DecodeLoad, ServingPlan
+from costsim.spec.plan import ServingPlan
 
 #: tokens of a block of the on-disk context cache [deepseek-open-infra-day6]
 CACHE_BLOCK = 64
@@ -41,7 +40,8 @@ Tokens = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PlayedDay:
-    """Latencies of the sampled requests and what one group did; ``error``: relative spread between two seeds."""
+    """Latencies of the sampled requests and what one group did; ``error``: relative difference to another
+    seed with hours half as long."""
 
     requests: int
     metrics: dict[str, float]
@@ -80,7 +80,10 @@ def group_requests(day: FleetDay, groups: NDArray[np.float64], hour_s: float, se
 def play(
     day: FleetDay, hour_s: float = 30.0, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> PlayedDay:
-    """Run the day twice with different seeds. Raises BadInput for a mixed fleet, whose units are not all alike."""
+    """Run the day twice, with different seeds and lengths.
+
+    Raises BadInput for a mixed fleet, whose units are not all alike, and for hours too short or too long.
+    """
     if day.mixed:
         raise BadInput("request level: a day of one kind of unit in each phase is needed; leave --mix out")
     if not 5.0 <= hour_s <= 3600.0:
@@ -89,10 +92,11 @@ def play(
     prefill, decode = day.kinds["prefill"][0], day.kinds["decode"][0]
     groups = day.units["decode"][:, 0] / decode.unit.per_group
     deployment = _group(day, prefill, decode)
+    # A shorter play with another seed: what the sample and the shortened hours may be off by, together.
     runs = []
-    for number in (seed, seed + 1):
-        outcome = simulate(deployment, group_requests(day, groups, hour_s, number), None, progress)
-        runs.append((outcome, _figures(outcome, decode, prefill, groups, hour_s)))
+    for number, length in ((seed, hour_s), (seed + 1, hour_s / 2.0)):
+        outcome = simulate(deployment, group_requests(day, groups, length, number), None, progress)
+        runs.append((outcome, _figures(outcome, decode, prefill, groups, length)))
     (first, mid), (_, other) = runs
     error = {name: abs(other[name] / value - 1.0) if value else math.nan for name, value in mid.items()}
     note = (
@@ -106,8 +110,10 @@ def play(
 def _group(day: FleetDay, prefill: UnitKind, decode: UnitKind) -> Deployment:
     """One group of the fleet: its decode units rank by rank, its prefill units by their rate.
 
-    A prefill unit is a queue that computes its capacity in steps of all its cards' tokens: how prompts of very
-    different lengths fall on its ranks depends on lengths that nobody has published. Spare units help every group.
+    Decode runs at its kernels' own rate: uneven ranks, batches that are not full and waiting for memory, which a
+    share kept in production stands for elsewhere, are played here. A prefill unit is a queue that computes its
+    capacity in steps of all its cards' tokens: how prompts of very different lengths fall on its ranks depends on
+    lengths that nobody has published. Spare units help every group.
     """
     unit = decode.unit
     plan = ServingPlan(
@@ -122,11 +128,7 @@ def _group(day: FleetDay, prefill: UnitKind, decode: UnitKind) -> Deployment:
         ConstantTimer(0.0, prefill.unit.per_group / engines / prefill.capacity()),
         Policy(token_budget=step, max_running=1_000_000, block=CACHE_BLOCK), kv_tokens=10**12, role="prefill",
     )  # fmt: skip
-    pools = (Pool(queue, prefill.unit.per_group, prefix_cache=True), Pool(engine, unit.per_group))
-    # What a unit keeps of its kernels' rate is known at the profile's context; here the day's own is played.
-    kernels = decode_step(setting, DecodeLoad(day.fleet.load.context, unit.batch_per_gpu))
-    slow = replace(engine, timer=Scaled(engine.timer, float(kernels.tokens_per_s) * unit.gpus / decode.capacity()))
-    return Deployment((pools[0], replace(pools[1], engine=slow)))
+    return Deployment((Pool(queue, prefill.unit.per_group, prefix_cache=True), Pool(engine, unit.per_group)))
 
 
 def _figures(

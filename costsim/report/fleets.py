@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from costsim.predict.fleet import PHASES, FleetDay, accounting, inputs_of, published_nodes
+from costsim.predict.fleet import PHASES, FleetDay, accounting, inputs_of, policy_table, published_nodes
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
 from costsim.report.figures import Figure, _axis, _layout
 from costsim.report.pages import GRADES
@@ -39,6 +39,7 @@ def fleet_document(day: FleetDay, played: PlayedDay | None = None, assumed: tupl
     ]  # fmt: skip
     if exact:
         sections.insert(1, Section("Arithmetic on the published schedule", [_exact_words(exact)]))
+    sections.append(_policy_section(day))
     if played is not None:
         sections.insert(1, Section("Request by request", [played.note], [_played(day, played)]))
     sections.append(Section("Notes", notes))
@@ -104,6 +105,18 @@ def _hours(day: FleetDay) -> Table:
     return Table(("hour", "nodes", "published", "prefill load", "decode load"), rows)
 
 
+def _policy_section(day: FleetDay) -> Section:
+    """Node-hours by lead and hold: how much of the answer is a choice."""
+    table = policy_table(day)
+    leads = sorted({lead for lead, _ in table})
+    rows: list[list[Content]] = [
+        [f"{lead:g} min", *(Cell(number(table[lead, hold]), table[lead, hold]) for hold in leads)] for lead in leads
+    ]
+    columns = ("lead \\ hold", *(f"{hold:g} min" for hold in leads))
+    words = "Node-hours of the same load under other policies: when units are called, and how long idle ones stay."
+    return Section("Policy", [words], [Table(columns, rows)])
+
+
 def _played(day: FleetDay, played: PlayedDay) -> Table:
     stated: dict[str, float] = {}
     if day.fleet.published is not None:
@@ -122,7 +135,7 @@ def _played(day: FleetDay, played: PlayedDay) -> Table:
             label(name), Cell(quantity(value, unit), value), Cell(percent(played.error[name]), played.error[name]),
             None if known is None else Cell(quantity(known, unit), known),
         ])  # fmt: skip
-    return Table(("", "simulated", "between two seeds", "published"), rows)
+    return Table(("", "simulated", "sampling error", "published"), rows)
 
 
 def _played_json(played: PlayedDay) -> dict[str, Any]:
@@ -149,6 +162,10 @@ def _payload(day: FleetDay, exact: Mapping[str, float], notes: list[str]) -> dic
                 "mean_units": float(day.units[p][:, i].mean()),
             }
             for p in PHASES for i, kind in enumerate(day.kinds[p])
+        ],
+        "policy_node_hours": [
+            {"lead_min": lead, "hold_min": hold, "node_hours": hours}
+            for (lead, hold), hours in policy_table(day).items()
         ],
         "inputs": inputs_of(day), "notes": notes, "sources": list(day.fleet.sources), "version": __version__,
     }  # fmt: skip
