@@ -153,6 +153,8 @@ def test_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
     answer = json.loads(capsys.readouterr().out)
     assert answer["best"]["metrics"]["gpus"] >= 8
     assert answer["confirmed"][0]["met"]
+    bands = answer["confirmed"][0]["bands"]["tpot_p90_s"]
+    assert bands["low"] <= bands["value"] <= bands["high"]
     even = answer["break_even"]
     by_hand = (1024 * 0.55 + 256 * 2.19) / 1e6
     assert even["api_usd_per_h"] == pytest.approx(by_hand * 10 * 3600)

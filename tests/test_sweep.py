@@ -107,6 +107,13 @@ def test_the_verb_sweeps_and_resumes(capsys: pytest.CaptureFixture[str], tmp_pat
     assert json.loads(capsys.readouterr().out) == answer
 
 
+def test_a_refused_point_keeps_its_row(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*GRID, "--gpus", "8,12", "--rate", "1", "--requests", "5", "--isl", "50"]) == 0
+    good, bad = json.loads(capsys.readouterr().out)["rows"]
+    assert good["metrics"]["tpot_s"]["value"] > 0
+    assert "multiple" in bad["error"]
+
+
 @pytest.mark.slow
 def test_a_killed_local_worker_loses_nothing(tmp_path: Path) -> None:
     points = [{"x": x, "mark": str(tmp_path / "mark")} for x in range(40)]

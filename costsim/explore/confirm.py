@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 from costsim.errors import BadInput
 from costsim.explore.deployments import Demand, Deployed, Unit
+from costsim.predict.report import Metric
 from costsim.predict.service import Service
-from costsim.predict.simulation import predict_simulation
+from costsim.predict.simulation import Simulated, predict_simulation
 from costsim.serving.arrivals import open_loop
 from costsim.serving.policy import Policy
 from costsim.serving.request import Requests
@@ -24,6 +25,8 @@ from costsim.spec.plan import ServingPlan
 MAX_REQUESTS = 6_000
 #: share of requests that must meet both targets
 ATTAINMENT = 0.9
+#: what is shown with its band for the deployment that is chosen
+BANDED = ("ttft_p50_s", "ttft_p90_s", "tpot_p50_s", "tpot_p90_s", "output_tokens_per_s_per_gpu")
 #: tokens of a block of the prefix cache
 CACHE_BLOCK = 64
 #: times that units are added before a deployment is given up
@@ -33,7 +36,7 @@ MAX_ROUNDS = 8
 @dataclass(frozen=True)
 class Confirmed:
     """``deployed`` with as many units as the simulator needed; ``metrics``: what it saw, per slice of 1/``slices``;
-    ``refused``: why it could not be simulated at all."""
+    ``refused``: why it could not be simulated at all; ``banded``: latencies with P10, P90 and grade, of the first."""
 
     planned: Deployed
     deployed: Deployed
@@ -42,6 +45,7 @@ class Confirmed:
     slices: int
     requests: int
     refused: str = ""
+    banded: Mapping[str, Metric] = field(default_factory=dict)
 
     @property
     def met(self) -> bool:
@@ -68,7 +72,11 @@ def confirm(
         if progress is not None:
             progress(f"simulating {number}")
         done.append(_confirm(model, deployed, demand, ttft_s or math.inf, tpot_s or math.inf, seed))
-    return sorted(done, key=lambda one: (not one.met, one.deployed.usd_per_h))
+    done.sort(key=lambda one: (not one.met, one.deployed.usd_per_h))
+    if done and done[0].met:
+        _, run = _run(model, done[0].deployed, demand, ttft_s or math.inf, tpot_s or math.inf, seed, bands=True)
+        done[0] = replace(done[0], banded={name: run.report.metrics[name] for name in BANDED})
+    return done
 
 
 def _confirm(
@@ -99,27 +107,13 @@ def _grown(unit: Unit) -> Unit:
 def _simulate(
     model: ModelSpec, planned: Deployed, now: Deployed, demand: Demand, ttft_s: float, tpot_s: float, seed: int
 ) -> Confirmed:  # fmt: skip
-    """One run of a slice that holds a whole number of every unit, or nearly so."""
+    """One run, judged."""
     slices = _slices(now, demand)
-    rate = demand.requests_per_s / slices
-    plans = [_plan(unit, max(1, round(unit.count / slices))) for unit in now.units]
-    # A slice of rounded pools would not have its share of cards: the arrivals follow the tighter pool.
-    rate *= min(max(1, round(u.count / slices)) * slices / u.count for u in now.units)
-    long_s = demand.osl * now.tpot_s
-    count = int(min(max(200.0, 12.0 * rate * long_s), MAX_REQUESTS))
-    requests = _cached(open_loop(count, rate, round(demand.isl), round(demand.osl), 0.8, 1.0, seed), demand)
-    last = now.units[-1]
-    service = Service(
-        policy=Policy(max_running=running_of(last), token_budget=budget_of(now.units[0])), ttft_s=ttft_s, tpot_s=tpot_s,
-        prefix_cache=demand.cached > 0, prefill=plans[0] if len(plans) > 1 else None,
-        mtp_tokens=float(last.plan.get("mtp_tokens", 0)), mtp_acceptance=float(last.plan.get("mtp_acceptance", 0)),
-    )  # fmt: skip
-    chip = load_accelerator(last.accelerator)
     try:
-        run = predict_simulation(model, chip, plans[-1], requests, service, bands=False)
+        count, run = _run(model, now, demand, ttft_s, tpot_s, seed)
     except BadInput as error:
         nothing = {"ttft_p90_s": math.inf, "tpot_p90_s": math.inf}
-        return Confirmed(planned, now, 0.0, nothing, slices, count, str(error))
+        return Confirmed(planned, now, 0.0, nothing, slices, 0, str(error))
     # The first and last answers see an empty deployment: the middle of the run is judged.
     outcome = run.outcome
     middle = slice(count // 5, count - count // 10)
@@ -140,6 +134,27 @@ def _cached(requests: Requests, demand: Demand) -> Requests:
         return requests
     known = np.round(demand.cached / demand.isl * requests.isl / CACHE_BLOCK).astype(int)
     return replace(requests, blocks=[range(n) for n in known.tolist()], block_tokens=CACHE_BLOCK)
+
+
+def _run(
+    model: ModelSpec, now: Deployed, demand: Demand, ttft_s: float, tpot_s: float, seed: int, bands: bool = False
+) -> tuple[int, Simulated]:
+    """(requests, the simulation) of a slice that holds a whole number of every unit, or nearly so."""
+    slices = _slices(now, demand)
+    rate = demand.requests_per_s / slices
+    plans = [plan_of(unit.plan, max(1, round(unit.count / slices))) for unit in now.units]
+    # A slice of rounded pools would not have its share of cards: the arrivals follow the tighter pool.
+    rate *= min(max(1, round(u.count / slices)) * slices / u.count for u in now.units)
+    count = int(min(max(200.0, 12.0 * rate * demand.osl * now.tpot_s), MAX_REQUESTS))
+    requests = _cached(open_loop(count, rate, round(demand.isl), round(demand.osl), 0.8, 1.0, seed), demand)
+    last = now.units[-1]
+    service = Service(
+        policy=Policy(max_running=running_of(last), token_budget=budget_of(now.units[0])), ttft_s=ttft_s, tpot_s=tpot_s,
+        prefix_cache=demand.cached > 0, prefill=plans[0] if len(plans) > 1 else None,
+        mtp_tokens=float(last.plan.get("mtp_tokens", 0)), mtp_acceptance=float(last.plan.get("mtp_acceptance", 0)),
+    )  # fmt: skip
+    chip = load_accelerator(last.accelerator)
+    return count, predict_simulation(model, chip, plans[-1], requests, service, bands=bands)
 
 
 def _slices(now: Deployed, demand: Demand) -> int:
@@ -165,10 +180,6 @@ def budget_of(unit: Unit) -> int:
         return 8192
     dies = load_accelerator(unit.accelerator).dies
     return max(512, round(float(unit.plan["tokens_per_gpu"]) * float(unit.plan.get("tp", 1)) / dies))
-
-
-def _plan(unit: Unit, count: int) -> ServingPlan:
-    return plan_of(unit.plan, count)
 
 
 def plan_of(plan: dict[str, Any], count: int = 1) -> ServingPlan:

@@ -29,6 +29,7 @@ from costsim.serving.timer import ConstantTimer
 from costsim.spec.catalog import load_model
 from costsim.spec.fleet import FleetLoad
 from costsim.spec.plan import ServingPlan
+from costsim.timing.device import worst
 
 #: tokens of a block of the on-disk context cache [deepseek-open-infra-day6]
 CACHE_BLOCK = 64
@@ -48,6 +49,7 @@ class PlayedDay:
     error: dict[str, float]
     elapsed_cpu_s: float
     note: str
+    grade: str
 
 
 def lengths_of(load: FleetLoad, count: int, rng: np.random.Generator) -> tuple[Tokens, Tokens]:
@@ -99,12 +101,13 @@ def play(
         runs.append((outcome, _figures(outcome, decode, prefill, groups, length)))
     (first, mid), (_, other) = runs
     error = {name: abs(other[name] / value - 1.0) if value else math.nan for name, value in mid.items()}
+    grades = [kind.report.metrics["tokens_per_s_per_gpu"].grade for kind in (prefill, decode)]
     note = (
         f"request level: one group of the fleet, {len(first.isl):,} requests, every hour played for {hour_s:g} s; "
         "exponential lengths with the day's own means; Poisson arrivals; the cached share of every prompt is found; "
         "prefill units by their rate"
     )
-    return PlayedDay(len(first.isl), mid, error, time.process_time() - began, note)
+    return PlayedDay(len(first.isl), mid, error, time.process_time() - began, note, worst(grades))
 
 
 def _group(day: FleetDay, prefill: UnitKind, decode: UnitKind) -> Deployment:

@@ -9,7 +9,7 @@ from costsim.explore.confirm import ATTAINMENT, Confirmed
 from costsim.explore.deployments import Demand, Deployed, DeploymentSearch
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
 from costsim.report.figures import PALETTE, _axis, _layout
-from costsim.report.words import number, percent, quantity
+from costsim.report.words import band, label, number, percent, quantity, value_text
 from costsim.version import __version__
 
 
@@ -38,7 +38,8 @@ def deployment_document(
             f"Poisson arrivals, lengths 0.8–1.0 of nominal; units are added until {ATTAINMENT:.0%} of requests meet "
             "both targets"
         )
-        sections.append(Section("Simulated", [note], [_confirmed_table(confirmed)]))
+        tables = [_confirmed_table(confirmed), *([_banded(confirmed[0])] if confirmed[0].banded else [])]
+        sections.append(Section("Simulated", [note], tables))
     if found.frontier:
         shown = _thin(found.frontier, top)
         sections.append(
@@ -75,7 +76,7 @@ def _confirmed_json(one: Confirmed, demand: Demand) -> dict[str, Any]:
     return {
         **_json(one.deployed, demand), "planned_gpus": one.planned.gpus, "attained": one.attained, "met": one.met,
         "simulated": one.metrics, "slices": one.slices, "requests": one.requests,
-        "refused": one.refused,
+        "refused": one.refused, "bands": {name: metric.json() for name, metric in one.banded.items()},
     }  # fmt: skip
 
 
@@ -154,6 +155,15 @@ def _confirmed_table(confirmed: Sequence[Confirmed]) -> Table:
         for one in confirmed
     ]  # fmt: skip
     return Table(("units", "cards", "TTFT p90", "TPOT p90", "attained", "USD/h"), rows)
+
+
+def _banded(one: Confirmed) -> Table:
+    """Latencies of the first deployment with P10, P90 and grade."""
+    rows: list[list[Content]] = [
+        [label(name), Cell(value_text(name, metric), metric.value), band(name, metric), metric.grade]
+        for name, metric in one.banded.items()
+    ]
+    return Table(("the cheapest", "value", "P10 … P90", "grade"), rows)
 
 
 def _chart(found: DeploymentSearch) -> Chart:

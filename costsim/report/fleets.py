@@ -133,15 +133,16 @@ def _played(day: FleetDay, played: PlayedDay) -> Table:
         known = stated.get(name)
         rows.append([
             label(name), Cell(quantity(value, unit), value), Cell(percent(played.error[name]), played.error[name]),
+            played.grade,
             None if known is None else Cell(quantity(known, unit), known),
         ])  # fmt: skip
-    return Table(("", "simulated", "sampling error", "published"), rows)
+    return Table(("", "simulated", "sampling error", "grade", "published"), rows)
 
 
 def _played_json(played: PlayedDay) -> dict[str, Any]:
     return {
         "sampled": played.requests, "metrics": dict(played.metrics), "sampling_error": dict(played.error),
-        "elapsed_cpu_s": played.elapsed_cpu_s,
+        "elapsed_cpu_s": played.elapsed_cpu_s, "grade": played.grade,
     }  # fmt: skip
 
 
