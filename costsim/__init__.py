@@ -45,6 +45,9 @@ _HOME = {
     "fp8_savings": "costsim.predict.fp8",
     "predict_post_training": "costsim.predict.post_training",
     "search": "costsim.explore.search",
+    "search_deployments": "costsim.explore.deployments",
+    "load_fleet": "costsim.spec.fleet",
+    "predict_fleet": "costsim.predict.fleet",
     "validate": "costsim.evidence.validate",
     "read_points": "costsim.evidence.points",
 }
