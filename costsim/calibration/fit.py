@@ -261,7 +261,7 @@ def _check(kind: str, family: str, dtype: str, table: _Table, device: Device) ->
 
 def residual_steps(family: str, table: _Table) -> dict[str, float]:
     """Axes of the correction grid where there are enough measurements to carry one; else none."""
-    steps = RESIDUAL_STEPS.get(family, {})
+    steps = RESIDUAL_STEPS.get(family.split("@")[0], {})
     if len(table.time_s) < RESIDUAL_ROWS:
         return {}
     known = table.coordinates

@@ -46,8 +46,9 @@ def predict_inference(
     setting = setting_for(model, chip, plan, cluster)
     if isinstance(load, ServingLoad):
         blend = serve(setting, load)
-        refuse_memory(blend.decode.memory, setting)
-        return _blend_report(setting, load, blend, price)
+        if setting.framework is None:
+            refuse_memory(blend.decode.memory, setting)
+        return _blend_report(setting, load, blend, price, serve_events(setting, load))
     answer = prefill(setting, load) if isinstance(load, PrefillLoad) else decode(setting, load)
     refuse_memory(answer.memory, setting)
     return _phase_report(setting, load, answer, price)

@@ -56,7 +56,8 @@ class Device:
 
     ``laws`` maps ``family/dtype`` to its law. ``up`` and ``out`` are None where unknown or absent;
     a question that needs them is refused by name. ``in_network_reduction``: the scale-up switch adds
-    (NVLink SHARP), so an all-reduce sends each byte once.
+    (NVLink SHARP), so an all-reduce sends each byte once. ``kernels``: the serving framework whose own kernels run;
+    its laws, where it has any (``family@framework/dtype``), come before the general ones.
     """
 
     id: str
@@ -67,12 +68,17 @@ class Device:
     out: float | None
     laws: Mapping[str, FittedLaw]
     in_network_reduction: bool = False
+    kernels: str = ""
 
     def peak(self, dtype: str) -> float:
         return self.peaks[dtype]
 
     def law(self, family: str, dtype: str) -> FittedLaw:
         """The law for this family: the exact dtype, else the family's other dtype at a lower grade."""
+        if self.kernels:
+            own = self.laws.get(f"{family}@{self.kernels}/{dtype}")
+            if own is not None:
+                return own
         exact = self.laws.get(f"{family}/{dtype}")
         if exact is not None:
             return exact

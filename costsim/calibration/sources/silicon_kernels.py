@@ -24,7 +24,12 @@ SOURCE = "aiconfigurator-core"
 Reader = Callable[[list[pd.DataFrame], str], Iterator[Measurement]]
 #: dtype names of the tables → ours; "fp8" is DeepSeek's block scaling, "fp8_tensor" one scale per tensor
 DTYPES = {"bfloat16": "bf16", "fp8_block": "fp8", "fp8": "fp8_tensor", "nvfp4": "fp4"}
-_GATED_MOE = ("moe_torch_flow_cutlass", "deepgemm", "moe_torch_flow", "sglang_fused_moe_triton", "deepepmoe")
+_GATED_MOE = (
+    "moe_torch_flow_cutlass", "deepgemm", "moe_torch_flow", "sglang_fused_moe_triton", "deepepmoe",
+    "sglang_flashinfer_trtllm_moe",
+)  # fmt: skip
+#: vLLM names the backend behind these
+_GATED_VLLM = ("vllm_fp8moe_", "vllm_unquantizedfusedmoe_")
 
 
 def _by_dtype(frame: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -77,10 +82,11 @@ def moe_reader(family: str) -> Reader:
 
     def reader(frames: list[pd.DataFrame], _: str) -> Iterator[Measurement]:
         for frame in frames:
-            known = frame[
-                frame["kernel_source"].isin(_GATED_MOE)
-                & ~((family == "moe_normal") & (frame["distribution"] == "uniform"))
-            ]
+            known = frame[frame["kernel_source"].isin(_GATED_MOE) | frame["kernel_source"].str.startswith(_GATED_VLLM)]
+            if family == "moe_normal":
+                known = known[known["distribution"] != "uniform"]
+            elif "@" in family:
+                known = known[known["distribution"] != "balanced"]
             for dtype, part in _by_dtype(known, "moe_dtype"):
                 keys = part[["num_tokens", "num_experts", "topk", "moe_ep_size"]].to_numpy(int).tolist()
                 loads = [rank_load(*key, name) for key, name in zip(keys, part["distribution"], strict=True)]
