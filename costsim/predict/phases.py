@@ -341,7 +341,7 @@ def serve(setting: Setting, load: ServingLoad, *, strict: bool = True) -> Blend:
     rules += positive({"isl − cached": np.asarray(load.isl, dtype=float) - load.cached})
     if strict:
         refuse(rules)
-    isl, osl = np.asarray(load.isl, dtype=float), np.asarray(load.osl, dtype=float)
+    isl, osl = np.asarray(load.isl, dtype=float) * load.mean, np.asarray(load.osl, dtype=float) * load.mean
     replica = layout.tp * layout.pp / dies
     asked = np.asarray(load.concurrency, dtype=float) / np.asarray(plan.gpus, dtype=float) * replica
     # Requests are at every stage of their answer: on average half of it is in the cache.

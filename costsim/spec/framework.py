@@ -151,6 +151,12 @@ def recipe_in(source: str) -> Recipe | None:
     return next((one for one in map(recipe_of, recipes()) if one.match in source), None)
 
 
+def published_band(metric: str) -> tuple[float, float]:
+    """P10 and P90 of measured over predicted ``metric`` (tpot, ttft) in the published runs that nothing was fitted on."""
+    low, high = _file()["band"][metric]["value"]
+    return float(low), float(high)
+
+
 def _recipe(name: str) -> dict[str, Any]:
     known: dict[str, Any] = _file()["recipe"]
     if name not in known:
