@@ -64,7 +64,8 @@ def moe_ffn(model: ModelSpec, layout: Layout, tokens: Num, count: Num, low_laten
     pairs = mean_pairs * layout.skew(mean_pairs, "decode" if low_latency else "prefill")
     groups = active_experts(layout.slots, pairs, popularity(layout.routing))
     rows = pairs / groups
-    hottest = hottest_expert(popularity(layout.routing), groups)
+    # Over the mean of those that have any: a small batch reaches few experts but the popular ones.
+    hottest = np.maximum(hottest_expert(popularity(layout.routing), layout.slots) * groups / layout.slots, 1.0)
     width = moe.intermediate / layout.moe_tp
     # Received copies: with low-latency or normal dispatch a rank gets a token once per rank it serves.
     copies = pairs * units_touched(moe, layout.ep) / moe.top_k

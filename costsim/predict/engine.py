@@ -118,8 +118,10 @@ def kv_capacity_tokens(setting: Setting, token_budget: int, drafts: float = 0.0)
     """
     model, layout = setting.model, setting.layout
     weights = float(np.max(weight_bytes_per_rank(model, layout, with_mtp=drafts > 0)))
-    live = float(np.max(activation_bytes(model, layout, float(token_budget), True)))
-    live += float(np.max(communication_bytes(model, layout, float(token_budget), low_latency=False)))
+    live = 0.0
+    if setting.framework is None or setting.framework.memory.activations:
+        live = float(np.max(activation_bytes(model, layout, float(token_budget), True)))
+        live += float(np.max(communication_bytes(model, layout, float(token_budget), low_latency=False)))
     each = float(np.max(kv_bytes_per_rank(model, layout, 1.0, _LONG))) / _LONG
     room = cache_bytes(setting, weights + live)
     if room < each:

@@ -51,11 +51,15 @@ class Host(Frozen):
 
 
 class Memory(Frozen):
-    """KV cache = ``free_share``·(``card_share``·card − ``reserved_bytes`` − weights − activations)."""
+    """KV cache = ``free_share``·(``card_share``·card − ``reserved_bytes`` − weights − activations).
+
+    ``activations`` is false where they have their place in what the share and the reserve leave.
+    """
 
     card_share: float = Field(default=0.9, gt=0, le=1)
     reserved_bytes: float = Field(default=0.0, ge=0)
     free_share: float = Field(default=1.0, gt=0, le=1)
+    activations: bool = True
 
 
 class Kernels(Frozen):

@@ -12,7 +12,8 @@ batched_gemm             sglang 0.5.14       the bare kernel; TensorRT-LLM's FP8
 moe                      trtllm 1.3.0rc20    all splits and skews; SGLang 0.5.14 and vLLM 0.24.0 read DeepSeek's
                                              weights faster than HBM can; A100 has only SGLang 0.5.10 in full
 moe@sglang, moe@vllm     their 0.5.14, 0.24.0  what these engines run; rows of skewed routing only (see moe: the balanced
-                                             ones are those that beat HBM)
+                                             ones are those that beat HBM). SGLang's Triton kernel is vLLM's: where its
+                                             collector missed the tuned tile sizes, vLLM's rows show them
 moe_normal, moe_masked   sglang 0.5.10       the only DeepGEMM grouped kernels behind DeepEP; the normal (prefill)
                                              ones were timed without a CUDA graph: a floor of about 0.37 ms is host
 mla_*                    trtllm 1.3.0rc20    SGLang's FP8-KV decode is up to ten times slower than its own BF16-KV
@@ -55,7 +56,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "gemm": ("gemm/sglang/0.5.14/gemm", "gemm/sglang/0.5.10/gemm"),
     "batched_gemm": ("mla_bmm/sglang/0.5.14/mla_bmm", "mla_bmm/sglang/0.5.10/mla_bmm"),
     "moe": ("moe/trtllm/1.3.0rc20/moe", "moe/sglang/0.5.10/moe"),
-    "moe@sglang": ("moe/sglang/0.5.14/moe",),
+    "moe@sglang": ("moe/sglang/0.5.14/moe", "moe/vllm/0.24.0/moe"),
     "moe@vllm": ("moe/vllm/0.24.0/moe",),
     "moe_normal": ("moe/sglang/0.5.10/wideep_context_moe",),
     "moe_masked": ("moe/sglang/0.5.10/wideep_generation_moe",),
@@ -117,7 +118,7 @@ def _load(folder: str, table: str) -> list[pd.DataFrame]:
     """The chosen table; for DeepEP the newer one-node table and then the older one with more nodes."""
     paths = [_data() / folder / f"{name}_perf.parquet" for name in _TABLES[table]]
     found = [path for path in paths if path.is_file()]
-    if not table.startswith("deepep"):
+    if not table.startswith(("deepep", "moe@sglang")):
         found = found[:1]
     try:
         return [pd.read_parquet(path) for path in found]

@@ -28,8 +28,9 @@ _GATED_MOE = (
     "moe_torch_flow_cutlass", "deepgemm", "moe_torch_flow", "sglang_fused_moe_triton", "deepepmoe",
     "sglang_flashinfer_trtllm_moe",
 )  # fmt: skip
-#: vLLM names the backend behind these
+#: vLLM names the backend behind these; of them SGLang has the same Triton kernel
 _GATED_VLLM = ("vllm_fp8moe_", "vllm_unquantizedfusedmoe_")
+_SHARED_VLLM = ("vllm_fp8moe_triton_", "vllm_unquantizedfusedmoe_triton_")
 
 
 def _by_dtype(frame: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -82,7 +83,8 @@ def moe_reader(family: str) -> Reader:
 
     def reader(frames: list[pd.DataFrame], _: str) -> Iterator[Measurement]:
         for frame in frames:
-            known = frame[frame["kernel_source"].isin(_GATED_MOE) | frame["kernel_source"].str.startswith(_GATED_VLLM)]
+            vllm = _SHARED_VLLM if family == "moe@sglang" else _GATED_VLLM
+            known = frame[frame["kernel_source"].isin(_GATED_MOE) | frame["kernel_source"].str.startswith(vllm)]
             if family == "moe_normal":
                 known = known[known["distribution"] != "uniform"]
             elif "@" in family:
