@@ -41,13 +41,15 @@ class Scheduler(Frozen):
 class Host(Frozen):
     """Host seconds: ``launch_s`` for each kernel of an iteration that no CUDA graph holds; ``step_s`` and
     ``request_s`` of every iteration that the device waits for, the second for each request in it; ``frontend_s`` and
-    ``frontend_token_s`` of the one process that takes requests in."""
+    ``frontend_token_s`` of the one process that takes requests in; ``first_round_s`` by which the first requests to a
+    server that nobody warmed up come late."""
 
     launch_s: float = Field(default=0.0, ge=0)
     step_s: float = Field(default=0.0, ge=0)
     request_s: float = Field(default=0.0, ge=0)
     frontend_s: float = Field(default=0.0, ge=0)
     frontend_token_s: float = Field(default=0.0, ge=0)
+    first_round_s: float = Field(default=0.0, ge=0)
 
 
 class Memory(Frozen):
@@ -101,6 +103,7 @@ class Recipe(Frozen):
 _QUANTITIES = {
     "launch": ("launch_s", "time"), "step": ("step_s", "time"), "request": ("request_s", "time"),
     "frontend": ("frontend_s", "time"), "frontend_token": ("frontend_token_s", "time"),
+    "first_round": ("first_round_s", "time"),
     "reserved": ("reserved_bytes", "bytes"),
 }  # fmt: skip
 _PARTS = ("scheduler", "host", "memory", "kernels")
