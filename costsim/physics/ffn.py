@@ -80,8 +80,8 @@ def moe_ffn(model: ModelSpec, layout: Layout, tokens: Num, count: Num, low_laten
         stream("top-k choice", tokens * moe.experts * 4.0 * 3.0, count, "attention"),
         quantise("quantise ffn input", h, tokens, dtype, count, "attention"),
         stream("permute", (copies + pairs) * h * act_bytes(dtype), permuted, "moe"),
-        experts("experts", rows, width, h, groups, dtype, away, "moe", kernel, hottest),
-        experts("experts in place", rows, width, h, groups, dtype, here, "moe", "moe", hottest),
+        experts("experts", rows, width, h, groups, dtype, away, "moe", kernel, hottest, layout.slots),
+        experts("experts in place", rows, width, h, groups, dtype, here, "moe", "moe", hottest, layout.slots),
         stream("unpermute", (copies + pairs) * h * _B16, permuted, "moe"),
     ]
     if moe.shared_experts:

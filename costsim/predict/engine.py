@@ -11,7 +11,7 @@ import numpy as np
 from costsim.errors import DoesNotFit
 from costsim.physics.memory import activation_bytes, communication_bytes, kv_bytes_per_rank, weight_bytes_per_rank
 from costsim.predict.layout import refuse
-from costsim.predict.phases import Setting, accepted_tokens, cache_bytes, decode, launch_seconds, prefill, setting_for
+from costsim.predict.phases import Setting, accepted_tokens, attention_ranks, cache_bytes, decode, launch_seconds, prefill, setting_for
 from costsim.serving.engine import Engine
 from costsim.serving.policy import Policy
 from costsim.serving.timer import TableTimer, curve, surface
@@ -168,8 +168,5 @@ def engine_for(
 
 
 def ranks_of(setting: Setting) -> int:
-    """Attention ranks that wait for each other: all that share one set of experts."""
-    if setting.model.moe is None:
-        return 1
-    layout = setting.layout
-    return max(int(np.max(layout.ep * layout.moe_tp / layout.tp)), 1)
+    """Attention ranks behind one barrier, as a whole number."""
+    return max(int(np.max(attention_ranks(setting))), 1)
