@@ -89,6 +89,8 @@ def _plan(point: Point, model: ModelSpec, side: str = "") -> ServingPlan:
     if point.gpus is None:
         raise BadInput("the row states no gpus")
     _refuse_unmodelled(point)
+    if not side and point.plan.get("mode") == "disaggregated":
+        raise BadInput("a disaggregated row must be of kind serving and state prefill_workers and decode_workers")
     tp, pp = (point.number(f"{side}{name}", 1.0) for name in ("tp", "pp"))
     ep = point.number(f"{side}ep", point.number(f"{side}moe_ep", 1.0)) if model.moe else 1.0
     moe_tp = point.number(f"{side}moe_tp", -1.0)
@@ -158,8 +160,6 @@ def _serving(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
     )  # fmt: skip
     if any(f"{side}_workers" in point.plan for side in ("prefill", "decode")):
         return predict_disaggregated(model, chip, _pools(point, model), load)
-    if point.plan.get("mode") == "disaggregated":
-        raise BadInput("a disaggregated row must state prefill_workers and decode_workers")
     return predict_inference(model, chip, _plan(point, model), load)
 
 

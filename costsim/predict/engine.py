@@ -11,7 +11,16 @@ import numpy as np
 from costsim.errors import DoesNotFit
 from costsim.physics.memory import activation_bytes, communication_bytes, kv_bytes_per_rank, weight_bytes_per_rank
 from costsim.predict.layout import refuse
-from costsim.predict.phases import Setting, accepted_tokens, attention_ranks, cache_bytes, decode, launch_seconds, prefill, setting_for
+from costsim.predict.phases import (
+    Setting,
+    accepted_tokens,
+    attention_ranks,
+    cache_bytes,
+    decode,
+    launch_seconds,
+    prefill,
+    setting_for,
+)
 from costsim.serving.engine import Engine
 from costsim.serving.policy import Policy
 from costsim.serving.timer import TableTimer, curve, surface

@@ -321,7 +321,7 @@ def predict_disaggregated(
     for pool in (pools.prefill, pools.decode):
         check_values(pool.plan)
         sides.append(setting_for(model, chip, pool.plan, cluster or standard_cluster(chip, most_cards(pools.gpus))))
-    served = serve_disaggregated(*sides, pools, load)
+    served = serve_disaggregated(sides[0], sides[1], pools, load)
     d = decode(sides[1], DecodeLoad(float(load.isl + load.osl / 2) * load.mean, _batch_per_gpu(pools, load)))
     band = step_band(d.phase, d.step, 1, sides[1].plan.routing, sides[1].device)
     rate = price if price is not None else default_rate(chip)

@@ -336,8 +336,8 @@ def serve(setting: Setting, load: ServingLoad, *, strict: bool = True) -> Blend:
     T = P + k·S or M + (k − 1)·S, the replica finishes 1/T requests a second, and TPOT = B·T/osl.
     A request meets the iteration under way, L = T/k on average, one more where iterations are decided ahead, the
     prompts before it, ρ·P/(2 − 2ρ) with ρ = P/T, and then its own; a tenth of a benchmark's requests arrive together
-    and wait B·P/2, P then being a prompt's part of a full iteration. Requests beyond what fits wait their turn, T each (Little's law). Lock-step loads and token
-    budgets need :func:`costsim.predict.serving.serve_events`.
+    and wait B·P/2, P then being a prompt's part of a full iteration. Requests beyond what fits wait their turn, T
+    each (Little's law). Lock-step loads and token budgets need :func:`costsim.predict.serving.serve_events`.
     """
     plan, layout, dies = setting.plan, setting.layout, setting.chip.dies
     rules = positive({"isl": load.isl, "osl": load.osl, "concurrency": load.concurrency})
@@ -392,9 +392,9 @@ def attention_ranks(setting: Setting) -> Num:
 def _prompt_iterations(setting: Setting, p: Answer, iterations: Num, busy: Num) -> tuple[Num, Num]:
     """(iterations with a prompt on any rank, for each request of a rank; seconds of one).
 
-    With R ``busy`` ranks behind one barrier, of which each has a prompt in one of k iterations, f = 1 − (1 − 1/k)^R of all
-    iterations hold one: k·f for each request, 1 where R = 1. Such an iteration holds R/(k·f) prompts, and what all
-    ranks share of it (routed experts, their transfers) shrinks from R prompts to that many.
+    With R ``busy`` ranks behind one barrier, of which each has a prompt in one of k iterations, f = 1 − (1 − 1/k)^R
+    of all iterations hold one: k·f for each request, 1 where R = 1. Such an iteration holds R/(k·f) prompts, and what
+    all ranks share of it (routed experts, their transfers) shrinks from R prompts to that many.
     """
     ranks, k = np.maximum(attention_ranks(setting) * busy, 1.0), np.maximum(iterations, 1.0)
     each = k * -np.expm1(ranks * np.log1p(-np.minimum(1.0 / k, 1.0 - 1e-9)))

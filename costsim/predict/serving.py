@@ -88,7 +88,7 @@ def serve_events(setting: Setting, load: ServingLoad) -> Served:
     """The closed loop on one pool of equal replicas behind a router that picks the least loaded."""
     gpus = float(np.max(setting.plan.gpus))
     each = replica_gpus(setting)
-    replicas = int(round(gpus / each))
+    replicas = round(gpus / each)
     if replicas < 1:
         raise BadInput(f"gpus = {gpus:g}: one replica of this plan takes {each:g}")
     policy = policy_for(setting.framework, float(load.isl), float(load.concurrency))
@@ -102,7 +102,7 @@ def serve_disaggregated(prefill: Setting, decode: Setting, pools: Disaggregated,
     for setting, pool, role in ((prefill, pools.prefill, "prefill"), (decode, pools.decode, "decode")):
         policy = policy_for(setting.framework, float(load.isl), float(load.concurrency), _batch(pool, role, load))
         drafts = (float(load.mtp_tokens), float(load.mtp_acceptance)) if role == "decode" else (0.0, 0.0)
-        replicas = pool.workers * int(round(float(np.max(pool.plan.gpus)) / replica_gpus(setting)))
+        replicas = pool.workers * round(float(np.max(pool.plan.gpus)) / replica_gpus(setting))
         if replicas < 1:
             raise BadInput(f"{role} gpus = {pool.plan.gpus:g}: one replica takes {replica_gpus(setting):g}")
         parts.append(Pool(engine_for(setting, policy, role, *drafts), replicas))
@@ -116,12 +116,10 @@ def _batch(pool: PoolPlan, role: str, _load: ServingLoad) -> int:
 
 
 def _run(deployment: Deployment, load: ServingLoad, gpus: float, setting: Setting) -> Served:
-    concurrency = max(int(round(float(load.concurrency))), 1)
+    concurrency = max(round(float(load.concurrency)), 1)
     rounds = int(np.clip(MOST_REQUESTS // concurrency, FEWEST_ROUNDS, ROUNDS))
-    isl = max(int(round(float(load.isl) - float(load.cached))), 1)
-    requests = closed_loop(
-        rounds * concurrency, isl, max(int(round(float(load.osl))), 1), float(load.length_ratio), SEED
-    )
+    isl = max(round(float(load.isl) - float(load.cached)), 1)
+    requests = closed_loop(rounds * concurrency, isl, max(round(float(load.osl)), 1), float(load.length_ratio), SEED)
     outcome = simulate(deployment, requests, concurrency)
     if not bool(np.any(outcome.finished)):
         raise BadInput(f"isl + osl = {isl + float(load.osl):g}: no request fits into the KV cache of one replica")
@@ -147,6 +145,8 @@ def _transfer(setting: Setting) -> Any:
 
     def seconds(tokens: int) -> float:
         size = tokens * each
-        return float(np.max(time_wire(Wire("kv", "p2p", size, size, apart, layout.domain, 1.0, "kv"), setting.device).time_s))
+        return float(
+            np.max(time_wire(Wire("kv", "p2p", size, size, apart, layout.domain, 1.0, "kv"), setting.device).time_s)
+        )
 
     return seconds

@@ -20,8 +20,8 @@ class Rank:
     requests that have arrived too late for the iteration already decided."""
 
     __slots__ = (
-        "active", "coming", "generated", "kv", "kv_tokens", "ledger", "number", "partial", "policy", "promised", "prompts",
-        "waiting",
+        "active", "coming", "generated", "kv", "kv_tokens", "ledger", "number", "partial", "policy", "promised",
+        "prompts", "waiting",
     )  # fmt: skip
 
     def __init__(self, number: int, ledger: Ledger, policy: Policy, kv_tokens: int) -> None:

@@ -159,7 +159,7 @@ def recipe_in(source: str) -> Recipe | None:
 
 
 def published_band(metric: str) -> tuple[float, float]:
-    """P10 and P90 of measured over predicted ``metric`` (tpot, ttft) in the published runs that nothing was fitted on."""
+    """P10 and P90 of measured over predicted ``metric`` (tpot, ttft) in published runs that nothing was fitted on."""
     low, high = _file()["band"][metric]["value"]
     return float(low), float(high)
 
@@ -179,7 +179,7 @@ def _values(table: dict[str, Any], where: str) -> dict[str, Any]:
         value = given["value"] if isinstance(given, dict) else given
         field, kind = _QUANTITIES.get(key, (key, ""))
         if kind and not isinstance(value, str):
-            raise BadInput(f"{where}.{key}: a quantity with its unit is needed, like \"1 ms\"")
+            raise BadInput(f'{where}.{key}: a quantity with its unit is needed, like "1 ms"')
         out[field] = units.parse(value, kind, f"{where}.{key}") if kind else value
     return out
 

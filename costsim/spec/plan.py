@@ -86,9 +86,9 @@ class ServingLoad:
     length_ratio: Num = 1.0
 
     @property
-    def mean(self) -> float:
+    def mean(self) -> Num:
         """Mean length over nominal."""
-        return (1.0 + self.length_ratio) / 2.0  # type: ignore[return-value]
+        return (1.0 + self.length_ratio) / 2.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Disaggregated:
 
     @property
     def gpus(self) -> float:
-        return float(sum(pool.workers * pool.plan.gpus for pool in (self.prefill, self.decode)))  # type: ignore[misc]
+        return float(sum(pool.workers * pool.plan.gpus for pool in (self.prefill, self.decode)))
 
 
 @dataclass(frozen=True)

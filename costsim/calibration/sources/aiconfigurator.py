@@ -11,9 +11,9 @@ gemm                     sglang 0.5.14       the bare kernel (cuBLAS, DeepGEMM, 
 batched_gemm             sglang 0.5.14       the bare kernel; TensorRT-LLM's FP8 rows include the cast
 moe                      trtllm 1.3.0rc20    all splits and skews; SGLang 0.5.14 and vLLM 0.24.0 read DeepSeek's
                                              weights faster than HBM can; A100 has only SGLang 0.5.10 in full
-moe@sglang, moe@vllm     their 0.5.14, 0.24.0  what these engines run; rows of skewed routing only (see moe: the balanced
-                                             ones are those that beat HBM). SGLang's Triton kernel is vLLM's: where its
-                                             collector missed the tuned tile sizes, vLLM's rows show them
+moe@sglang, moe@vllm     their 0.5.14, 0.24.0  what these engines run; rows of skewed routing only, for the balanced
+                                             ones are those that beat HBM. SGLang's Triton kernel is vLLM's: where
+                                             its collector missed the tuned tile sizes, vLLM's rows show them
 moe_normal, moe_masked   sglang 0.5.10       the only DeepGEMM grouped kernels behind DeepEP; the normal (prefill)
                                              ones were timed without a CUDA graph: a floor of about 0.37 ms is host
 mla_*                    trtllm 1.3.0rc20    SGLang's FP8-KV decode is up to ten times slower than its own BF16-KV
