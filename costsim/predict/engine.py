@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,16 +19,14 @@ from costsim.predict.phases import (
     decode,
     launch_seconds,
     prefill,
-    setting_for,
 )
 from costsim.serving.engine import Engine
 from costsim.serving.policy import Policy
 from costsim.serving.timer import TableTimer, curve, surface
 from costsim.spec.accelerator import Accelerator
-from costsim.spec.cluster import Cluster
 from costsim.spec.framework import Framework, Host
 from costsim.spec.model import ModelSpec
-from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingPlan
+from costsim.spec.plan import DecodeLoad, PrefillLoad
 from costsim.units import GIGA
 
 #: sequence length at which prompts are short enough that attention is a small part of the step
@@ -92,22 +90,29 @@ def step_tables(setting: Setting, max_batch: int, drafts: float = 0.0, acceptanc
     )
 
 
-@lru_cache(maxsize=64)
-def _cached_tables(
-    model: ModelSpec, chip: Accelerator, plan: ServingPlan, cluster: Cluster, max_batch: int, drafts: float,
-    acceptance: float,
-) -> TableTimer:  # fmt: skip
-    return step_tables(setting_for(model, chip, plan, cluster), max_batch, drafts, acceptance)
+#: tables of the deployments asked last, with the model and the accelerator they belong to
+_KNOWN: OrderedDict[Any, tuple[ModelSpec, Accelerator, TableTimer]] = OrderedDict()
+_MOST_KNOWN = 64
 
 
 def _tables(setting: Setting, max_batch: int, drafts: float, acceptance: float) -> TableTimer:
-    """Tables of a setting, kept: many loads ask the same deployment."""
-    key = (setting.model, setting.chip, setting.plan, setting.cluster)
-    try:
-        hash(key)
-    except TypeError:  # a user's own accelerator or model may hold tables
-        return step_tables(setting, max_batch, drafts, acceptance)
-    return _cached_tables(*key, max_batch, drafts, acceptance)
+    """Tables of a setting, kept: many loads ask the same deployment. Nouns are compared by identity."""
+    key = (
+        id(setting.model),
+        id(setting.chip),
+        repr(setting.plan),
+        repr(setting.cluster),
+        max_batch,
+        drafts,
+        acceptance,
+    )
+    found = _KNOWN.get(key)
+    if found is None or found[0] is not setting.model or found[1] is not setting.chip:
+        found = (setting.model, setting.chip, step_tables(setting, max_batch, drafts, acceptance))
+        _KNOWN[key] = found
+        if len(_KNOWN) > _MOST_KNOWN:
+            _KNOWN.popitem(last=False)
+    return found[2]
 
 
 def _shared(setting: Setting, answer: Any) -> Any:

@@ -14,10 +14,11 @@ from costsim.num import Num
 from costsim.physics.attention import kv_bytes_per_layer_token
 from costsim.physics.memory import Footprint
 from costsim.predict.bands import sources_of, step_band
-from costsim.predict.phases import Answer, Blend, Setting, decode, prefill, serve, setting_for
+from costsim.predict.phases import Answer, Setting, decode, prefill, setting_for
 from costsim.predict.question import check_values, most_cards
 from costsim.predict.report import Line, Metric, Report
 from costsim.predict.serving import Served, serve_disaggregated, serve_events
+from costsim.predict.steady import Blend, serve
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster, standard_cluster
 from costsim.spec.framework import published_band

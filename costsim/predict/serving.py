@@ -1,7 +1,7 @@
 """Serving as events: a closed loop simulated request by request on the step tables of a deployment.
 
 What a benchmark client sees: times to the first and between tokens, throughput, and their spread. The steady-state
-closed form of :func:`costsim.predict.phases.serve` answers sweeps; it is tested against this.
+closed form of :func:`costsim.predict.steady.serve` answers sweeps; it is tested against this.
 """
 
 from __future__ import annotations
