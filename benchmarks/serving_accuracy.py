@@ -56,6 +56,19 @@ def table(rows: Sequence[Row], title: str, key: Callable[[Row], tuple[str, ...]]
     return out
 
 
+def judged_band(rows: Sequence[Row], metric: str) -> tuple[float, float]:
+    """P10 and P90 of measured over predicted over the runs that nothing was fitted on, each model counting alike."""
+    groups: dict[str, list[float]] = {}
+    for row in rows:
+        if row.point.metric == metric and row.point.model != FITTED and row.ratio:
+            groups.setdefault(row.point.model, []).append(1.0 / row.ratio)
+    if not groups:
+        return float("nan"), float("nan")
+    alike = np.concatenate([np.quantile(values, np.linspace(0.01, 0.99, 99)) for values in groups.values()])
+    low, high = np.quantile(alike, [0.1, 0.9])
+    return float(low), float(high)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -76,6 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for row in rows:
             said = row.error or f"{row.predicted:.4g} for {row.point.value:.4g} s, {row.ratio or 0:.2f}"
             console.print(f"{row.point.id}: {said}")
+    for metric in METRICS:
+        low, high = judged_band(good, metric)
+        console.print(
+            f"{metric}: P10 and P90 of measured over predicted, one vote a judged model: {low:.2f}, {high:.2f}"
+        )
     console.print(f"{len(rows)} rows, {len(rows) - len(good)} refused, {seconds:.0f} CPU seconds")
 
 

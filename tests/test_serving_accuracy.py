@@ -14,7 +14,7 @@ from costsim.evidence.points import Point, read_points
 from costsim.evidence.validate import Row, predict_point, validate
 from costsim.predict.engine import engine_for, kv_capacity_tokens, policy_for
 from costsim.predict.inference import predict_disaggregated, predict_inference
-from costsim.predict.phases import Setting, launch_seconds, prefill, setting_for
+from costsim.predict.phases import Setting, decode, launch_seconds, prefill, setting_for
 from costsim.predict.serving import serve_events
 from costsim.predict.steady import serve
 from costsim.serving.arrivals import closed_loop, open_loop
@@ -24,7 +24,7 @@ from costsim.serving.simulation import Deployment, Pool, simulate
 from costsim.serving.timer import ConstantTimer
 from costsim.spec.catalog import load_accelerator, load_model
 from costsim.spec.framework import PATH, framework_for, frameworks, published_band, recipe_in, recipe_of, recipes
-from costsim.spec.plan import Disaggregated, PoolPlan, PrefillLoad, ServingLoad, ServingPlan
+from costsim.spec.plan import DecodeLoad, Disaggregated, PoolPlan, PrefillLoad, ServingLoad, ServingPlan
 
 TRUTH = Path(__file__).resolve().parents[2] / "shared" / "truth" / "points_serving.csv"
 H200, H100 = "h200-sxm", "h100-sxm"
@@ -128,6 +128,12 @@ def test_prefill_of_8192_tokens_is_the_published_one() -> None:
     """16 prompts of 512 tokens, DeepSeek-V3.1 on 8 H200: 289 ms [sglang-allreduce-fusion]."""
     s = setting("deepseek-v3", H200, gpus=8, tp=8, framework="sglang", routing="default")
     assert float(prefill(s, PrefillLoad(512.0, 1024.0)).step_s) == pytest.approx(0.289, rel=0.1)
+
+
+def test_decode_of_16_is_the_published_one() -> None:
+    """16 sequences of 512 to 1,024 tokens, DeepSeek-V3.1 on 8 H200: 16.2 ms [sglang-allreduce-fusion]."""
+    s = setting("deepseek-v3", H200, gpus=8, tp=8, framework="sglang", routing="default")
+    assert float(decode(s, DecodeLoad(768.0, 2.0)).step_s) == pytest.approx(0.0162, rel=0.10)
 
 
 def test_kv_capacity_follows_the_engines_rule() -> None:
@@ -293,7 +299,7 @@ def test_bands_hold_most_published_runs(published: list[Row]) -> None:
     judged = [r for r in published if r.point.model != "qwen3-32b"]
     for metric in ("tpot_s", "ttft_s"):
         inside = [bool(r.inside) for r in judged if r.point.metric == metric]
-        assert 0.70 <= np.mean(inside) <= 1.0
+        assert 0.70 <= np.mean(inside) <= 0.97
     assert published_band("tpot")[0] < 1.0 < published_band("ttft")[1]
 
 

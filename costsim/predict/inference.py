@@ -13,7 +13,7 @@ from costsim.errors import DoesNotFit
 from costsim.num import Num
 from costsim.physics.attention import kv_bytes_per_layer_token
 from costsim.physics.memory import Footprint
-from costsim.predict.bands import sources_of, step_band
+from costsim.predict.bands import SYSTEM_BAND, sources_of, step_band
 from costsim.predict.phases import Answer, Setting, decode, prefill, setting_for
 from costsim.predict.question import check_values, most_cards
 from costsim.predict.report import Line, Metric, Report
@@ -253,15 +253,16 @@ def _spread(metric: Metric, busy: float) -> Metric:
 
 
 def serving_band(setting: Setting, band: tuple[float, float], metric: str) -> tuple[float, float]:
-    """P10–P90 factors on a simulated time: those of published runs where a framework is named, or the step's, doubled.
+    """P10–P90 factors on a simulated time.
 
-    Queueing and scheduling sit on top of kernel time: without them measured, the band is twice as wide as the step's.
+    Where a framework is named, those of published runs, joined by what the step's band holds beyond the system's
+    (laws that were not measured on this part). Otherwise queueing and scheduling are unknown too: the step's, doubled.
     """
-    wide = (max(2.0 * band[0] - 1.0, 0.05), 2.0 * band[1] - 1.0)
     if setting.framework is None:
-        return wide
+        return max(2.0 * band[0] - 1.0, 0.05), 2.0 * band[1] - 1.0
     low, high = published_band("ttft" if "ttft" in metric else "tpot")
-    return min(low, band[0]), max(high, band[1])
+    below, above = max(1.0 - band[0] - SYSTEM_BAND, 0.0), max(band[1] - 1.0 - SYSTEM_BAND, 0.0)
+    return max(1.0 - float(np.hypot(1.0 - low, below)), 0.05), 1.0 + float(np.hypot(high - 1.0, above))
 
 
 def _served_metrics(setting: Setting, served: Served, band: tuple[float, float, str]) -> dict[str, Metric]:
