@@ -17,7 +17,7 @@ from rich.table import Table
 from costsim.evidence.points import read_points
 from costsim.evidence.validate import Row, validate
 
-#: the model whose runs the constants of hwprofiles/frameworks.toml were fitted on
+#: the model whose runs the constants of hwprofiles/engines.toml were fitted on
 FITTED = "qwen3-32b"
 METRICS = ("tpot_s", "ttft_s")
 

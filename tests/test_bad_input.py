@@ -131,7 +131,7 @@ DO_NOT_DIVIDE: list[tuple[str, dict[int, dict[str, Any]], str]] = [
     ("training", {0: {"pp": 15}}, "tp × pp × cp = 15 does not divide gpus = 2048; nearest that works: 8 or 16"),
     ("training", {0: {"ep": 48}}, "ep = 48 does not divide experts = 256; nearest that works: 32 or 64"),
     ("training", {0: {"vpp": 8}}, "pp × vpp exceeds the 61 layers"),
-    ("training", {0: {"zero": 2}}, "zero: must be 0 or 1"),
+    ("training", {0: {"zero": 4}}, "zero: must be 0, 1, 2 or 3"),
     ("training", {1: {"global_batch": 15_361}}, "micro_batch × dp = 128 does not divide global_batch = 15361"),
 ]
 
@@ -167,7 +167,7 @@ def test_dense_models_have_no_experts_to_spread() -> None:
             "activations",
         ),
         ("training", {0: {"recompute": "none"}}, "activations"),
-        ("training", {0: {"pp": 8, "ep": 8, "recompute": "full"}}, "gradients"),
+        ("training", {0: {"pp": 8, "ep": 8, "recompute": "full", "precision": "bf16"}}, "gradients"),
     ],
 )
 def test_what_does_not_fit_names_its_largest_term(question: str, changes: dict[int, dict[str, Any]], term: str) -> None:

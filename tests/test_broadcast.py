@@ -18,7 +18,7 @@ from costsim.explore.search import search
 from costsim.predict.inference import predict_inference, refuse_memory
 from costsim.predict.phases import decode, prefill, setting_for
 from costsim.predict.steady import serve
-from costsim.predict.training import predict_training, training_step
+from costsim.predict.training import training_step
 from costsim.spec.catalog import load_accelerator, load_model
 from costsim.spec.cluster import standard_cluster
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan, TrainingLoad, TrainingPlan
@@ -165,11 +165,14 @@ def test_search_of_training_plans_is_a_loop() -> None:
                                     "global_batch": [15_360, 16_384], "micro_batch": [1, 2]}  # fmt: skip
     grid = {"gpus": [2048], "seq": [4096]} | varied
     result = search(V3, H800, "training", grid, price=parse_rate("2 USD/h", "price"))
-    rates, refused = [], 0
+    rates, refused, cluster = [], 0, standard_cluster(H800, 2048)
     for pp, ep, recompute, batch, micro in itertools.product(*varied.values()):
-        plan = TrainingPlan(2048, pp=pp, ep=ep, recompute=recompute)
+        plan, load = TrainingPlan(2048, pp=pp, ep=ep, recompute=recompute), TrainingLoad(4096, batch, micro)
         try:
-            rates.append(predict_training(V3, H800, plan, TrainingLoad(4096, batch, micro))["tokens_per_s_per_gpu"])
+            step, _ = training_step(V3, H800, plan, load, cluster)
+            if float(step.memory.total_bytes) > 0.96 * H800.need("memory"):
+                raise BadInput("does not fit")
+            rates.append(batch * 4096 / float(step.step_s) / 2048)
         except BadInput:
             refused += 1
     assert result.feasible == len(rates) > 1

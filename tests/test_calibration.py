@@ -32,7 +32,7 @@ from costsim.spec.catalog import ACCELERATORS, CALIBRATION, MEASUREMENTS, load_a
 from costsim.spec.plan import ServingPlan
 from costsim.timing.device import FittedLaw, worse, worst
 from costsim.timing.duration import combined_band, grade_at, time_op
-from costsim.timing.laws import KINDS, Stream, Tile, law_from
+from costsim.timing.laws import KINDS, Hop, Stream, Tile, law_from
 
 CALIBRATED = sorted(path.stem for path in CALIBRATION.glob("*.json"))
 ENTRY: dict[str, Any] = {
@@ -158,7 +158,12 @@ def test_another_family_or_dtype_costs_a_grade() -> None:
     assert borrowed.law == exact.law
     assert (exact.grade, borrowed.grade) == ("A", "C")
     assert laws["batched_gemm/bf16"].grade > "A"
-    assert laws["p2p/bytes"].law == laws["all_reduce/bytes"].law
+    message, reduction = laws["p2p/bytes"].law, laws["all_reduce/bytes"].law
+    assert isinstance(message, Hop)
+    assert isinstance(reduction, Hop)
+    # Bandwidths are all-reduce's; a message makes one step and crosses the network once.
+    assert (message.up_efficiency, message.out_efficiency) == (reduction.up_efficiency, reduction.out_efficiency)
+    assert (message.per_doubling_s, message.out_overhead_s) == (0.0, 3.7e-6)
     with pytest.raises(KeyError):
         laws["baking/bf16"]
 

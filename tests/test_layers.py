@@ -21,7 +21,7 @@ LAYER = {
     "spec": 1,
     "physics": 2,
     "timing": 3, "calibration": 3,
-    "schedule": 4, "placement": 4, "economics": 4,
+    "schedule": 4, "placement": 4, "economics": 4, "network": 4, "trace": 4,
     "serving": 5,
     "predict": 6,
     "explore": 7, "evidence": 7, "report": 7,
@@ -34,6 +34,7 @@ ONLY = {
     "schedule": {"errors", "units", "num"},
     "placement": {"errors", "units", "num", "spec"},
     "economics": {"errors", "units", "num", "spec"},
+    "network": {"errors", "units", "num", "spec", "physics", "timing"},
 }
 #: modules that a part must not know, by the prefix of their names
 FORBIDDEN = {

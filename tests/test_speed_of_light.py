@@ -17,8 +17,9 @@ from costsim.physics.layout import Layout, expert_slots
 from costsim.physics.op import Op, Wire, batched_gemm, experts, gemm, stream
 from costsim.physics.step import decode_demand, prefill_demand
 from costsim.predict.inference import predict_inference
-from costsim.predict.phases import Setting, decode, prefill, serve, setting_for
+from costsim.predict.phases import Setting, decode, prefill, setting_for
 from costsim.predict.report import Report
+from costsim.predict.steady import serve
 from costsim.predict.training import predict_training, training_step
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.catalog import ACCELERATORS, load_accelerator, load_model, names

@@ -9,7 +9,8 @@ import pytest
 
 from costsim.errors import BadInput
 from costsim.evidence.points import COLUMNS, MAX_BYTES, Point, read_points
-from costsim.evidence.validate import Row, cut_layers, predict_point, statistics, summarise, validate
+from costsim.evidence.validate import Row, predict_point, statistics, summarise, validate
+from costsim.predict.training import cut_layers
 from costsim.spec.catalog import load_model
 
 TRUTH = Path(__file__).resolve().parents[2] / "shared" / "truth"
@@ -168,11 +169,13 @@ def test_errors_are_computed_from_the_pair() -> None:
     assert [(g["kind"], g["n"]) for g in groups] == [("decode", 3), ("prefill", 1)]
 
 
-def test_cut_models_keep_their_first_layers() -> None:
+def test_cut_models_keep_dense_layers_in_proportion() -> None:
     v3 = load_model("deepseek-v3")
     four = cut_layers(v3, 4)
-    assert (four.layers, four.dense_layers, four.moe_layers, four.mtp_layers) == (4, 3, 1, 0)
-    assert cut_layers(v3, 2).dense_layers == 2
+    # Dense layers in proportion, at least one: single-node runs of four layers keep one of V3's three.
+    assert (four.layers, four.dense_layers, four.moe_layers, four.mtp_layers) == (4, 1, 3, 0)
+    assert cut_layers(v3, 1).dense_layers == 1
+    assert cut_layers(v3, 41).dense_layers == 2
 
 
 def test_the_production_day_is_exact_arithmetic() -> None:

@@ -3,7 +3,7 @@
 A grid of 2–4 axes holds one signed byte a node, in steps of 1 %. Between nodes it is multilinear; nodes
 without data are filled by smoothing (least squares with a penalty on differences between neighbours), and
 fade to zero where no measurement is near. Outside the box the correction fades over one octave, so that
-far from the measured shapes the bare law answers.
+far from the measured shapes the bare law answers; only along message sizes it stays what it was at the edge.
 """
 
 from __future__ import annotations
@@ -87,9 +87,10 @@ class Residual:
         for axis, position in zip(self.axes, positions, strict=True):
             stride //= axis.count
             inside = np.clip(position, 0.0, axis.count - 1.0)
-            # A message below the smallest measured one is the same latency; anything else fades both ways.
-            beyond = np.maximum(position - inside, 0.0) if axis.name == "up_bytes" else np.abs(position - inside)
-            if beyond.any():
+            # A message below the smallest measured one is the same latency, one above the largest the same bandwidth;
+            # anything else fades both ways.
+            beyond = np.abs(position - inside)
+            if axis.name != "up_bytes" and beyond.any():
                 fade = fade * np.clip(1.0 - beyond * axis.step, 0.0, 1.0)
             node = np.minimum(inside.astype(np.int64), max(axis.count - 2, 0))
             base += node * stride

@@ -40,7 +40,7 @@ SILICON_FAMILIES = (
     "memory_stream",
     "gemm", "batched_gemm", "moe", "moe@sglang", "moe@vllm", "mla_prefill", "mla_decode", "attention_prefill",
     "attention_decode",
-    "all_reduce_custom", "all_gather", "reduce_scatter", "dispatch_ll", "combine_ll",
+    "all_reduce_custom", "all_gather", "reduce_scatter", "all_to_all", "dispatch_ll", "combine_ll",
 )  # fmt: skip
 #: boxes whose cards have no peer-to-peer path: their NCCL rows (2–6 GB/s of 32) are the host's, not the card's
 _NO_PEER = ("l40s",)

@@ -23,7 +23,7 @@ from costsim.spec.base import read_text
 from costsim.spec.catalog import CALIBRATION, load_accelerator
 from costsim.spec.cluster import Cluster
 from costsim.timing.device import Device, FittedLaw
-from costsim.timing.laws import law_from
+from costsim.timing.laws import Hop, law_from
 
 SCHEMA = 1
 #: fewer points than this show what a kernel did once, not how a law extrapolates
@@ -38,6 +38,7 @@ _STANDS_FOR = {
     "mla_prefill": ("attention_prefill",),
     "all_gather": ("all_reduce",),
     "reduce_scatter": ("all_reduce",),
+    "all_to_all": ("all_gather",),
     "p2p": ("all_reduce",),
 }
 #: mean |ln| distance of two sheets up to which parts are twins: H800 and H100 0, H200 and H100 0.09, H20 and H100 1.5
@@ -49,6 +50,9 @@ GRAPH_TIMED = frozenset({"aiconfigurator-core"})
 #: architectures whose scale-up switch reduces in the network (NVLink SHARP)
 _REDUCES_IN_SWITCH = ("hopper", "blackwell")
 
+
+#: a small message across leaf switches of InfiniBand [deepseek-isca-2025, table 5]
+MESSAGE_S = 3.7e-6
 
 #: held-out median error above which a law is not what "measured on this part" promises
 CREDIBLE = 0.35
@@ -101,6 +105,16 @@ def read_calibration(name: str) -> dict[str, FittedLaw]:
     return laws
 
 
+@lru_cache(maxsize=64)
+def own_calibration(path: str, name: str) -> dict[str, FittedLaw]:
+    """The laws in a user's calibration file; BadInput where they were measured on another part."""
+    laws = parse_calibration(Path(path))
+    other = next((law.origin for law in laws.values() if law.origin != name), None)
+    if other is not None:
+        raise BadInput(f"calibration {path}: was measured on {other}, not on {name}")
+    return laws
+
+
 def parse_calibration(path: Path) -> dict[str, FittedLaw]:
     """The laws in a calibration file; BadInput names what is wrong with it."""
     try:
@@ -112,6 +126,11 @@ def parse_calibration(path: Path) -> dict[str, FittedLaw]:
         if isinstance(error, BadInput):
             raise
         raise BadInput(f"calibration {path}: not a calibration file ({type(error).__name__}: {error})") from None
+
+
+def fitted_laws(fits: Mapping[str, Fit], origin: str) -> dict[str, FittedLaw]:
+    """Laws straight from their fits, as a file of them would give."""
+    return {key: _fitted(law_json(fit), origin) for key, fit in fits.items()}
 
 
 def _fitted(entry: Mapping[str, Any], origin: str) -> FittedLaw:
@@ -139,7 +158,7 @@ class Laws(Mapping[str, FittedLaw]):
 
     def __init__(self, chip: Accelerator) -> None:
         self._chip = chip
-        self._own = read_calibration(chip.id)
+        self._own = read_calibration(chip.id) if not chip.calibration else own_calibration(chip.calibration, chip.id)
         self._found: dict[str, FittedLaw | None] = {}
 
     def _search(self, key: str) -> FittedLaw | None:
@@ -198,8 +217,11 @@ def measured_parts() -> tuple[tuple[Accelerator, ...], dict[str, dict[str, Fitte
 def _stand_in(law: FittedLaw, key: str) -> FittedLaw:
     """Another dtype's or family's law in place of ``key``: two grades down from a measurement, one from a transfer.
 
-    Its correction belongs to other shapes; its band is at least that of a transfer to another architecture.
+    Its correction belongs to other shapes; its band is at least that of a transfer to another architecture. A message
+    between two ranks makes one step, however many ranks there are, and crosses the network once.
     """
+    if key.startswith("p2p/") and isinstance(law.law, Hop):
+        law = replace(law, law=replace(law.law, per_doubling_s=0.0, out_overhead_s=MESSAGE_S))
     grade = "C" if law.grade in "AB" else "D"
     low, high = shipped_bands().of(key, "D")
     return replace(law, grade=grade, low=min(law.low, low), high=max(law.high, high), correction=None)
@@ -229,6 +251,7 @@ def device_for(chip: Accelerator, cluster: Cluster | None = None) -> Device:
         out=out,
         laws=Laws(chip),
         in_network_reduction=chip.architecture in _REDUCES_IN_SWITCH and chip.node_devices >= 8,
+        processor=chip.torch_device == "cpu",
     )
 
 

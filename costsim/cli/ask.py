@@ -45,7 +45,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Words:
-    """A key of a plan that takes one of a few words."""
+    """A key of a plan that takes one of a few words; without ``choices``, any text that the question itself checks."""
 
     name: str
     help: str
@@ -60,7 +60,9 @@ def add_keys(parser: argparse.ArgumentParser, title: str, keys: Sequence[Key | W
     """One option a key, in a group of its own."""
     group = parser.add_argument_group(title)
     for key in keys:
-        if isinstance(key, Words):
+        if isinstance(key, Words) and not key.choices:
+            group.add_argument(key.flag, metavar="TEXT", help=key.help)
+        elif isinstance(key, Words):
             add_choice(group, key.flag, key.choices, key.help)
         else:
             add_grid(group, key.flag, key.help, key.whole, key.minimum, key.maximum)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, DoesNotFit
 from costsim.evidence.points import Point
+from costsim.evidence.post_training import predict_post
 from costsim.predict.inference import predict_disaggregated, predict_inference
 from costsim.predict.report import Metric, Report
-from costsim.predict.training import predict_training
+from costsim.predict.training import predict_chunk, predict_training
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.catalog import load_accelerator, load_model
 from costsim.spec.framework import framework_for, recipe_in
@@ -107,7 +108,7 @@ def _plan(point: Point, model: ModelSpec, side: str = "") -> ServingPlan:
         comm_sms=None if comm < 0 else comm,
         redundant_experts=point.number("redundant_experts", 0.0),
         routing=point.plan.get("routing", "default" if point.kind == "serving" else "balanced"),  # type: ignore[arg-type]
-        **_engine(point),
+        **_engine(point),  # type: ignore[arg-type]
     )
 
 
@@ -173,49 +174,110 @@ def _pools(point: Point, model: ModelSpec) -> Disaggregated:
 
 
 def _training(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
-    schedule = point.plan.get("schedule", "1f1b")
-    if schedule not in ("1f1b", "interleaved-1f1b", "none", ""):
-        raise BadInput(f"schedule {schedule} is not modelled yet; 1f1b and interleaved-1f1b are")
-    if "layers" in point.plan:
-        model = cut_layers(model, int(_at_least_one(point, "layers", model.layers)))
+    plan, load = training_question(point, model, chip)
+
+    def ask(tried: TrainingPlan) -> Report:
+        return predict_training(model, chip, tried, load)
+
+    try:
+        return ask(plan) if point.plan.get("recompute") else least_recompute(plan, ask)
+    except DoesNotFit:
+        if "zero" in point.plan or point.plan.get("overlap") == "none" or point.number("pp", 1.0) > 1:
+            raise
+    # Tables name no sharding; a model that fits on one stage no other way ran with everything sharded.
+    report = least_recompute(replace(plan, zero=3.0), ask)
+    return replace(report, notes=(*report.notes, "zero is not stated: 3 is what fits"))
+
+
+#: policies in the order in which a team turns to them as memory runs out
+_MORE_RECOMPUTE = ("none", "mla_up_proj", "norm,act", "selective", "selective,mlp", "full")
+
+
+def least_recompute(plan: TrainingPlan, predict: Callable[[TrainingPlan], Report]) -> Report:
+    """Rows that name no recompute: the least that fits."""
+    for recompute in _MORE_RECOMPUTE:
+        try:
+            report = predict(replace(plan, recompute=recompute))
+        except DoesNotFit as error:
+            refused = error
+            continue
+        note = f"recompute is not stated: {recompute} is the least that fits"
+        return replace(report, notes=(*report.notes, note))
+    raise refused
+
+
+def training_question(point: Point, model: ModelSpec, chip: Accelerator) -> tuple[TrainingPlan, TrainingLoad]:
+    """Plan and load of a training row.
+
+    A row without precision ran in FP8 where the part has it (rows of that kind are tables of low-precision runs).
+    DeepSeek's own runs route real text, by a router kept balanced; others force balance unless they say so.
+    """
     if point.gpus is None:
         raise BadInput("the row states no gpus")
     pp, tp, cp = (_at_least_one(point, name) for name in ("pp", "tp", "cp"))
     dp = point.number("dp", point.gpus / (pp * tp * cp))
     micro = point.number("micro_batch", 1.0)
-    batch = point.number("global_batch", point.number("micro_batches", 0.0) * micro * dp)
-    recompute = point.plan.get("recompute", "selective")
+    batch = point.number("global_batch", point.number("micro_batches", 1.0) * micro * dp)
+    schedule = point.plan.get("schedule") or "auto"
+    schedule = "auto" if schedule == "none" else schedule
+    layers = int(_at_least_one(point, "layers", model.layers)) if "layers" in point.plan else None
+    comm = point.number("comm_sms", -1.0)
+    default = "fp8" if chip.datasheet["fp8"].supported and chip.known("fp8") else "bf16"
     plan = TrainingPlan(
         point.gpus, tp=tp, pp=pp, vpp=point.number("vpp", 1.0), ep=point.number("ep", 1.0) if model.moe else 1.0, cp=cp,
-        precision=point.precision or "bf16", recompute=_recompute(recompute),
+        precision=_precision(point.precision) or default, recompute=point.plan.get("recompute") or "none",
+        zero=point.number("zero", 1.0), schedule=schedule, overlap=point.plan.get("overlap") or _overlap(point, chip),
+        routing=point.plan.get("routing", "trained" if schedule.startswith("dualpipe") else "balanced"),  # type: ignore[arg-type]
+        comm_sms=None if comm < 0 else comm, layers=layers,
+        graphs="attention" if _rack(chip) and "Megatron-Bridge" in point.source else "none",
+        dispatcher=point.plan.get("dispatcher") or _dispatcher(point, model, chip),
     )  # fmt: skip
-    return predict_training(model, chip, plan, TrainingLoad(point.number("seq"), batch, micro))
+    tokens = point.number("tokens", -1.0)
+    return plan, TrainingLoad(point.number("seq"), batch, micro, None if tokens < 0 else tokens)
 
 
-#: tensors that recipes name when they recompute a few cheap ones: our selective policy
-_CHEAP = {"rmsnorm", "norm", "layernorm", "mla_up_proj", "mla up-proj", "act", "moe_act", "swiglu", "core_attn"}
+def _overlap(point: Point, chip: Accelerator) -> str:
+    """Rows of Megatron-Bridge do not state it: its recipes overlap expert transfers where experts span several
+    scale-up domains and not inside one. [megatron-bridge]"""
+    domain = chip.datasheet["scale_up_domain"].value or 1.0
+    spans = point.number("ep", 1.0) > domain
+    return "pair" if spans and "Megatron-Bridge" in point.source else "auto"
 
 
-def _recompute(text: str) -> str:
-    """none, full, or selective for a list of cheap tensors; anything else is refused."""
-    words = {word.strip().lower() for word in text.replace("+", ",").split(",") if word.strip()}
-    if words <= {"none"}:
-        return "none"
-    if words in ({"full"}, {"selective"}):
-        return words.pop()
-    if words <= _CHEAP:
-        return "selective"
-    raise BadInput(
-        f"recompute {text[:40]!r} is not modelled; none, selective, full or a list of norms and activations are"
-    )
+def _dispatcher(point: Point, model: ModelSpec, chip: Accelerator) -> str:
+    """Megatron-Bridge's recipes send by all-to-all, those of models that limit a token's nodes by DeepEP or HybridEP.
+
+    [megatron-bridge]
+    """
+    plain = model.moe is not None and model.moe.groups == 1
+    return "alltoall" if plain and "Megatron-Bridge" in point.source and not _rack(chip) else "auto"
 
 
-def cut_layers(model: ModelSpec, layers: int) -> ModelSpec:
-    """The same model with its first ``layers`` layers, as single-node experiments run it."""
-    moe = model.moe
-    if moe is not None and moe.first_dense > layers:
-        moe = moe.model_copy(update={"first_dense": layers})
-    return model.model_copy(update={"layers": layers, "moe": moe, "mtp_layers": 0})
+def _rack(chip: Accelerator) -> bool:
+    """A scale-up domain beyond one node, for which the recipes capture attention and routing and send by HybridEP."""
+    return (chip.datasheet["scale_up_domain"].value or 1.0) > chip.node_devices
+
+
+def _precision(text: str) -> str:
+    """fp8 for every 8-bit recipe a table names (fp8-cs, mxfp8, …), fp4 for every 4-bit one (nvfp4)."""
+    word = text.strip().lower()
+    return next((dtype for dtype in ("fp8", "fp4") if dtype in word), word)
+
+
+def _training_chunk(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
+    plan, load = training_question(point, model, chip)
+    recompute = point.plan.get("recompute") or "norm,mla_up_proj"
+    pp = max(1.0, plan.gpus / (point.number("ep", 1.0) * point.number("dp", 1.0)))
+    return predict_chunk(model, chip, replace(plan, recompute=recompute, pp=pp), load)
+
+
+def _training_run(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
+    """Steps of equal batches until all tokens are seen: the hours of the run proper, without restarts or ramps."""
+    report = _training(point, model, chip)
+    hours = report.metrics.get("gpu_hours")
+    if hours is None:
+        raise BadInput("the row states no tokens")
+    return replace(report, metrics={**report.metrics, "pretrain_gpu_hours": hours})
 
 
 def _fleet(point: Point, _model: ModelSpec, chip: Accelerator) -> Report:
@@ -239,6 +301,9 @@ _KINDS: dict[str, Callable[[Point, ModelSpec, Accelerator], Report]] = {
     "decode": _decode,
     "serving": _serving,
     "training": _training,
+    "post_training": predict_post,
+    "training_chunk": _training_chunk,
+    "training_run": _training_run,
     "fleet": _fleet,
 }
 

@@ -8,14 +8,19 @@ from typing import Any
 
 from costsim.errors import BadInput
 from costsim.explore.search import search
+from costsim.predict.fp8 import Fp8Savings, fp8_savings
 from costsim.predict.inference import predict_inference
+from costsim.predict.post.recipe import predict_recipe
 from costsim.predict.report import Report
+from costsim.predict.run import RunResult, training_run
 from costsim.predict.training import predict_training
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.catalog import load_accelerator, load_model
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingPlan, TrainingLoad, TrainingPlan
 from costsim.spec.price import Price, default_rate, parse_rate
+from costsim.spec.recipe import load_recipe
+from costsim.spec.run import PhaseSpec, RunSpec, known_runs, load_run
 from costsim.spec.scenario import Scenario
 
 GPUS = [1, 2, 4, 8, 16, 32, 64, 80, 128, 144, 160, 256, 320]
@@ -47,6 +52,9 @@ class Study:
     precisions: tuple[tuple[Deployment, Deployment], ...]
     training: tuple[tuple[str, Report | None, str], ...]
     rate: Price | None
+    run: RunResult | None = None
+    fp8: Fp8Savings | None = None
+    post_training: tuple[Report, ...] = ()
 
 
 def precisions_of(chip: Accelerator) -> list[str]:
@@ -71,7 +79,18 @@ def study(scenario: Scenario, progress: Callable[[str], None] | None = None) -> 
         if "bf16" in formats and best != "bf16":
             pairs.append((deployments[-1], _deploy(model, chip, "bf16", scenario, rate)))
         runs.append((chip.id, *_train(model, chip, scenario, rate)))
-    return Study(scenario, model, tuple(deployments), tuple(pairs), tuple(runs), rate)
+    run = _whole_run(model, chips[0], runs[0][1], rate)
+    savings = _savings(model, chips[0], runs[0][1], rate)
+    return Study(
+        scenario, model, tuple(deployments), tuple(pairs), tuple(runs), rate, run, savings, _post_trained(model, rate)
+    )
+
+
+def _post_trained(model: ModelSpec, rate: Price | None) -> tuple[Report, ...]:
+    """The published recipes that start from this model, as published."""
+    if model.id not in ("deepseek-v3", "deepseek-r1"):
+        return ()
+    return tuple(predict_recipe(load_recipe(name), rate)[0] for name in ("r1-zero", "r1"))
 
 
 def _deploy(model: ModelSpec, chip: Accelerator, precision: str, scenario: Scenario, rate: Price | None) -> Deployment:
@@ -115,15 +134,50 @@ def _cheapest(
     return predict_inference(model, chip, ServingPlan(**best), load, rate or default_rate(chip))
 
 
+def _whole_run(model: ModelSpec, chip: Accelerator, report: Report | None, rate: Price | None) -> RunResult | None:
+    """All phases of the training run on the layout that was priced; one phase where no catalogued run is this one."""
+    if report is None:
+        return None
+    plan, load = TrainingPlan(**report.inputs["plan"]), TrainingLoad(**report.inputs["load"])
+    spec = load_run(model.id) if model.id in known_runs() else None
+    first = None if spec is None else spec.phase[0]
+    asked = (load.tokens, load.seq, load.global_batch)
+    if first is None or spec is None or (first.all_tokens, first.seq, first.global_batch) != asked:
+        one = PhaseSpec(
+            name="pre-training", tokens=float(load.tokens or 0), seq=int(load.seq), global_batch=int(load.global_batch)
+        )
+        spec = RunSpec(id="one-phase", title=f"{model.name}, one phase", model=model.id, phase=(one,))
+    try:
+        return training_run(model, chip, spec, plan, float(load.micro_batch), rate)
+    except BadInput:
+        return None
+
+
+def _savings(model: ModelSpec, chip: Accelerator, report: Report | None, rate: Price | None) -> Fp8Savings | None:
+    """FP8 against BF16 on the layout that was priced; None where the chip has no FP8 or BF16 fits nowhere near it."""
+    if report is None or not chip.known("fp8"):
+        return None
+    plan, load = TrainingPlan(**report.inputs["plan"]), TrainingLoad(**report.inputs["load"])
+    try:
+        return fp8_savings(model, chip, plan, load, rate)
+    except BadInput:
+        return None
+
+
 def _train(model: ModelSpec, chip: Accelerator, scenario: Scenario, rate: Price | None) -> tuple[Report | None, str]:
     part = scenario.training
     precision = "fp8" if chip.known("fp8") else "bf16"
     plan = TrainingPlan(
-        gpus=part.gpus // chip.dies or 1, pp=part.pp, ep=part.ep if model.moe else 1, precision=precision
+        gpus=part.gpus // chip.dies or 1,
+        pp=part.pp,
+        ep=part.ep if model.moe else 1,
+        precision=precision,
+        schedule=part.schedule if model.moe else "auto",
+        routing="trained" if model.moe else "balanced",
     )
     load = TrainingLoad(part.seq, part.global_batch, 1, part.tokens)
     reason = ""
-    for recompute in ("selective", "full"):
+    for recompute in ("norm,mla_up_proj", "selective", "full"):
         try:
             tried = TrainingPlan(**{**plan.__dict__, "recompute": recompute})
             return predict_training(model, chip, tried, load, rate or default_rate(chip)), ""

@@ -70,7 +70,7 @@ def active_experts(slots: Num, pairs: Num, spread: float = 0.0) -> Num:
 
 def popularity(routing: str) -> float:
     """Log-normal spread of expert popularity under a routing word."""
-    return 0.0 if routing == "balanced" else POPULARITY_SIGMA
+    return 0.0 if routing in ("balanced", "trained") else POPULARITY_SIGMA
 
 
 def _busiest(spread: Num, slots: Num, ranks: Num) -> Num:
@@ -117,15 +117,28 @@ def imbalance(
     """Load of the busiest rank over the mean, for expert GEMMs and for what it receives.
 
     ``balanced``: forced, 1. ``production``: 1, for the share of throughput that a fleet keeps holds it.
-    ``default``: popularity as trained, no replicas. ``eplb``: ``replicas`` planned on one window and met by
-    another (drift, by ``phase``). Sampling noise of a finite batch adds 1/tokens_per_slot of variance.
+    ``trained``: a router that its training keeps balanced on average, so that only batches differ (the drift of large
+    mixed batches), no replicas. ``default``: popularity as met in serving, no replicas. ``eplb``: ``replicas`` planned
+    on one window and met by another (drift, by ``phase``). Sampling noise of a finite batch adds 1/tokens_per_slot of
+    variance.
     """
     if routing in ("balanced", "production"):  # the production share already holds what imbalance costs
         return np.ones(np.broadcast(np.asarray(slots), np.asarray(ranks)).shape)
     sampling = np.log1p(1.0 / np.maximum(tokens_per_slot, 1e-9))
+    if routing == "trained":
+        return _busiest(np.sqrt(DRIFT_SIGMA["decode"] ** 2 + sampling), slots, ranks)
     if routing == "default":
         return _busiest(np.sqrt(POPULARITY_SIGMA**2 + sampling), slots, ranks)
     drifted = _busiest(np.sqrt(DRIFT_SIGMA[phase] ** 2 + sampling), slots, ranks)
     untouched = _busiest(np.sqrt(POPULARITY_SIGMA**2 + sampling), slots, ranks)
     # A balancer that would make things worse is not used.
     return np.minimum(_planned(slots, ranks, replicas) * drifted, untouched)
+
+
+def known_imbalance(busiest: Num, slots: Num, ranks: Num, tokens_per_slot: Num) -> Num:
+    """Imbalance of a placement whose busiest rank carries ``busiest`` times the mean over a window, met by a batch.
+
+    The window is long; a batch of few tokens adds its sampling noise, 1/tokens_per_slot of variance a slot.
+    """
+    sampling = np.log1p(1.0 / np.maximum(tokens_per_slot, 1e-9))
+    return np.asarray(busiest, dtype=float) * _busiest(np.sqrt(sampling), slots, ranks)

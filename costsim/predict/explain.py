@@ -129,8 +129,8 @@ def _serving_tree(setting: Setting, load: ServingLoad, metric: str, found: Metri
     if metric == "e2e_s":
         steps = float(load.osl * load.mean) / plain(blend.decode.tokens_per_step)
         terms = _within(found.value, [d.scaled(steps, "decode steps of the answer")])
-        rest = Node("first token and prompts of others", found.value - terms[0].value)
-        return Node(metric, found.value, (*terms, rest)), "decode steps + first token + others' prefill"
+        around = Node("first token and prompts of others", found.value - terms[0].value)
+        return Node(metric, found.value, (*terms, around)), "decode steps + first token + others' prefill"
     if metric.startswith("ttft"):
         terms = _within(found.value, [p.scaled(1.0, "own prefill")])
         rest = found.value - terms[0].value

@@ -37,7 +37,11 @@ class Engine:
 
 @dataclass(slots=True)
 class Step:
-    """The step under way: ``n`` iterations from ``start_s``, the i-th lasting first_s + i·growth_s."""
+    """The step under way: ``n`` iterations from ``start_s``, the i-th lasting first_s + i·growth_s.
+
+    ``chunks``: (request, rank, tokens) of the prompts computed in it. ``prompt_s`` of it are due to those prompts, and
+    ``cached_s`` of these to the cached tokens that they attend to or fetch.
+    """
 
     start_s: float
     end_s: float
@@ -46,7 +50,8 @@ class Step:
     growth_s: float
     decoding: bool
     chunks: list[tuple[int, int, int]]
-    """(request, rank, tokens) of the prompts computed in it"""
+    prompt_s: float = 0.0
+    cached_s: float = 0.0
 
     @property
     def last_start_s(self) -> float:

@@ -45,7 +45,8 @@ class Outcome:
     """What happened to each request; NaN where it did not come to that.
 
     ``arrival_s, admitted_s, first_s, finish_s``: times; ``isl, osl, cached``: tokens; ``preemptions`` and ``aborted``
-    (0, 1 waited too long, 2 longer than the KV cache). ``busy_s`` sums over replicas; ``end_s`` is the last event.
+    (0, 1 waited too long, 2 longer than the KV cache). ``statistics`` and ``logs`` (start, end, iterations, prompt
+    tokens, requests decoding of each step, where recorded) are by replica; ``end_s`` is the last event.
     """
 
     arrival_s: Column
@@ -59,11 +60,12 @@ class Outcome:
     aborted: Column
     statistics: tuple[Statistics, ...]
     series: tuple[tuple[float, int, int, float], ...]
+    logs: tuple[tuple[tuple[float, float, int, int, int], ...], ...]
     end_s: float
 
     @classmethod
-    def of(cls, ledger: Ledger, statistics: list[Statistics], series: Series, end_s: float) -> Outcome:
-        """Freeze a ledger."""
+    def of(cls, ledger: Ledger, replicas: Sequence[Replica], series: Series, end_s: float) -> Outcome:
+        """Freeze a ledger and what the replicas counted."""
 
         def column(values: Sequence[float]) -> Column:
             return np.asarray(values, dtype=float)
@@ -72,7 +74,8 @@ class Outcome:
             arrival_s=column(ledger.arrival_s), admitted_s=column(ledger.admitted_s), first_s=column(ledger.first_s),
             finish_s=column(ledger.finish_s), isl=column(ledger.isl), osl=column(ledger.osl),
             cached=column(ledger.cached), preemptions=column(ledger.preemptions), aborted=column(ledger.aborted),
-            statistics=tuple(statistics), series=tuple(series.points), end_s=end_s,
+            statistics=tuple(replica.statistics for replica in replicas), series=tuple(series.points),
+            logs=tuple(tuple(replica.log) for replica in replicas if replica.log is not None), end_s=end_s,
         )  # fmt: skip
 
     @property

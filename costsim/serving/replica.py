@@ -41,6 +41,8 @@ class Replica:
         #: (time, request, rank) not yet seen by the scheduler, and when the iteration under way was decided
         self.coming: deque[tuple[float, int, int]] = deque()
         self.decided_s = -math.inf
+        #: (start, end, iterations, prompt tokens, requests decoding) of every step, where somebody asked for it
+        self.log: list[tuple[float, float, int, int, int]] | None = None
 
     def arrive(self, index: int, now_s: float) -> bool:
         """Queue a request on the rank with the fewest; True where the step under way was cut short for it."""
@@ -67,14 +69,20 @@ class Replica:
         self.step = None
         self.decided_s = step.last_start_s
         duration = step.end_s - step.start_s
-        self.statistics.busy_s += duration
+        statistics = self.statistics
+        statistics.busy_s += duration
+        statistics.prompt_s += step.prompt_s
+        statistics.cached_s += step.cached_s
+        if self.log is not None:
+            decoding = sum(len(r.active) for r in self.ranks) if step.decoding else 0
+            self.log.append((step.start_s, step.end_s, step.n, sum(c[2] for c in step.chunks), decoding))
         finished: list[int] = []
         handed: list[int] = []
         if step.decoding:
             self._advance(step, duration, finished)
         else:
             self.stall_s += duration
-            self.statistics.iterations += 1
+            statistics.iterations += 1
         for index, number, tokens in step.chunks:
             self._computed(index, self.ranks[number], tokens, step.end_s, finished, handed)
         return finished, handed
@@ -144,16 +152,17 @@ class Replica:
         if self.coming:
             self._see()
         chunks: list[Chunk] = []
-        prompt_s = 0.0
+        prompt_s = cached_s = 0.0
         for rank in self.ranks:
             if rank.waiting or rank.partial:
-                prompt_s = max(prompt_s, self._fill(rank, now_s, chunks))
+                attention_s, held_s = self._fill(rank, now_s, chunks)
+                prompt_s, cached_s = max(prompt_s, attention_s), max(cached_s, held_s)
         if chunks and policy.order == "prefill-first":
-            return self._begin(now_s, chunks, prompt_s, decoding=False)
+            return self._begin(now_s, chunks, prompt_s, cached_s, decoding=False)
         if policy.reserve < 1.0:
             self._make_room()
         if chunks:
-            return self._begin(now_s, chunks, prompt_s, decoding=any(r.active for r in self.ranks))
+            return self._begin(now_s, chunks, prompt_s, cached_s, decoding=any(r.active for r in self.ranks))
         return self._decode(now_s)
 
     def _see(self) -> None:
@@ -164,14 +173,14 @@ class Replica:
             self.ranks[number].coming -= 1
             self.ranks[number].queue(index)
 
-    def _fill(self, rank: Rank, now_s: float, chunks: list[Chunk]) -> float:
-        """Choose prompts for one rank's iteration; seconds of their attention and of fetching cached KV."""
+    def _fill(self, rank: Rank, now_s: float, chunks: list[Chunk]) -> tuple[float, float]:
+        """Choose prompts for one rank's iteration; seconds of their attention with fetched KV, and due to cached KV."""
         engine, ledger, attend = self.engine, self.ledger, self.engine.timer.attend_prefill
         policy = engine.policy
         budget = policy.token_budget
         if policy.order == "mixed":
             budget = max(budget - int(len(rank.active) * engine.verified), 1)
-        seconds = 0.0
+        seconds = cached_s = 0.0
         for index, rest in rank.partial.items():
             tokens = min(rest, budget)
             if tokens <= 0:
@@ -195,9 +204,14 @@ class Replica:
             rank.partial[index_] = new
             ledger.cached[index_] = held
             chunks.append((index_, rank.number, tokens))
-            seconds += attend(tokens, held) + slow * engine.host_kv_s_per_token
+            attention_s = attend(tokens, held)
+            if held:
+                fetch_s = slow * engine.host_kv_s_per_token
+                cached_s += attention_s - attend(tokens, 0) + fetch_s
+                attention_s += fetch_s
+            seconds += attention_s
             budget -= tokens
-        return seconds
+        return seconds, cached_s
 
     def _cached(self, index: int) -> tuple[int, int]:
         """(tokens of the prompt found in the cache, how many of them in the host tier); one is always computed."""
@@ -221,19 +235,23 @@ class Replica:
                 ledger.preemptions[index] += 1
                 rank.queue(index)
 
-    def _begin(self, now_s: float, chunks: list[Chunk], prompt_s: float, decoding: bool) -> float:
+    def _begin(self, now_s: float, chunks: list[Chunk], prompt_s: float, cached_s: float, decoding: bool) -> float:
         """One iteration with prompts in it, beside one token of every running request if ``decoding``."""
-        engine = self.engine
+        engine, alone_s = self.engine, 0.0
         tokens = [0.0] * len(self.ranks)
         for _, number, new in chunks:
             tokens[number] += new
         if decoding:
-            tokens = [t + engine.verified * len(r.active) for t, r in zip(tokens, self.ranks, strict=True)]
-            prompt_s += self._fullest()[0]
+            running = [engine.verified * len(r.active) for r in self.ranks]
+            attention_s = self._fullest()[0]
+            alone_s = engine.timer.rest(max(running), sum(running), False) + attention_s
+            tokens = [t + more for t, more in zip(tokens, running, strict=True)]
+            prompt_s += attention_s
         held = max(len(r.active) + len(r.partial) for r in self.ranks)
         seconds = max(engine.timer.rest(max(tokens), sum(tokens), True) + prompt_s, engine.launch_s)
         seconds += engine.request_s * held
-        self.step = Step(now_s, now_s + seconds, 1, seconds, 0.0, decoding, chunks)
+        due_s = max(seconds - alone_s, 0.0)
+        self.step = Step(now_s, now_s + seconds, 1, seconds, 0.0, decoding, chunks, due_s, min(cached_s, due_s))
         return self.step.end_s
 
     def _fullest(self) -> tuple[float, float, int]:

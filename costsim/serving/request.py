@@ -54,11 +54,19 @@ class Requests:
             raise BadInput(f"rate factor {factor:g}: must be above zero")
         return replace(self, arrival_s=self.arrival_s / factor)
 
+    def where(self, chosen: NDArray[np.bool_]) -> Requests:
+        """The requests for which ``chosen`` holds; the first of them arrives at time zero."""
+        index = np.flatnonzero(chosen)
+        arrival = self.arrival_s[index]
+        return replace(
+            self,
+            arrival_s=arrival - (arrival[0] if index.size else 0.0),
+            isl=self.isl[index],
+            osl=self.osl[index],
+            blocks=None if self.blocks is None else [self.blocks[i] for i in index.tolist()],
+            priority=None if self.priority is None else self.priority[index],
+        )
+
     def first(self, count: int) -> Requests:
         """The first ``count`` requests."""
-        blocks = None if self.blocks is None else self.blocks[:count]
-        priority = None if self.priority is None else self.priority[:count]
-        return replace(
-            self, arrival_s=self.arrival_s[:count], isl=self.isl[:count], osl=self.osl[:count], blocks=blocks,
-            priority=priority,
-        )  # fmt: skip
+        return self.where(np.arange(len(self)) < count)

@@ -58,16 +58,18 @@ def simulate(
     requests: Requests,
     concurrency: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    record: bool = False,
 ) -> Outcome:
     """Run every request to its end and return what happened.
 
     ``concurrency``: closed loop with at most so many requests in flight (arrival times are then set by completions);
     None: requests arrive at their own times. Deterministic: equal input gives equal output.
-    ``progress(done, all)`` is called every thousand requests. Raises BadInput for a concurrency below one.
+    ``progress(done, all)`` is called every thousand requests; ``record`` keeps every replica's steps.
+    Raises BadInput for a concurrency below one.
     """
     if concurrency is not None and concurrency < 1:
         raise BadInput(f"concurrency {concurrency}: must be at least 1")
-    return _Run(deployment, requests, concurrency, progress).run()
+    return _Run(deployment, requests, concurrency, progress, record).run()
 
 
 class _Run:
@@ -75,11 +77,13 @@ class _Run:
 
     def __init__(
         self, deployment: Deployment, requests: Requests, concurrency: int | None,
-        progress: Callable[[int, int], None] | None,
+        progress: Callable[[int, int], None] | None, record: bool,
     ) -> None:  # fmt: skip
         self.deployment, self.progress = deployment, progress
         self.ledger = Ledger(requests)
         self.pools = [self._replicas(pool) for pool in deployment.pools]
+        for replica in (replica for pool in self.pools for replica in pool):
+            replica.log = [] if record else None
         self.routers = [router_named(pool.router) for pool in deployment.pools]
         self.closed = concurrency is not None
         self.total = len(requests)
@@ -134,7 +138,7 @@ class _Run:
                 self._arrive(pool, -1 - what, now_s)
             elif version == self.versions[pool][what]:
                 self._complete(pool, what, now_s)
-        return Outcome.of(self.ledger, [r.statistics for pool in self.pools for r in pool], self.series, now_s)
+        return Outcome.of(self.ledger, [r for pool in self.pools for r in pool], self.series, now_s)
 
     def _arrive(self, pool: int, index: int, now_s: float) -> None:
         replicas = self.pools[pool]

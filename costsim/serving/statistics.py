@@ -14,12 +14,13 @@ _BINS = int(math.log(1e6 / _LOWEST_S) * BINS_PER_E)
 
 
 class Statistics:
-    """Counters that a replica adds to as it goes."""
+    """Counters that a replica adds to as it goes. ``prompt_s`` of the busy time are due to prompts, and ``cached_s`` of
+    these to tokens that were in the prefix cache."""
 
-    __slots__ = ("busy_s", "histogram", "iterations", "output_tokens", "prompt_tokens")
+    __slots__ = ("busy_s", "cached_s", "histogram", "iterations", "output_tokens", "prompt_s", "prompt_tokens")
 
     def __init__(self) -> None:
-        self.busy_s = 0.0
+        self.busy_s = self.prompt_s = self.cached_s = 0.0
         self.iterations = 0
         self.prompt_tokens = 0
         self.output_tokens = 0.0

@@ -10,10 +10,13 @@ from costsim.spec.accelerator import Accelerator
 from costsim.spec.base import build, read_toml
 from costsim.spec.cluster import Cluster
 from costsim.spec.model import ModelSpec
+from costsim.spec.topology import LinkKind, TopologySpec
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ACCELERATORS = ROOT / "hwprofiles" / "accelerators"
 CLUSTERS = ROOT / "hwprofiles" / "clusters"
+TOPOLOGIES = ROOT / "hwprofiles" / "topologies"
+LINKS = ROOT / "hwprofiles" / "links.toml"
 MODELS = ROOT / "model" / "specs"
 CALIBRATION = ROOT / "hwprofiles" / "calibration"
 POINTS = ROOT / "hwprofiles" / "points"
@@ -39,9 +42,13 @@ def _find(kind: str, name: str, folder: Path) -> Path:
 
 @lru_cache(maxsize=256)
 def load_accelerator(name: str) -> Accelerator:
-    """An accelerator by id (``h800-sxm``) or by the path of a TOML file."""
+    """An accelerator by id (``h800-sxm``) or by a TOML file, beside which ``<id>.json`` may hold its laws."""
     path = _find("accelerator", name, ACCELERATORS)
-    return build(Accelerator, read_toml(path, "accelerator"), str(path.name))
+    chip = build(Accelerator, read_toml(path, "accelerator"), str(path.name))
+    if path.parent == ACCELERATORS:
+        return chip
+    beside = path.parent / (chip.calibration or f"{chip.id}.json")
+    return chip.model_copy(update={"calibration": str(beside) if beside.is_file() else ""})
 
 
 @lru_cache(maxsize=256)
@@ -49,6 +56,27 @@ def load_cluster(name: str) -> Cluster:
     """A cluster by id or by the path of a TOML file."""
     path = _find("cluster", name, CLUSTERS)
     return build(Cluster, read_toml(path, "cluster"), str(path.name))
+
+
+@lru_cache(maxsize=256)
+def load_topology(name: str) -> TopologySpec:
+    """A topology by id (``mpft-64``) or by the path of a TOML file."""
+    path = _find("topology", name, TOPOLOGIES)
+    return build(TopologySpec, read_toml(path, "topology"), str(path.name))
+
+
+@lru_cache(maxsize=1)
+def _links() -> dict[str, LinkKind]:
+    table = read_toml(LINKS, "links")
+    return {name: build(LinkKind, {"id": name, **entry}, f"{LINKS.name}: {name}") for name, entry in table.items()}
+
+
+def load_link(name: str) -> LinkKind:
+    """A kind of link by id (``infiniband``); the shipped table only."""
+    known = _links()
+    if name not in known:
+        raise UnknownName("link", name, known)
+    return known[name]
 
 
 @lru_cache(maxsize=256)

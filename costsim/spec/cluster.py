@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from costsim import units
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.base import Frozen
+from costsim.spec.topology import Wiring
 
 
 class _FromDatasheet(float):
@@ -18,7 +19,8 @@ class _FromDatasheet(float):
 class Cluster(Frozen):
     """``devices`` counts cards. Bandwidths are bytes/s per direction and per card.
 
-    ``scale_up_domain`` cards share the scale-up fabric (an 8-GPU node, NVL72's 72, CloudMatrix's 384).
+    ``scale_up_domain`` cards share the scale-up fabric (an 8-GPU node, NVL72's 72, CloudMatrix's 384);
+    ``topology`` says how its links run, where that is known.
     """
 
     id: str
@@ -30,6 +32,7 @@ class Cluster(Frozen):
     scale_up_bandwidth: float | None = None
     scale_out_bandwidth: float | None = None
     network: str = ""
+    topology: Wiring | None = None
     sources: tuple[str, ...] = ()
     confidence: str = "D"
     notes: str = ""

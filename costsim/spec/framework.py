@@ -1,6 +1,6 @@
 """Framework: how a serving engine schedules, what its host costs and what it keeps in memory; and benchmark recipes.
 
-One file holds them all, ``hwprofiles/frameworks.toml``: policies as their projects publish them, the few constants
+One file holds them all, ``hwprofiles/engines.toml``: policies as their projects publish them, the few constants
 that no kernel table gives, each with what it was fitted on, and the settings and clients of public benchmarks.
 """
 
@@ -17,7 +17,7 @@ from costsim.errors import BadInput, UnknownName
 from costsim.spec.base import Frozen, build, read_toml
 from costsim.spec.catalog import ROOT
 
-PATH = ROOT / "hwprofiles" / "frameworks.toml"
+PATH = ROOT / "hwprofiles" / "engines.toml"
 
 
 class Scheduler(Frozen):
@@ -112,7 +112,7 @@ _ABOUT = ("sources", "note", "since", "version")
 
 @lru_cache(maxsize=1)
 def _file() -> dict[str, Any]:
-    return read_toml(PATH, "frameworks")
+    return read_toml(PATH, "engines")
 
 
 def frameworks() -> list[str]:

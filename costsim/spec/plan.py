@@ -12,9 +12,9 @@ from typing import Literal
 from costsim.num import Num
 
 Overlap = Literal["none", "two-batch", "single-batch"]
-Routing = Literal["balanced", "eplb", "default", "production"]
+Routing = Literal["balanced", "eplb", "default", "production", "trained"]
 OVERLAPS = ("none", "two-batch", "single-batch")
-ROUTINGS = ("balanced", "eplb", "default", "production")
+ROUTINGS = ("balanced", "eplb", "default", "production", "trained")
 PRECISIONS = ("fp8", "bf16", "int8", "w4")
 KV_DTYPES = ("bf16", "fp8", "int8")
 RECOMPUTES = ("none", "selective", "full")
@@ -30,6 +30,8 @@ class ServingPlan:
     ``comm_sms``: cores reserved for communication kernels (None: what the overlap mode usually takes).
     ``framework``: the engine that runs (its kernels, scheduler and host; empty: none in particular), as of
     ``framework_version`` (empty: the newest) with the settings of a benchmark's ``recipe`` (empty: its defaults).
+    ``imbalance``: busiest expert rank over the mean and ``remote_nodes``: further nodes that a token is sent to, both
+    of a measured or planned placement (None: what ``routing`` says).
     """
 
     gpus: Num
@@ -46,6 +48,8 @@ class ServingPlan:
     framework: str = ""
     framework_version: str = ""
     recipe: str = ""
+    imbalance: Num | None = None
+    remote_nodes: Num | None = None
 
 
 @dataclass(frozen=True)
@@ -115,9 +119,29 @@ class Disaggregated:
         return float(sum(pool.workers * pool.plan.gpus for pool in (self.prefill, self.decode)))
 
 
+TRAINING_PRECISIONS = ("fp8", "bf16", "fp4")
+SCHEDULE_WORDS = ("auto", "gpipe", "1f1b", "interleaved", "zb-h1", "dualpipe", "dualpipev")
+TRAINING_OVERLAPS = ("auto", "none", "gradients", "pair")
+FRAMEWORKS = ("auto", "megatron", "deepseek")
+DISPATCHERS = ("auto", "deepep", "alltoall")
+GRAPHS = ("none", "attention")
+
+
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Layout of a training job. ``dp`` follows as gpus / (tp·pp·cp); ``ep`` of the dp·cp·tp ranks share the experts."""
+    """Layout of a training job. ``dp`` follows as gpus / (tp·pp·cp); ``ep`` of the dp·cp·tp ranks share the experts.
+
+    ``schedule``: auto is interleaved 1F1B where vpp > 1, else 1F1B. ``overlap``: none (every transfer in turn),
+    gradients (data-parallel and pipeline transfers beside compute, and tensor-parallel ones of dense models), pair
+    (expert transfers too, beside a forward and a backward of two micro-batches); auto is pair for DualPipe, else
+    gradients. ``comm_sms``: cores kept for transfers (auto: 20 under pair, else none). ``framework`` decides kernels
+    and number formats: deepseek (block-scaled FP8, BF16 moments) or megatron; auto is deepseek for DualPipe.
+    ``dispatcher``: deepep (two hops, one copy for each node and rank) or alltoall (one copy for each expert); auto is
+    alltoall for Megatron without overlap. ``graphs``: attention where attention and routing run as captured graphs,
+    which leaves short gaps and nothing to launch. ``recompute``: none, selective, full, or a list of tensors.
+    ``layers`` cuts the model short.
+    ``imbalance``: busiest expert rank over the mean of a measured load (None: what ``routing`` says).
+    """
 
     gpus: Num
     tp: Num = 1
@@ -129,6 +153,14 @@ class TrainingPlan:
     recompute: str = "selective"
     zero: Num = 1
     routing: Routing = "balanced"
+    schedule: str = "auto"
+    overlap: str = "auto"
+    comm_sms: Num | None = None
+    framework: str = "auto"
+    dispatcher: str = "auto"
+    graphs: str = "none"
+    layers: int | None = None
+    imbalance: Num | None = None
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ class TrainingPart(Frozen):
     seq: int = Field(default=4096, ge=1, strict=True)
     global_batch: int = Field(default=15360, ge=1, strict=True)
     tokens: float = Field(default=14.8e12, gt=0)
+    schedule: str = "dualpipe"
 
 
 class PricePart(Frozen):

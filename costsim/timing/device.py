@@ -56,8 +56,9 @@ class Device:
 
     ``laws`` maps ``family/dtype`` to its law. ``up`` and ``out`` are None where unknown or absent;
     a question that needs them is refused by name. ``in_network_reduction``: the scale-up switch adds
-    (NVLink SHARP), so an all-reduce sends each byte once. ``kernels``: the serving framework whose own kernels run;
-    its laws, where it has any (``family@framework/dtype``), come before the general ones.
+    (NVLink SHARP), so an all-reduce sends each byte once. ``processor``: a CPU, whose laws have no tiles. ``kernels``:
+    the serving framework whose own kernels run; its laws, where it has any (``family@framework/dtype``), come before
+    the general ones.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Device:
     out: float | None
     laws: Mapping[str, FittedLaw]
     in_network_reduction: bool = False
+    processor: bool = False
     kernels: str = ""
 
     def peak(self, dtype: str) -> float:

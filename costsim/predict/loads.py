@@ -1,0 +1,48 @@
+"""Loads by name: the recorded traces that ship with costsim, or a user's own file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from costsim.errors import BadInput, UnknownName
+from costsim.serving.clients import read_clients
+from costsim.serving.request import Requests
+from costsim.serving.traces import read_trace
+from costsim.spec.catalog import ROOT
+
+TRACES = ROOT / "hwprofiles" / "traces"
+_SUFFIXES = (".csv.gz", ".jsonl.gz", ".json.gz")
+#: the service that is described by its clients instead of by requests
+CLIENTS = "deepseek-r1-clients"
+
+
+def trace_names() -> list[str]:
+    """Names of the shipped traces."""
+    return sorted(
+        path.name.removesuffix(end) for path in TRACES.iterdir() for end in _SUFFIXES if path.name.endswith(end)
+    )
+
+
+def load_trace(name: str, start_s: float = 0.0, end_s: float | None = None, seed: int = 0) -> Requests:
+    """The requests of a shipped trace or of a file, between two times of it.
+
+    A service described by clients is drawn anew for ``seed``; the first hour of the day where no end is given.
+    Raises UnknownName for neither, BadInput for a span without requests.
+    """
+    path = Path(name)
+    if not path.is_file():
+        known = trace_names()
+        if name not in known:
+            raise UnknownName("trace", name, known)
+        path = next(TRACES / f"{name}{end}" for end in _SUFFIXES if (TRACES / f"{name}{end}").is_file())
+    if path.name == f"{CLIENTS}.json.gz":
+        return read_clients(path).draw(start_s, 3600.0 + start_s if end_s is None else end_s, seed=seed)
+    requests = read_trace(path)
+    if start_s == 0.0 and end_s is None:
+        return requests
+    chosen = (requests.arrival_s >= start_s) & (requests.arrival_s < (float("inf") if end_s is None else end_s))
+    if not chosen.any():
+        raise BadInput(
+            f"{path.name}: no request between {start_s:g} and {end_s} s; it lasts {requests.arrival_s[-1]:g} s"
+        )
+    return requests.where(chosen)

@@ -1,0 +1,1 @@
+"""Parts of a post-training step: answer lengths, rollout, passes over the networks, weight sync, memory, recipes."""

@@ -1,0 +1,131 @@
+"""Service: how a deployment is run (scheduler, cache, router, pools), and the replicas that this makes of a plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from costsim.errors import BadInput
+from costsim.physics.memory import kv_bytes_per_rank
+from costsim.predict.engine import engine_for
+from costsim.predict.phases import Setting, setting_for
+from costsim.serving.engine import Engine
+from costsim.serving.policy import Policy
+from costsim.serving.simulation import Deployment, Pool, at_once
+from costsim.serving.timer import StepTimer
+from costsim.spec.accelerator import Accelerator
+from costsim.spec.cluster import Cluster
+from costsim.spec.model import ModelSpec
+from costsim.spec.plan import ServingPlan
+
+#: vLLM's: prompts in chunks beside the answers
+DEFAULT_POLICY = Policy()
+#: seconds before the first byte of a KV transfer between pools: a handshake over RDMA, an assumption (grade D)
+TRANSFER_START_S = 1e-3
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is simulated besides the plan: the scheduler, the prefix cache, the router, targets, a prefill pool.
+
+    ``ttft_s``, ``tpot_s``: targets that goodput counts; ``prefill``: plan of separate prefill cards, if any;
+    ``host_cache_bytes``: memory behind each replica for cached prefixes, 0 for none.
+    """
+
+    policy: Policy = DEFAULT_POLICY
+    router: str = "least-loaded"
+    prefix_cache: bool = False
+    host_cache_bytes: float = 0.0
+    ttft_s: float = math.inf
+    tpot_s: float = math.inf
+    mtp_tokens: float = 0.0
+    mtp_acceptance: float = 0.0
+    prefill: ServingPlan | None = None
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """A timer all of whose seconds are ``factor`` times as long: the ends of the band."""
+
+    timer: StepTimer
+    factor: float
+
+    def rest(self, rank_tokens: float, all_tokens: float, prefill: bool) -> float:
+        return self.factor * self.timer.rest(rank_tokens, all_tokens, prefill)
+
+    def attend_prefill(self, new: float, before: float) -> float:
+        return self.factor * self.timer.attend_prefill(new, before)
+
+    def attend_decode(self, batch: float, kv: float) -> float:
+        return self.factor * self.timer.attend_decode(batch, kv)
+
+
+def replica_cards(model: ModelSpec, chip: Accelerator, plan: ServingPlan) -> int:
+    """Cards of one replica: those that share a set of experts, or one tensor- and pipeline-parallel group.
+
+    Raises BadInput where the plan's cards are no whole number of replicas.
+    """
+    tp, pp, ep = float(plan.tp), float(plan.pp), float(plan.ep) if model.moe else 1.0
+    moe_tp = float(plan.moe_tp) if plan.moe_tp is not None else max(tp / ep, 1.0)
+    ranks = max(tp, ep * moe_tp) * pp if model.moe else tp * pp
+    cards = ranks / chip.dies
+    if cards < 1 or cards != int(cards) or float(plan.gpus) % cards:
+        raise BadInput(
+            f"gpus = {float(plan.gpus):g}: must be a multiple of a replica's {cards:g} cards (tp {tp:g}, pp {pp:g}, "
+            f"ep {ep:g}); try {max(1, round(float(plan.gpus) / max(cards, 1.0))) * max(cards, 1.0):g}"
+        )
+    return int(cards)
+
+
+def deployment_of(
+    model: ModelSpec, chip: Accelerator, plan: ServingPlan, service: Service, cluster: Cluster | None
+) -> tuple[Deployment, list[Setting]]:
+    """The pools of a deployment, prefill first, and the setting of one replica of each."""
+    asked = [(service.prefill, "prefill"), (plan, "decode")] if service.prefill else [(plan, "both")]
+    pools, settings = [], []
+    for one, role in asked:
+        assert one is not None
+        cards = replica_cards(model, chip, one)
+        setting = setting_for(model, chip, replace(one, gpus=cards), cluster)
+        drafts = (service.mtp_tokens, service.mtp_acceptance) if role != "prefill" else (0.0, 0.0)
+        engine = engine_for(setting, service.policy, role, *drafts)
+        blocks = 0
+        if service.host_cache_bytes:
+            each = _kv_bytes_per_token(setting)
+            blocks = int(service.host_cache_bytes / each / BLOCK_TOKENS)
+            engine = replace(engine, host_kv_s_per_token=each / float(np.max(setting.layout.tp)) / HOST_BYTES_PER_S)
+        cached = service.prefix_cache and role != "decode"
+        pools.append(Pool(engine, int(float(one.gpus) / cards), service.router, cached, blocks))
+        settings.append(setting)
+    transfer = _transfer(settings[0]) if service.prefill else at_once
+    return Deployment(tuple(pools), transfer), settings
+
+
+#: tokens of a block that traces hash; PCIe 5.0 ×16 from host memory to a card, 85 % of 63 GB/s (grade D)
+BLOCK_TOKENS, HOST_BYTES_PER_S = 512, 0.85 * 63e9
+
+
+def _kv_bytes_per_token(setting: Setting) -> float:
+    """Bytes of KV of one token over all ranks of a replica's tensor-parallel group."""
+    each = float(np.max(kv_bytes_per_rank(setting.model, setting.layout, 1.0, 1.0)))
+    split = 1.0 if setting.model.attention.kind == "mla" else float(np.max(setting.layout.tp))
+    return each * split * float(np.max(setting.layout.pp))
+
+
+def _transfer(setting: Setting) -> Callable[[int], float]:
+    """Seconds to move a prompt's KV to another pool: its bytes over the scale-out links of a replica's ranks."""
+    each = _kv_bytes_per_token(setting) / float(np.max(setting.layout.tp))
+    rate = setting.device.fabric("out")
+    return lambda tokens: TRANSFER_START_S + tokens * each / rate
+
+
+def scaled(deployment: Deployment, factor: float) -> Deployment:
+    """The deployment with all step times ``factor`` times as long."""
+
+    def slower(engine: Engine) -> Engine:
+        return replace(engine, timer=_Scaled(engine.timer, factor))
+
+    return replace(deployment, pools=tuple(replace(p, engine=slower(p.engine)) for p in deployment.pools))

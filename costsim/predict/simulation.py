@@ -1,0 +1,236 @@
+"""Simulated serving: a model on cards under arrivals; latencies, rates, memory and money as a Report."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costsim.economics.cost import wall_power
+from costsim.errors import BadInput
+from costsim.predict.bands import sources_of, step_band
+from costsim.predict.phases import Setting, decode, prefill
+from costsim.predict.report import Line, Metric, Report
+from costsim.predict.service import Service, deployment_of, scaled
+from costsim.serving.outcome import Outcome
+from costsim.serving.request import Requests
+from costsim.serving.simulation import Deployment, Pool, simulate
+from costsim.spec.accelerator import Accelerator
+from costsim.spec.cluster import Cluster
+from costsim.spec.model import ModelSpec
+from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingPlan
+from costsim.spec.price import Price, default_rate, in_usd
+from costsim.timing.device import worst
+from costsim.units import HOUR_S, MEGA
+
+QUANTILES = (0.5, 0.9, 0.99)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """The report and what it was made from."""
+
+    report: Report
+    outcome: Outcome
+    deployment: Deployment
+
+
+def predict_simulation(
+    model: ModelSpec,
+    chip: Accelerator,
+    plan: ServingPlan,
+    requests: Requests,
+    service: Service | None = None,
+    *,
+    concurrency: int | None = None,
+    price: Price | None = None,
+    cluster: Cluster | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    bands: bool = True,
+    record: bool = False,
+) -> Simulated:
+    """Simulate ``requests`` on ``plan.gpus`` cards (and ``service.prefill.gpus`` more) and report what users saw.
+
+    Step times come from the same laws as :func:`predict_inference`; the ends of the band are two more runs with all
+    step times at their P10 and P90, so that queues amplify them as they would. ``concurrency``: closed loop.
+    Raises BadInput for what cannot be answered.
+    """
+    service = service or Service()
+    began = time.process_time()
+    deployment, settings = deployment_of(model, chip, plan, service, cluster)
+    pools = deployment.pools
+    outcome = simulate(deployment, requests, concurrency, progress, record)
+    elapsed = time.process_time() - began
+    if not outcome.finished.any():
+        raise BadInput(
+            f"none of {len(requests):,} requests could be served: {int((outcome.aborted == 2).sum()):,} are longer "
+            f"than the {min(p.engine.kv_tokens for p in pools):,} tokens of KV beside the weights of a replica"
+        )
+    low, high, grade = _band(settings, outcome)
+    ends = [outcome, outcome]
+    if bands:
+        ends = [simulate(scaled(deployment, factor), requests, concurrency) for factor in (low, high)]
+    cards = float(plan.gpus) + (float(service.prefill.gpus) if service.prefill else 0.0)
+    rate = price if price is not None else default_rate(chip)
+    report = Report(
+        kind="simulation",
+        inputs=_inputs(model, chip, plan, service, requests, concurrency, rate),
+        metrics=_metrics(outcome, ends, grade, service, cards, rate, chip) | {
+            "elapsed_cpu_s": Metric(elapsed, "s", None, None, "A"),
+        },
+        breakdown=_breakdown(outcome),
+        memory={"kv_tokens_per_rank": float(min(p.engine.kv_tokens for p in pools))},
+        sources=tuple(dict.fromkeys(key for s in settings for key in (*s.system.sources, *_used(s)))),
+        notes=_notes(outcome, pools, service, rate),
+    )  # fmt: skip
+    return Simulated(report, outcome, deployment)
+
+
+def _used(setting: Setting) -> tuple[str, ...]:
+    laws = setting.device.laws
+    return sources_of(getattr(laws, "used", laws.values()))
+
+
+def _band(settings: list[Setting], outcome: Outcome) -> tuple[float, float, str]:
+    """Factors on step times at P10 and P90, from a decode and a prefill step at the mean of what was run."""
+    context = float(np.mean(outcome.isl + outcome.osl / 2.0))
+    running = [r for _, _, r, _ in outcome.series if r]
+    batch = max(float(np.mean(running)) / max(len(outcome.statistics), 1), 1.0) if running else 1.0
+    setting = settings[-1]
+    replica = float(np.max(setting.layout.tp * setting.layout.pp / setting.chip.dies))
+    ranks = max(float(np.max(setting.layout.attention_dp)), 1.0)
+    d = decode(setting, DecodeLoad(context, max(batch / ranks, 1.0) / replica), strict=False)
+    p = prefill(settings[0], PrefillLoad(max(context, 2.0), max(context, 2.0) / replica), strict=False)
+    bands = [
+        step_band(a.phase, a.step, a.micro_batches, a.setting.plan.routing, a.setting.device) for a in (d, p)
+    ]  # fmt: skip
+    return min(b[0] for b in bands), max(b[1] for b in bands), worst([b[2] for b in bands])
+
+
+def _of(outcome: Outcome, service: Service, cards: float) -> dict[str, tuple[float, str]]:
+    """Every latency and rate of one run."""
+    out: dict[str, tuple[float, str]] = {}
+    for name, column in (("ttft", outcome.ttft_s), ("tpot", outcome.tpot_s), ("e2e", outcome.e2e_s)):
+        known = column[np.isfinite(column)]
+        out[f"{name}_s"] = (float(np.mean(known)) if known.size else math.nan, "s")
+        for q in QUANTILES:
+            out[f"{name}_p{round(100 * q)}_s"] = (float(np.quantile(known, q)) if known.size else math.nan, "s")
+    itl: NDArray[np.float64] = outcome.itl_s(list(QUANTILES))
+    for q, value in zip(QUANTILES, itl, strict=True):
+        out[f"itl_p{round(100 * q)}_s"] = (float(value), "s")
+    span = max(outcome.end_s, 1e-12)
+    made = float(np.sum(outcome.osl[outcome.finished]))
+    read = float(np.sum(outcome.isl[outcome.finished]))
+    out["requests_per_s"] = (float(outcome.finished.sum()) / span, "1/s")
+    out["output_tokens_per_s"] = (made / span, "token/s")
+    out["output_tokens_per_s_per_gpu"] = (made / span / cards, "token/s")
+    out["input_tokens_per_s_per_gpu"] = (read / span / cards, "token/s")
+    out["busy_share"] = (outcome.busy_share, "")
+    if math.isfinite(service.ttft_s) or math.isfinite(service.tpot_s):
+        out["goodput_share"] = (outcome.goodput(service.ttft_s, service.tpot_s), "")
+    return {name: value for name, value in out.items() if math.isfinite(value[0])}
+
+
+def _metrics(
+    outcome: Outcome, ends: list[Outcome], grade: str, service: Service, cards: float, rate: Price | None,
+    chip: Accelerator,
+) -> dict[str, Metric]:  # fmt: skip
+    mid, low, high = [_of(o, service, cards) for o in (outcome, *ends)]
+    if rate is not None:
+        for values, one in ((mid, outcome), (low, ends[0]), (high, ends[1])):
+            values.update(_bill(one, cards, in_usd(rate)))
+    power = wall_power(chip)
+    if power is not None:
+        for values, watts in ((mid, power.watts), (low, power.low_watts), (high, power.watts)):
+            values["joules_per_token_output"] = (watts / values["output_tokens_per_s_per_gpu"][0], "J")
+    metrics = {}
+    for name, (value, unit) in mid.items():
+        known = [v[name][0] for v in (low, high) if name in v]
+        metrics[name] = Metric(value, unit, min([value, *known]), max([value, *known]), grade)
+    counts = {
+        "requests": len(outcome.isl), "finished": int(outcome.finished.sum()),
+        "aborted": int((outcome.aborted > 0).sum()), "preemptions": int(outcome.preemptions.sum()),
+        "iterations": outcome.iterations,
+    }  # fmt: skip
+    read = float(outcome.isl.sum())
+    metrics["cached_share"] = Metric(float(outcome.cached.sum()) / read, "", None, None, "A")
+    metrics["kv_peak_share"] = Metric(max((s[3] for s in outcome.series), default=0.0), "", None, None, grade)
+    return metrics | {name: Metric(float(count), "", None, None, grade) for name, count in counts.items()}
+
+
+def _bill(outcome: Outcome, cards: float, usd_per_h: float) -> dict[str, tuple[float, str]]:
+    """USD per million input, cached and output tokens: all cards for all the time, idle time shared by use.
+
+    Input pays for the seconds that prompts added to iterations, cached tokens for the attention to them and for
+    fetching them, output for the rest.
+    """
+    total = cards * outcome.end_s * usd_per_h / HOUR_S
+    busy = sum(s.busy_s for s in outcome.statistics)
+    cached = sum(s.cached_s for s in outcome.statistics) / busy
+    prompt = sum(s.prompt_s for s in outcome.statistics) / busy - cached
+    tokens = {
+        "input": (prompt, float(np.sum(outcome.isl[outcome.finished] - outcome.cached[outcome.finished]))),
+        "cached": (cached, float(np.sum(outcome.cached[outcome.finished]))),
+        "output": (1.0 - prompt - cached, float(np.sum(outcome.osl[outcome.finished]))),
+    }
+    bill = {
+        f"usd_per_mtok_{name}": (total * share / count * MEGA, "USD/Mtok")
+        for name, (share, count) in tokens.items()
+        if count > 0
+    }
+    return bill | {"usd": (total, "USD")}
+
+
+def _breakdown(outcome: Outcome) -> tuple[Line, ...]:
+    """Replica time: prompts, answers, idle."""
+    total = outcome.end_s * len(outcome.statistics)
+    busy = sum(s.busy_s for s in outcome.statistics)
+    prompt = sum(s.prompt_s for s in outcome.statistics)
+    parts = (("prompts", prompt), ("answers", busy - prompt), ("idle", total - busy))
+    lines = (Line(name, s, s / total, "schedule" if name == "idle" else "mixed", "C", "replica") for name, s in parts)
+    return tuple(line for line in lines if line.time_s > 0)
+
+
+def _inputs(
+    model: ModelSpec, chip: Accelerator, plan: ServingPlan, service: Service, requests: Requests,
+    concurrency: int | None, rate: Price | None,
+) -> dict[str, Any]:  # fmt: skip
+    settings = asdict(service) | {"policy": asdict(service.policy)}
+    return {
+        "model": model.id, "accelerator": chip.id, "plan": asdict(plan),
+        "service": {k: v for k, v in settings.items() if not (isinstance(v, float) and math.isinf(v))},
+        "load": {
+            "requests": len(requests), "isl_mean": float(np.mean(requests.isl)),
+            "osl_mean": float(np.mean(requests.osl)), "span_s": float(requests.arrival_s[-1]),
+            "concurrency": concurrency,
+        },
+        "price": None if rate is None else {"id": rate.id, "text": rate.text, "usd_per_h": in_usd(rate)},
+    }  # fmt: skip
+
+
+def _notes(outcome: Outcome, pools: tuple[Pool, ...], service: Service, rate: Price | None) -> tuple[str, ...]:
+    policy = service.policy
+    kind = "prompts first, answers wait" if policy.order == "prefill-first" else "prompts beside answers"
+    size = "chunked" if policy.chunked else "whole"
+    most = f"{policy.token_budget:,} tokens an iteration, at most {policy.max_running:,} requests a rank"
+    notes = [
+        f"scheduler: {kind}; {size} prompts, {most}",
+        "TPOT leaves out the first token; ITL counts every gap between two tokens of a request",
+        "bands: the whole run again with all step times at their P10 and at their P90",
+    ]
+    for pool in pools:
+        e = pool.engine
+        notes.append(
+            f"{pool.replicas} replica(s), role {e.role}: {e.ranks} attention rank(s) of {e.kv_tokens:,} KV tokens"
+        )
+    too_long = int((outcome.aborted == 2).sum())
+    if too_long:
+        notes.append(f"{too_long:,} requests are longer than a rank's KV cache and were turned away")
+    if rate is None:
+        notes.append("no hourly price is known: pass --price 2USD/h for costs")
+    return tuple(notes)
