@@ -57,6 +57,13 @@ LOADS: dict[str, tuple[Key, ...]] = {
         Key("concurrency", "requests in flight on the whole deployment"),
         _CACHED,
         *_MTP,
+        Key(
+            "length_ratio",
+            "lengths uniform from this share of nominal up to it; default: within 10 percent",
+            whole=False,
+            minimum=0.01,
+            maximum=1,
+        ),
     ),
 }
 #: DeepSeek-V3 on H800 as published: prefill units of 32 cards, decode units of 128 [deepseek-v3-report, sec. 3.4]

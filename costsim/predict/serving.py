@@ -27,6 +27,9 @@ from costsim.timing.duration import time_wire
 ROUNDS, FEWEST_ROUNDS = 10, 3
 MOST_REQUESTS = 6000
 SEED = 0
+#: lengths where the load names no range: within 10 % of nominal, so that requests do not run in step
+SPREAD = 0.1
+SPREAD_RATIO = (1.0 - SPREAD) / (1.0 + SPREAD)
 
 Metrics = dict[str, tuple[Num, str]]
 
@@ -118,8 +121,10 @@ def _batch(pool: PoolPlan, role: str, _load: ServingLoad) -> int:
 def _run(deployment: Deployment, load: ServingLoad, gpus: float, setting: Setting) -> Served:
     concurrency = max(round(float(load.concurrency)), 1)
     rounds = int(np.clip(MOST_REQUESTS // concurrency, FEWEST_ROUNDS, ROUNDS))
-    isl = max(round(float(load.isl) - float(load.cached)), 1)
-    requests = closed_loop(rounds * concurrency, isl, max(round(float(load.osl)), 1), float(load.length_ratio), SEED)
+    longest, ratio = (1.0, float(load.length_ratio)) if load.length_ratio is not None else (1.0 + SPREAD, SPREAD_RATIO)
+    isl = max(round((float(load.isl) - float(load.cached)) * longest), 1)
+    osl = max(round(float(load.osl) * longest), 1)
+    requests = closed_loop(rounds * concurrency, isl, osl, ratio, SEED)
     outcome = simulate(deployment, requests, concurrency)
     if not bool(np.any(outcome.finished)):
         raise BadInput(f"isl + osl = {isl + float(load.osl):g}: no request fits into the KV cache of one replica")

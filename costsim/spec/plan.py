@@ -78,7 +78,8 @@ class DecodeLoad:
 class ServingLoad:
     """Closed loop of ``concurrency`` requests in flight: prompts of ``isl``, answers of ``osl`` tokens.
 
-    Lengths are drawn uniformly from [``length_ratio``, 1] of these.
+    Lengths are drawn uniformly from [``length_ratio``, 1] of these, as benchmark clients do; None: within 10 % of
+    these on either side. Equal lengths (1) make all requests run in step.
     """
 
     isl: Num
@@ -87,12 +88,12 @@ class ServingLoad:
     cached: Num = 0
     mtp_tokens: Num = 0
     mtp_acceptance: Num = 0.0
-    length_ratio: Num = 1.0
+    length_ratio: Num | None = None
 
     @property
     def mean(self) -> Num:
         """Mean length over nominal."""
-        return (1.0 + self.length_ratio) / 2.0
+        return 1.0 if self.length_ratio is None else (1.0 + self.length_ratio) / 2.0
 
 
 @dataclass(frozen=True)
