@@ -12,27 +12,21 @@ import numpy as np
 from costsim.errors import BadInput, DoesNotFit
 from costsim.evidence.points import Point
 from costsim.evidence.post_training import predict_post
-from costsim.predict.inference import predict_disaggregated, predict_inference
+from costsim.evidence.serving import predict_served, serving_plan
+from costsim.predict.inference import predict_inference
 from costsim.predict.report import Metric, Report
 from costsim.predict.training import predict_chunk, predict_training
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.catalog import load_accelerator, load_model
-from costsim.spec.framework import framework_for, recipe_in
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import (
     DecodeLoad,
-    Disaggregated,
-    PoolPlan,
     PrefillLoad,
-    ServingLoad,
-    ServingPlan,
     TrainingLoad,
     TrainingPlan,
 )
 from costsim.units import MEGA
 
-#: client tools of the serving points draw lengths uniformly from 0.8 to 1.0 of nominal, where the source says nothing
-LENGTH_RATIO = 0.8
 _HOURS_PER_DAY = 24.0
 
 
@@ -72,63 +66,6 @@ class Row:
         }  # fmt: skip
 
 
-def _refuse_unmodelled(point: Point) -> None:
-    """Keys that would change the answer and that serving predictions do not have: said, not dropped."""
-    for key in ("cp", "vpp"):
-        value = point.number(key, 1.0)
-        if value != 1.0:
-            raise BadInput(f"{key} = {value:g} is not modelled for serving")
-    if "layers" in point.plan:
-        raise BadInput("layers: a model cut short is only predicted in training")
-
-
-def _plan(point: Point, model: ModelSpec, side: str = "") -> ServingPlan:
-    """Serving layout of a point, or of one ``side`` (``prefill_``, ``decode_``) of a disaggregated one.
-
-    Widths that a row leaves out follow from the others; the cards of a worker are those of its layout.
-    """
-    if point.gpus is None:
-        raise BadInput("the row states no gpus")
-    _refuse_unmodelled(point)
-    if not side and point.plan.get("mode") == "disaggregated":
-        raise BadInput("a disaggregated row must be of kind serving and state prefill_workers and decode_workers")
-    tp, pp = (point.number(f"{side}{name}", 1.0) for name in ("tp", "pp"))
-    ep = point.number(f"{side}ep", point.number(f"{side}moe_ep", 1.0)) if model.moe else 1.0
-    moe_tp = point.number(f"{side}moe_tp", -1.0)
-    ranks = max(tp * point.number(f"{side}attention_dp", 1.0), ep * max(moe_tp, 1.0) if model.moe else 1.0)
-    comm = point.number("comm_sms", -1.0)
-    return ServingPlan(
-        gpus=ranks * pp if side else point.gpus,
-        tp=tp,
-        pp=pp,
-        ep=ep,
-        moe_tp=moe_tp if moe_tp > 0 and model.moe else None,
-        precision=point.precision or "bf16",
-        overlap=point.plan.get("overlap", "none"),  # type: ignore[arg-type]
-        comm_sms=None if comm < 0 else comm,
-        redundant_experts=point.number("redundant_experts", 0.0),
-        routing=point.plan.get("routing", "default" if point.kind == "serving" else "balanced"),  # type: ignore[arg-type]
-        **_engine(point),  # type: ignore[arg-type]
-    )
-
-
-def _engine(point: Point) -> dict[str, str]:
-    """Which framework served a row, in which version and by which benchmark's settings, and its KV format."""
-    name = point.plan.get("framework", "")
-    if point.kind != "serving" or not name:
-        return {}
-    version, recipe = point.plan.get("framework_version", ""), recipe_in(point.source)
-    said = {"framework": name, "framework_version": version, "recipe": recipe.id if recipe else ""}
-    kv_dtype = point.plan.get("kv_dtype", "")
-    if not kv_dtype and point.precision == "fp8" and framework_for(**_named(said)).kernels.kv_fp8:
-        kv_dtype = "fp8"
-    return said | ({"kv_dtype": kv_dtype} if kv_dtype else {})
-
-
-def _named(said: dict[str, str]) -> dict[str, str]:
-    return {"name": said["framework"], "version": said["framework_version"], "recipe": said["recipe"]}
-
-
 def _at_least_one(point: Point, key: str, most: float = 1e6) -> float:
     """A count of the row, 1 where it states none."""
     value = point.number(key, 1.0)
@@ -139,7 +76,7 @@ def _at_least_one(point: Point, key: str, most: float = 1e6) -> float:
 
 def _prefill(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
     load = PrefillLoad(point.number("isl"), point.number("tokens_per_gpu"), point.number("cached", 0.0))
-    return predict_inference(model, chip, _plan(point, model), load)
+    return predict_inference(model, chip, serving_plan(point, model), load)
 
 
 def _decode(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
@@ -149,28 +86,7 @@ def _decode(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
         point.number("mtp_tokens", 0.0),
         point.number("mtp_acceptance", 0.0),
     )
-    return predict_inference(model, chip, _plan(point, model), load)
-
-
-def _serving(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
-    recipe = recipe_in(point.source)
-    load = ServingLoad(
-        point.number("isl"), point.number("osl"), point.number("concurrency"),
-        mtp_tokens=point.number("mtp_tokens", 0.0), mtp_acceptance=point.number("mtp_acceptance", 0.0),
-        length_ratio=recipe.length_ratio if recipe else LENGTH_RATIO,
-    )  # fmt: skip
-    if any(f"{side}_workers" in point.plan for side in ("prefill", "decode")):
-        return predict_disaggregated(model, chip, _pools(point, model), load)
-    return predict_inference(model, chip, _plan(point, model), load)
-
-
-def _pools(point: Point, model: ModelSpec) -> Disaggregated:
-    """The two pools of a disaggregated row. One worker has the cards of its layout, or an even share of the row's."""
-    sides = []
-    for side in ("prefill", "decode"):
-        workers, batch = point.number(f"{side}_workers"), point.number(f"{side}_batch", 0.0)
-        sides.append(PoolPlan(_plan(point, model, f"{side}_"), max(int(workers), 1), int(batch)))
-    return Disaggregated(*sides)
+    return predict_inference(model, chip, serving_plan(point, model), load)
 
 
 def _training(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
@@ -299,7 +215,7 @@ def _fleet(point: Point, _model: ModelSpec, chip: Accelerator) -> Report:
 _KINDS: dict[str, Callable[[Point, ModelSpec, Accelerator], Report]] = {
     "prefill": _prefill,
     "decode": _decode,
-    "serving": _serving,
+    "serving": predict_served,
     "training": _training,
     "post_training": predict_post,
     "training_chunk": _training_chunk,
