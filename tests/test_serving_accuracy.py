@@ -237,6 +237,14 @@ def test_disaggregated_rows_are_predicted(metric: str) -> None:
     assert 0 < (found.low or 0) <= (found.predicted or 0) <= (found.high or 0)
 
 
+@pytest.mark.parametrize("words", ["dynamo-sglang", "SGLang", "somebody's own"])
+def test_a_row_names_its_framework_in_its_own_words(words: str) -> None:
+    found = predict_point(row(f"framework={words};tp=8;moe_tp=8;moe_ep=1", gpus=8.0))
+    known = predict_point(row("framework=sglang;tp=8;moe_tp=8;moe_ep=1", gpus=8.0))
+    assert found.error is None
+    assert (found.predicted == known.predicted) == ("sglang" in words.lower())
+
+
 def test_a_disaggregated_row_without_workers_says_so() -> None:
     found = predict_point(row("mode=disaggregated;framework=sglang;prefill_tp=8;decode_tp=8"))
     assert "prefill_workers" in (found.error or "")

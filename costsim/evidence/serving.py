@@ -7,7 +7,7 @@ from costsim.evidence.points import Point
 from costsim.predict.inference import predict_disaggregated, predict_inference
 from costsim.predict.report import Report
 from costsim.spec.accelerator import Accelerator
-from costsim.spec.framework import framework_for, recipe_in
+from costsim.spec.framework import framework_for, frameworks, recipe_in
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import Disaggregated, PoolPlan, ServingLoad, ServingPlan
 
@@ -57,7 +57,7 @@ def serving_plan(point: Point, model: ModelSpec, side: str = "") -> ServingPlan:
 
 def _engine(point: Point) -> dict[str, str]:
     """Which framework served a row, in which version and by which benchmark's settings, and its KV format."""
-    name = point.plan.get("framework", "")
+    name = _framework_in(point.plan.get("framework", ""))
     if point.kind != "serving" or not name:
         return {}
     version, recipe = point.plan.get("framework_version", ""), recipe_in(point.source)
@@ -66,6 +66,12 @@ def _engine(point: Point) -> dict[str, str]:
     if not kv_dtype and point.precision == "fp8" and framework_for(**_named(said)).kernels.kv_fp8:
         kv_dtype = "fp8"
     return said | ({"kv_dtype": kv_dtype} if kv_dtype else {})
+
+
+def _framework_in(text: str) -> str:
+    """The framework that a row's words name (``dynamo-sglang``, ``TensorRT-LLM``); empty for one that no file knows."""
+    plain = text.lower().replace("tensorrt", "trt").replace("-", "").replace("_", "").replace(" ", "")
+    return next((name for name in frameworks() if name in plain), "")
 
 
 def _named(said: dict[str, str]) -> dict[str, str]:
