@@ -61,6 +61,13 @@ LOADS: dict[str, tuple[Key, ...]] = {
         Key("concurrency", "requests in flight on the whole deployment"),
         _CACHED,
         *_MTP,
+        Key(
+            "length_ratio",
+            "lengths uniform from this share of nominal up to it; default: within 10 percent",
+            whole=False,
+            minimum=0.01,
+            maximum=1,
+        ),
     ),
 }
 #: DeepSeek-V3 on H800 as published: prefill units of 32 cards, decode units of 128 [deepseek-v3-report, sec. 3.4]
@@ -75,12 +82,14 @@ _COMMON = {"tp": 1, "pp": 1, "redundant_experts": 0, "routing": "balanced", "kv_
 def words() -> tuple[Words, ...]:
     """The options that take a word."""
     from costsim.spec import plan
+    from costsim.spec.framework import frameworks
 
     return (
         Words("precision", "arithmetic of the matrix products", plan.PRECISIONS),
         Words("kv_dtype", "format of the KV cache", plan.KV_DTYPES),
         Words("overlap", "how communication hides behind computation", plan.OVERLAPS),
         Words("routing", "how evenly tokens meet experts", plan.ROUTINGS),
+        Words("framework", "serving engine: its scheduler, kernels and host", frameworks()),
     )
 
 

@@ -56,11 +56,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     asking.add_subject(parser, "deepseek-v3", "h800-sxm")
     asking.add_keys(parser, "plan and load (lists and ranges)", _keys())
     deployments.add_options(parser)
+    training = _training_words()
     for words in infer.words():
+        if words.name in training:
+            training[words.name] += f"; serving: {', '.join(words.choices)}"
+            continue
         parser.add_argument(
             f"--{words.name.replace('_', '-')}", metavar="WORDS", help=f"{words.help}: {', '.join(words.choices)}"
         )
-    for name, text in _training_words().items():
+    for name, text in training.items():
         parser.add_argument(f"--{name}", metavar="WORDS", help=f"training: {text}")
     parser.add_argument(
         "--write-megatron", metavar="FILE", help="training: write the best layout as Megatron-LM arguments"
