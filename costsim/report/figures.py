@@ -173,3 +173,19 @@ def waterfall(
         "hovertemplate": f"%{{x}}: %{{y:.4g}} {_plain(unit)}<extra></extra>",
     }  # fmt: skip
     return {"data": [bar], "layout": _layout(title, height=400, showlegend=False, xaxis=_axis(""), yaxis=_axis(unit))}
+
+
+def curves(
+    x: Sequence[float], series: Mapping[str, Sequence[float | None]], title: str, xaxis: str, unit: str, log: bool
+) -> Figure:
+    """Lines over one axis; missing points leave gaps."""
+    data = [
+        {"type": "scatter", "mode": "lines+markers", "name": _plain(name), "x": list(x), "y": list(values),
+         "line": {"color": PALETTE[index % len(PALETTE)]},
+         "marker": {"symbol": _SYMBOLS[index % len(_SYMBOLS)], "size": 7},
+         "hovertemplate": f"{_plain(name)}: %{{x:.4g}}: %{{y:.4g}} {_plain(unit)}<extra></extra>"}
+        for index, (name, values) in enumerate(series.items())
+    ]  # fmt: skip
+    ticks = {"type": "log", "dtick": 1} if log else {}
+    layout = _layout(title, height=400, xaxis=_axis(xaxis, **ticks), yaxis=_axis(unit))
+    return {"data": data, "layout": layout}
