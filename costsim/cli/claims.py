@@ -21,12 +21,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from costsim.evidence.claims import judge, load_claims
-    from costsim.report.claims import claim_document, claims_document
+    from costsim.report.claims import claim_document, claims_document, overview
+    from costsim.report.tables import render_document
 
     found = []
     count = len(args.ids) or len(load_claims())
     for number, judged in enumerate(judge(args.ids), start=1):
         progress(f"{number} of {count}: {judged.claim.id}: {judged.verdict}")
         found.append(judged)
-    document = claim_document(found[0]) if len(found) == 1 else claims_document(found)
-    return finish(args, document)
+    if len(found) == 1:
+        return finish(args, claim_document(found[0]))
+    return finish(args, claims_document(found), lambda: render_document(overview(found)))

@@ -90,7 +90,7 @@ def levers(asked: Asked) -> list[Lever]:
     """Every input of a question that has a band: laws that it used, datasheet fields, price, drafts, the rest."""
     chip = load_accelerator(asked.device_id)
     found = [
-        Lever(name, law.low, law.high, f"held-out P10 to P90 of the law, grade {law.grade}")
+        Lever(name, law.low, law.high, f"held out, {law.grade}")
         for name, law in asked.laws.items()
     ]
     found += _sheet(chip, str(asked.question.values.get("plan.precision", "fp8")))
@@ -101,7 +101,7 @@ def levers(asked: Asked) -> list[Lever]:
         doubt = float(_bands()["acceptance"]["value"])
         found.append(Lever("acceptance", max(kept - doubt, 0.0), min(kept + doubt, 1.0), "reported range", float(kept)))
     share = float(_bands()["system"]["value"])
-    found.append(Lever(f"system of {chip.id}", 1.0 - share, 1.0 + share, "kernel library, host, stragglers"))
+    found.append(Lever(f"system of {chip.id}", 1.0 - share, 1.0 + share, "assumed"))
     return found
 
 
@@ -115,7 +115,7 @@ def _sheet(chip: Accelerator, precision: str) -> list[Lever]:
         datum = chip.datasheet[field]
         if datum.value:
             width = float(widths[datum.confidence[0]])
-            why = f"datasheet, confidence {datum.confidence}"
+            why = f"sheet, {datum.confidence}"
             found.append(Lever(f"{name} of {chip.id}", 1.0 - width, 1.0 + width, why))
     return found
 
@@ -128,9 +128,9 @@ def _price(chip: Accelerator, rate: float) -> Lever:
     if rate > 0 and len(known) >= 2:
         least = float(band["least"])
         low, high = min(min(known) / rate, 1.0 - least), max(max(known) / rate, 1.0 + least)
-        return Lever(f"price of {chip.id}", low, high, f"{len(known)} prices of the catalog")
+        return Lever(f"price of {chip.id}", low, high, f"{len(known)} prices")
     width = float(band["alone"])
-    return Lever(f"price of {chip.id}", 1.0 - width, 1.0 + width, "fewer than two prices known")
+    return Lever(f"price of {chip.id}", 1.0 - width, 1.0 + width, "one price, assumed")
 
 
 def tornado(question: Question, metric: str, draws: int = 200, seed: int = 0) -> Tornado:

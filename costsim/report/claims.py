@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from costsim.evidence.claims.figure import Figure
@@ -20,10 +21,11 @@ def claims_document(found: Sequence[Judged]) -> Document:
     counts = Counter(judged.verdict for judged in found)
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
     rows: list[list[Content]] = [
-        [judged.claim.id, judged.verdict, judged.claim.main.replace("_", " "), _value(judged.main), _band(judged.main)]
+        [judged.claim.id, judged.verdict, f"{_value(judged.main).text}: {judged.claim.main.replace('_', ' ')}",
+         _band(judged.main)]
         for judged in found
     ]
-    table = Table(("claim", "verdict", "figure that decides", "value", "P10 … P90"), rows)
+    table = Table(("claim", "verdict", "main figure", "P10 … P90"), rows)
     first = Section(
         "Verdicts",
         [f"{len(found)} claims: {said}.",
@@ -35,6 +37,14 @@ def claims_document(found: Sequence[Judged]) -> Document:
         "Public claims, computed and judged", [first, *(section(judged) for judged in found)], _payload(found),
         subtitle=f"{len(found)} claims: {said}", rows=_rows(found),
     )  # fmt: skip
+
+
+def overview(found: Sequence[Judged]) -> Document:
+    """What a terminal shows of all claims: the table, and every verdict's condition in a line."""
+    whole = claims_document(found)
+    said = [f"{j.claim.id}: {j.verdict}{': ' if j.condition else ''}{j.condition}" for j in found]
+    last = "`costsim claims ID` says why, with all figures and commands; --out claims.html draws the curves."
+    return replace(whole, sections=[whole.sections[0], Section("Conditions", [*said, last])])
 
 
 def claim_document(judged: Judged) -> Document:
@@ -90,8 +100,9 @@ def _value(figure: Figure) -> Cell:
 def _band(figure: Figure) -> str:
     if figure.low is None or figure.high is None or figure.low == figure.high:
         return ""
-    ends = (shown(Figure(end, figure.unit)) for end in (figure.low, figure.high))
-    return " … ".join(ends)
+    low, high = (shown(Figure(end, figure.unit)) for end in (figure.low, figure.high))
+    unit = f" {figure.unit}"
+    return f"{low.removesuffix(unit)} … {high.removesuffix(unit)}"
 
 
 def _payload(found: Sequence[Judged]) -> Any:

@@ -13,6 +13,8 @@ from costsim.report.figures import PALETTE, Figure, _axis, _layout, _plain, grou
 from costsim.report.words import MISSING, label, number, percent, quantity, unit_of
 from costsim.version import __version__
 
+#: units whose text carries a prefix, so that a column cannot share one
+_PREFIXED = ("s", "B", "FLOP", "W", "ratio")
 #: metrics that a diff shows where nobody names one, those that both answers have
 MAIN = (
     "usd_per_mtok_output", "usd_per_mtok_input", "tokens_per_s_per_gpu", "output_tokens_per_s_per_gpu", "tpot_s",
@@ -67,14 +69,13 @@ def _section(found: Difference) -> Section:
     head = (f"{label(found.metric)}: {quantity(found.before.value, unit)} → {quantity(found.after.value, unit)}, "
             f"{_signed(found.whole, unit)}.")  # fmt: skip
     rows: list[list[Content]] = [
-        [part.title, _change(part), Cell(_signed(part.part, unit), part.part), percent(_share(part.part, found.whole)),
-         Cell(MISSING if part.alone is None else _signed(part.alone, unit), part.alone)]
+        [part.title, _change(part), _cell(part.part, unit), percent(_share(part.part, found.whole)),
+         _cell(part.alone, unit)]
         for part in found.parts
     ]  # fmt: skip
     if found.interaction is not None:
-        rows.append(["interaction of the alone column", "", "", "", Cell(_signed(found.interaction, unit),
-                                                                         found.interaction)])  # fmt: skip
-    table = Table(("input", "change", "part", "share", "alone"), rows)
+        rows.append(["left over (interaction)", "", "", "", _cell(found.interaction, unit)])
+    table = Table(("input", "change", _headed("part", unit), "share", _headed("alone", unit)), rows)
     steps = [("A", found.before.value), *((part.title, part.part) for part in found.parts)]
     chart = Chart(waterfall(steps, label(found.metric), found.unit, start="A", total="B"), head)
     return Section(label(found.metric), [head], [table], [chart])
@@ -85,7 +86,19 @@ def _share(part: float, whole: float) -> float | None:
 
 
 def _signed(value: float, unit: str) -> str:
+    """With its sign, and the typographic minus."""
     return f"{'+' if value > 0 else ''}{quantity(value, unit)}" if value >= 0 else f"−{quantity(-value, unit)}"
+
+
+def _headed(name: str, unit: str) -> str:
+    """The heading of a column of numbers: with their unit, unless it takes prefixes."""
+    return name if unit in _PREFIXED or not unit else f"{name}, {unit}"
+
+
+def _cell(value: float | None, unit: str) -> Cell:
+    if value is None:
+        return Cell(MISSING, None)
+    return Cell(_signed(value, unit) if unit in _PREFIXED else _signed(value, ""), value)
 
 
 def _change(part: Part) -> str:
@@ -116,13 +129,18 @@ def _tornado_section(found: Tornado) -> Section:
     head = (f"{label(found.metric)} is {quantity(found.value, unit)}; all bands together "
             f"{quantity(found.low, unit)} … {quantity(found.high, unit)}.")  # fmt: skip
     rows: list[list[Content]] = [
-        [bar.name, f"{bar.low:.3g} … {bar.high:.3g} x", Cell(quantity(bar.at_low, unit), bar.at_low),
-         Cell(quantity(bar.at_high, unit), bar.at_high), Cell(percent(bar.swing / found.value), bar.swing), bar.why]
+        [bar.name, f"{bar.low:.2f}…{bar.high:.2f}", _plainly(bar.at_low, unit), _plainly(bar.at_high, unit),
+         Cell(percent(bar.swing / found.value, 0), bar.swing), bar.why]
         for bar in found.bars
     ]  # fmt: skip
-    table = Table(("input", "band", "at low", "at high", "swing", "from"), rows)
+    names = ("input", "band, x", _headed("at low", unit), _headed("at high", unit), "swing", "from")
+    table = Table(names, rows)
     words = [head, "Each input alone moves between the P10 and P90 of its band; the widest is first."]
     return Section(f"Tornado: {label(found.metric)}", words, [table], [Chart(_bars(found), head)])
+
+
+def _plainly(value: float, unit: str) -> Cell:
+    return Cell(quantity(value, unit) if unit in _PREFIXED else number(value, 3), value)
 
 
 def _bars(found: Tornado) -> Figure:
