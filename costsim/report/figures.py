@@ -189,3 +189,15 @@ def curves(
     ticks = {"type": "log", "dtick": 1} if log else {}
     layout = _layout(title, height=400, xaxis=_axis(xaxis, **ticks), yaxis=_axis(unit))
     return {"data": data, "layout": layout}
+
+
+def icicle(terms: Sequence[tuple[str, str, str, float]], title: str, unit: str) -> Figure:
+    """A tree of (key, parent's key, label, value) drawn as nested bars; a click opens a term."""
+    data = {
+        "type": "icicle", "ids": [term[0] for term in terms], "parents": [term[1] for term in terms],
+        "labels": [_plain(term[2]) for term in terms], "values": [term[3] for term in terms],
+        "branchvalues": "remainder" if any(term[3] <= 0 for term in terms) else "total",
+        "tiling": {"orientation": "h"}, "marker": {"colors": [PALETTE[i % len(PALETTE)] for i in range(len(terms))]},
+        "hovertemplate": f"%{{label}}: %{{value:.4g}} {_plain(unit)}, %{{percentRoot:.1%}}<extra></extra>",
+    }  # fmt: skip
+    return {"data": [data], "layout": _layout(title, height=480)}
