@@ -65,7 +65,7 @@ def saving(after: Figure, before: Figure, common: bool = False) -> Figure:
 def scaled(figure: Figure, factor: float, unit: str) -> Figure:
     """A figure in another unit or multiplied by an exact number; no longer what the command prints."""
     low, high = (None if end is None else end * factor for end in (figure.low, figure.high))
-    return Figure(figure.value * factor, unit, low, high)
+    return Figure(figure.value * factor, unit, *((low, high) if factor >= 0 else (high, low)))
 
 
 def total(parts: list[Figure], unit: str) -> Figure:
