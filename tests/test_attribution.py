@@ -23,6 +23,7 @@ from costsim.explore.robustness import ranking
 from costsim.explore.sensitivity import Lever, levers, tornado
 from costsim.spec.catalog import load_accelerator
 
+CHIPS = ["h800-sxm", "h20-96g", "h200-sxm", "b200-sxm", "ascend-910c"]
 Value = Callable[[frozenset[str]], Any]
 
 
@@ -86,8 +87,8 @@ def decode_question(rng: random.Random) -> dict[str, Any]:
     while True:
         gpus = rng.choice([16, 32, 64, 128])
         values = {
-            "model": rng.choice(["deepseek-v3", "kimi-k2"]), "accelerator": rng.choice(["h800-sxm", "h20-96g", "h200-sxm",
-            "b200-sxm", "ascend-910c"]), "price": rng.choice([0.5, 1.0, 2.0]), "plan.gpus": gpus,
+            "model": rng.choice(["deepseek-v3", "kimi-k2"]), "accelerator": rng.choice(CHIPS),
+            "price": rng.choice([0.5, 1.0, 2.0]), "plan.gpus": gpus,
             "plan.ep": rng.choice([gpus, gpus * 2, 16]), "plan.precision": rng.choice(["fp8", "int8", "bf16"]),
             "plan.overlap": rng.choice(["none", "two-batch"]), "load.context": rng.choice([1024, 4096]),
             "load.batch_per_gpu": rng.choice([4, 16, 64]),
@@ -103,8 +104,9 @@ def train_question(rng: random.Random) -> dict[str, Any]:
     while True:
         values = {
             "model": "deepseek-v3", "accelerator": rng.choice(["h800-sxm", "h100-sxm", "b200-sxm"]),
-            "price": rng.choice([1.0, 2.0]), "plan.gpus": rng.choice([1024, 2048]), "plan.pp": rng.choice([8, 16]),
-            "plan.ep": rng.choice([32, 64]), "plan.recompute": "full", "plan.schedule": rng.choice(["1f1b", "dualpipe"]),
+            "price": rng.choice([1.0, 2.0]), "plan.gpus": 2048, "plan.pp": 16,
+            "plan.ep": rng.choice([32, 64]), "plan.recompute": "full",
+            "plan.schedule": rng.choice(["1f1b", "dualpipe"]),
             "load.seq": 4096, "load.global_batch": rng.choice([7680, 15360]), "load.tokens": 1e12,
         }  # fmt: skip
         try:
@@ -197,11 +199,12 @@ def test_scenarios(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
                                   '{"kind": "decode", "inputs": {"plan": {"gpus": NaN}}}', "[" * 100_000,
                                   '{"kind": "decode", "inputs": {"model": "deepseek-v3", "accelerator": "h800-sxm"}}',
                                   '{"kind": "decode", "inputs": {"model": 3, "accelerator": [], "plan": {"x": 1}}}',
-                                  '{"kind": "training", "inputs": {"price": {"usd_per_h": "2; import os"}}}'])  # fmt: skip
+                                  '{"kind": "training", "inputs": {"price": {"usd_per_h": "2; os"}}}'])  # fmt: skip
 def test_reports_that_are_none_are_refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "bad.json"
     path.write_text(text, encoding="utf-8")
-    for argv in (["diff", str(path), str(path)], ["sensitivity", str(path)], ["explain", "step_s", "--report", str(path)]):
+    bad = str(path)
+    for argv in (["diff", bad, bad], ["sensitivity", bad], ["explain", "step_s", "--report", bad]):
         assert cli.main(argv) == 2, argv
         assert capsys.readouterr().err.count("\n") == 1
 
@@ -325,6 +328,7 @@ def test_the_sensitivity_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert cli.main(argv) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
     for bad in (["sensitivity", "h900"], ["sensitivity", "h800-sxm", "--draws", "3"],
-                ["sensitivity", "h800-sxm", "--metric", "joy"], ["sensitivity", "h800-sxm", "--context", "0"]):  # fmt: skip
+                ["sensitivity", "h800-sxm", "--metric", "joy"],
+                ["sensitivity", "h800-sxm", "--context", "0"]):  # fmt: skip
         assert cli.main(bad) == 2
         assert capsys.readouterr().err.count("\n") == 1

@@ -131,7 +131,7 @@ def test_published_figures_are_met(name: str, figure: str) -> None:
 
 
 def test_accumulation_loses_what_the_report_says() -> None:
-    """"the maximum relative error is nearly 2%" at 4,096 elements with a 14-bit sum [deepseek-v3-report, sec. 3.3.2]."""
+    """The report names nearly 2% at most, for 4,096 elements and a 14-bit sum [deepseek-v3-report, sec. 3.3.2]."""
     assert 0.005 < judged("fp8-accumulation").figures["narrow_drift_mean_1"].value < 0.05
 
 

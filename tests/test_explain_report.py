@@ -28,11 +28,13 @@ def post_training() -> Report:
     return predict_post_training(*r1_zero_question())
 
 
+DENSE = {"model": "qwen2.5-7b", "accelerator": "h100-sxm", "gpus": 8, "pp": 1, "ep": 1, "schedule": "auto",
+         "routing": "balanced", "precision": "bf16", "recompute": "selective", "zero": 3, "global_batch": 64,
+         "tokens": 1e9}  # fmt: skip
 REPORTS = {
     "training": lambda: train().report, "1f1b": lambda: train(schedule="1f1b", recompute="full").report,
     "run": lambda: v3_run().report, "r1": lambda: recipe("r1")[0].report, "grpo": post_training,
-    "dense": lambda: train(model="qwen2.5-7b", gpus=8, pp=1, ep=1, schedule="auto", routing="balanced", precision="bf16",
-                           recompute="selective", zero=3, global_batch=64, tokens=1e9, accelerator="h100-sxm").report,
+    "dense": lambda: train(**DENSE).report,
 }  # fmt: skip
 
 
@@ -60,8 +62,8 @@ def test_trees_of_random_questions_sum_to_the_number(seed: int) -> None:
         plan = ServingPlan(gpus, ep=rng.choice([16, gpus]), overlap=rng.choice(["none", "two-batch"]))
         load = DecodeLoad(rng.choice([512, 4096, 9000]), rng.choice([2, 16, 48]), *rng.choice([(0, 0.0), (1, 0.8)]))
         try:
-            found = [explain_inference(model, chip, plan, load, name) for name in ("tpot_s", "usd_per_mtok_output",
-                                                                                   "step_s", "total_bytes")]  # fmt: skip
+            names = ("tpot_s", "usd_per_mtok_output", "step_s", "total_bytes")
+            found = [explain_inference(model, chip, plan, load, name) for name in names]
         except BadInput:
             continue
         break
@@ -113,12 +115,13 @@ def test_frames_hold_the_numbers() -> None:
 
 def test_notebooks_show_reports_and_no_script_of_theirs() -> None:
     evil = "<script>alert(1)</script>"
-    report = Report("decode", {"model": evil}, {"step_s": Metric(1.0, "s", 0.9, 1.1, "A")}, (Line(evil, 1.0, 1.0, "x", "A"),),
-                    notes=(evil,))  # fmt: skip
+    line = Line(evil, 1.0, 1.0, "x", "A")
+    report = Report("decode", {"model": evil}, {"step_s": Metric(1.0, "s", 0.9, 1.1, "A")}, (line,), notes=(evil,))
     text = report._repr_html_()
     assert "<script>" not in text
     assert "0.9 … 1.1" in text
-    shown = document_of(ask("decode", {"model": "deepseek-v3", "accelerator": "h800-sxm", "plan.gpus": 32, "plan.ep": 32,
-                                       "load.context": 4096, "load.batch_per_gpu": 8}))._repr_html_()  # fmt: skip
+    values = {"model": "deepseek-v3", "accelerator": "h800-sxm", "plan.gpus": 32, "plan.ep": 32,
+              "load.context": 4096, "load.batch_per_gpu": 8}  # fmt: skip
+    shown = document_of(ask("decode", values))._repr_html_()
     assert shown.startswith("<iframe srcdoc=")
     assert "<script" not in shown.replace("&lt;script", "")

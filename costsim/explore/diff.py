@@ -129,8 +129,9 @@ def _difference(
     for share in made.shares:
         keys = tuple(key for name in share.names for key in groups[name])
         values = tuple(changed[key][0] for key in keys), tuple(changed[key][1] for key in keys)
-        numbers = float(share.part[index]), _known(share.alone[index]), _known(share.last[index])
-        parts.append(Part(keys if len(keys) <= MOST else share.names, *values, *numbers))
+        alone, last = _known(share.alone[index]), _known(share.last[index])
+        shown = keys if len(keys) <= MOST else share.names
+        parts.append(Part(shown, *values, float(share.part[index]), alone, last))
     parts.sort(key=lambda part: -abs(part.part))
     old, new = a.stored.get(metric, before.value), b.stored.get(metric, after.value)
     drift = (new - after.value) - (old - before.value)

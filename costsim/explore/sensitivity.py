@@ -89,10 +89,7 @@ def _bands() -> dict[str, Any]:
 def levers(asked: Asked) -> list[Lever]:
     """Every input of a question that has a band: laws that it used, datasheet fields, price, drafts, the rest."""
     chip = load_accelerator(asked.device_id)
-    found = [
-        Lever(name, law.low, law.high, f"held out, {law.grade}")
-        for name, law in asked.laws.items()
-    ]
+    found = [Lever(name, law.low, law.high, f"held out, {law.grade}") for name, law in asked.laws.items()]
     found += _sheet(chip, str(asked.question.values.get("plan.precision", "fp8")))
     if asked.metric.startswith("usd"):
         found.append(_price(chip, float(asked.question.values.get("price") or 0.0)))

@@ -204,7 +204,7 @@ def headline(scenario: Scenario) -> dict[str, Metric]:
     training, reason = _train(model, chip, scenario, rate)
     if deployment.phases is None and training is None:
         raise BadInput(f"{model.id} on {chip.id}: {deployment.reason or reason}")
-    decode, prefill = deployment.phases if deployment.phases is not None else (None, None)
+    prefill, decode = deployment.phases if deployment.phases is not None else (None, None)
     answers = {"prefill": prefill, "decode": decode, "training": training}
     return {
         f"{phase}_{name}": report.metrics[name]

@@ -12,6 +12,10 @@ from costsim.evidence.claims.rules import Judged, shown
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
 from costsim.report.figures import curves, grouped_bar
 
+_WORDS = (
+    "Verdicts follow from the figures by the rules under each claim; thresholds and words stand in "
+    "hwprofiles/claims.toml. Bands are P10 to P90 of the laws behind a figure."
+)
 #: x axes that span more than this are logarithmic
 _WIDE = 20.0
 
@@ -21,16 +25,18 @@ def claims_document(found: Sequence[Judged]) -> Document:
     counts = Counter(judged.verdict for judged in found)
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
     rows: list[list[Content]] = [
-        [judged.claim.id, judged.verdict, f"{_value(judged.main).text}: {judged.claim.main.replace('_', ' ')}",
-         _band(judged.main)]
+        [
+            judged.claim.id,
+            judged.verdict,
+            f"{_value(judged.main).text}: {judged.claim.main.replace('_', ' ')}",
+            _band(judged.main),
+        ]
         for judged in found
     ]
     table = Table(("claim", "verdict", "main figure", "P10 … P90"), rows)
     first = Section(
         "Verdicts",
-        [f"{len(found)} claims: {said}.",
-         "Verdicts follow from the figures by the rules under each claim; thresholds and words stand in "
-         "hwprofiles/claims.toml. Bands are P10 to P90 of the laws behind a figure."],
+        [f"{len(found)} claims: {said}.", _WORDS],
         [table], [_verdicts(counts)],
     )  # fmt: skip
     return Document(

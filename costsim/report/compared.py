@@ -9,12 +9,14 @@ from costsim.explore.diff import Diff, Difference, Part
 from costsim.explore.robustness import Ranking
 from costsim.explore.sensitivity import Tornado
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
-from costsim.report.figures import PALETTE, Figure, _axis, _layout, _plain, grouped_bar, waterfall
+from costsim.report.figures import Figure, grouped_bar, tornado, waterfall
 from costsim.report.words import MISSING, label, number, percent, quantity, unit_of
 from costsim.version import __version__
 
 #: units whose text carries a prefix, so that a column cannot share one
 _PREFIXED = ("s", "B", "FLOP", "W", "ratio")
+#: bars of a tornado that are drawn; the table has all
+_DRAWN = 12
 #: metrics that a diff shows where nobody names one, those that both answers have
 MAIN = (
     "usd_per_mtok_output", "usd_per_mtok_input", "tokens_per_s_per_gpu", "output_tokens_per_s_per_gpu", "tpot_s",
@@ -136,25 +138,16 @@ def _tornado_section(found: Tornado) -> Section:
     names = ("input", "band, x", _headed("at low", unit), _headed("at high", unit), "swing", "from")
     table = Table(names, rows)
     words = [head, "Each input alone moves between the P10 and P90 of its band; the widest is first."]
-    return Section(f"Tornado: {label(found.metric)}", words, [table], [Chart(_bars(found), head)])
+    return Section(f"Tornado: {label(found.metric)}", words, [table], [Chart(_chart(found), head)])
 
 
 def _plainly(value: float, unit: str) -> Cell:
     return Cell(quantity(value, unit) if unit in _PREFIXED else number(value, 3), value)
 
 
-def _bars(found: Tornado) -> Figure:
-    bars = list(reversed(found.bars[:12]))
-    names = [bar.name for bar in bars]
-    data = [
-        {"type": "bar", "orientation": "h", "name": title, "y": names, "base": [found.value] * len(bars),
-         "x": [getattr(bar, field) - found.value for bar in bars], "marker": {"color": PALETTE[colour]},
-         "hovertemplate": f"%{{y}}: %{{x:+.3g}} {_plain(found.unit)}<extra>{title}</extra>"}
-        for title, field, colour in (("low end", "at_low", 0), ("high end", "at_high", 5))
-    ]  # fmt: skip
-    layout = _layout(label(found.metric), barmode="overlay", height=180 + 34 * len(bars),
-                     xaxis=_axis(found.unit), yaxis=_axis(""))  # fmt: skip
-    return {"data": data, "layout": layout}
+def _chart(found: Tornado) -> Figure:
+    bars = [(bar.name, bar.at_low, bar.at_high) for bar in found.bars[:_DRAWN]]
+    return tornado(bars, found.value, label(found.metric), found.unit)
 
 
 def _ranking_section(found: Ranking) -> Section:
@@ -173,6 +166,6 @@ def _ranking_section(found: Ranking) -> Section:
         "; ".join(pairs) + "." if pairs else "",
     ]
     table = Table(("answer", label(found.metric), "P10 … P90 of draws", "is best"), rows)
-    chart = Chart(grouped_bar(found.names, {"share of draws it is best in": list(found.first)}, "How often each is best",
-                              "share"), words[1] or "One answer only.")  # fmt: skip
+    bars = grouped_bar(found.names, {"share of draws": list(found.first)}, "How often each is best", "share")
+    chart = Chart(bars, words[1] or "One answer only.")
     return Section(f"Ranking by {label(found.metric)}", [word for word in words if word], [table], [chart])

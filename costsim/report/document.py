@@ -41,7 +41,6 @@ class Table:
             if len(row) != len(self.columns):
                 raise ValueError(f"table {self.caption!r}: a row of {len(row)} cells under {len(self.columns)} columns")
 
-
     def frame(self) -> DataFrame:
         """The table for pandas: numbers where a cell has one, else its text."""
         import pandas

@@ -201,3 +201,17 @@ def icicle(terms: Sequence[tuple[str, str, str, float]], title: str, unit: str) 
         "hovertemplate": f"%{{label}}: %{{value:.4g}} {_plain(unit)}, %{{percentRoot:.1%}}<extra></extra>",
     }  # fmt: skip
     return {"data": [data], "layout": _layout(title, height=480)}
+
+
+def tornado(bars: Sequence[tuple[str, float, float]], middle: float, title: str, unit: str) -> Figure:
+    """Bars of (name, value at the low end, value at the high end) about ``middle``, the first on top."""
+    ordered = list(reversed(bars))
+    names = [_plain(name) for name, _, _ in ordered]
+    data = [
+        {"type": "bar", "orientation": "h", "name": end, "y": names, "base": [middle] * len(names),
+         "x": [bar[place] - middle for bar in ordered], "marker": {"color": PALETTE[colour]},
+         "hovertemplate": f"%{{y}}: %{{x:+.3g}} {_plain(unit)}<extra>{end}</extra>"}
+        for end, place, colour in (("low end of the band", 1, 0), ("high end of the band", 2, 5))
+    ]  # fmt: skip
+    layout = _layout(title, barmode="overlay", height=200 + 34 * len(names), xaxis=_axis(unit), yaxis=_axis(""))
+    return {"data": data, "layout": layout}

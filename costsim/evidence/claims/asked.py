@@ -114,9 +114,7 @@ def _train(model: str, accelerator: str, cluster: str | None, keys: tuple[tuple[
     return Asked(report, f"costsim train {options(said)}")
 
 
-def train(
-    model: str = "deepseek-v3", accelerator: str = "h800-sxm", cluster: str | None = None, **keys: Any
-) -> Asked:
+def train(model: str = "deepseek-v3", accelerator: str = "h800-sxm", cluster: str | None = None, **keys: Any) -> Asked:
     """One layout of training: V3's own with ``keys`` changed."""
     return _train(model, accelerator, cluster, tuple((V3_PLAN | V3_LOAD | keys).items()))
 

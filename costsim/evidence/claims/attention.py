@@ -45,7 +45,7 @@ def mla_93(claim: Claim) -> tuple[Figures, dict[str, Any]]:
     figures["off_claim_quantised"] = exact(
         abs(figures["saved_against_67b_quantised"].value - claim.data["claimed"]), "share"
     )
-    wide = {"gpus": 32, "ep": 32, "context": 16384}
+    wide: dict[str, Any] = {"gpus": 32, "ep": 32, "context": 16384}
     for name in ("deepseek-v3", GQA):
         found = largest_batch(name, **wide)
         if found is not None:
@@ -56,12 +56,12 @@ def mla_93(claim: Claim) -> tuple[Figures, dict[str, Any]]:
     return figures, {}
 
 
-def mla_backfire(claim: Claim) -> tuple[Figures, dict[str, Any]]:
+def mla_backfire(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """USD per token of MLA over GQA of the same sizes and over a dense 37B as cards and requests fall."""
     figures: Figures = {}
     curves: dict[str, list[float | None]] = {}
     for gpus, tp, ep in SIZES:
-        plan = {"accelerator": "h200-sxm", "gpus": gpus, "tp": tp, "ep": ep, "context": 4096,
+        plan: dict[str, Any] = {"accelerator": "h200-sxm", "gpus": gpus, "tp": tp, "ep": ep, "context": 4096,
                 "redundant_experts": 32 if ep == 144 else 0}  # fmt: skip
         name = f"{gpus} H200, TP{tp}"
         curves[name] = []

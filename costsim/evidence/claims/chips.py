@@ -8,6 +8,7 @@ from costsim.errors import BadInput
 from costsim.evidence.claims.asked import BATCHES, best_decode, fits, infer
 from costsim.evidence.claims.figure import Figure, Figures, exact, ratio
 from costsim.evidence.claims.rules import Claim
+from costsim.physics.parameters import parameters
 from costsim.predict.inference import predict_inference
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.catalog import load_accelerator, load_model
@@ -17,7 +18,7 @@ _DOMESTIC = {"910c": "ascend-910c", "910b2": "ascend-910b2"}
 _EDGE = {"1_5b": "qwen2.5-1.5b", "7b": "qwen2.5-7b", "14b": "qwen2.5-14b"}
 
 
-def h20_fit(claim: Claim) -> tuple[Figures, dict[str, Any]]:
+def h20_fit(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """Best decode on H20, H100 and H800 with V3: tokens, MBU, batch, and the rent at which H20 is cheapest."""
     figures: Figures = {}
     for name, chip in (("h20", "h20-96g"), ("h100", "h100-sxm"), ("h800", "h800-sxm")):
@@ -27,7 +28,7 @@ def h20_fit(claim: Claim) -> tuple[Figures, dict[str, Any]]:
         figures[f"{name}_usd"] = answer("usd_per_mtok_output")
         figures[f"{name}_batch"] = exact(answer.report.inputs["load"]["batch_per_gpu"], "requests")
         figures[f"{name}_rent"] = exact(answer.report.inputs["price"]["usd_per_h"], "USD/h")
-        same = {"gpus": 16, "ep": 16, "context": 4096, "accelerator": chip}
+        same: dict[str, Any] = {"gpus": 16, "ep": 16, "context": 4096, "accelerator": chip}
         largest = next(b for b in reversed((*BATCHES, 640, 768)) if fits("decode", batch_per_gpu=b, **same))
         figures[f"{name}_largest_batch_16"] = exact(largest, "requests")
         figures[f"{name}_prefill_rate"] = infer(
@@ -43,7 +44,7 @@ def h20_fit(claim: Claim) -> tuple[Figures, dict[str, Any]]:
     return figures, {}
 
 
-def domestic(claim: Claim) -> tuple[Figures, dict[str, Any]]:
+def domestic(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """Decode tokens per card of Ascend parts over A100, A800 and H20, at their best under 100 ms; and USD."""
     figures: Figures = {}
     for name, chip in {**_DOMESTIC, "a100": "a100-80g-sxm", "h20": "h20-96g"}.items():
@@ -61,7 +62,7 @@ def domestic(claim: Claim) -> tuple[Figures, dict[str, Any]]:
         if f"{name}_rate" in figures:
             figures[f"{name}_over_a100"] = ratio(figures[f"{name}_rate"], figures["a100_rate"])
             figures[f"{name}_over_h20"] = ratio(figures[f"{name}_rate"], figures["h20_rate"])
-    prompt = {"isl": 4096, "tokens_per_gpu": 4096}
+    prompt: dict[str, Any] = {"isl": 4096, "tokens_per_gpu": 4096}
     card = infer("prefill", accelerator="ascend-910c", gpus=16, ep=32, **prompt)
     old = infer("prefill", accelerator="a100-80g-sxm", gpus=32, ep=32, **prompt)
     figures["910c_prefill_rate"], figures["a100_prefill_rate"] = card("tokens_per_s_per_gpu"), old(
@@ -95,15 +96,16 @@ def drop_fp64(claim: Claim) -> tuple[Figures, dict[str, Any]]:
         for phase, load in (("prefill", prompt), ("decode", batch)):
             metric = predict_inference(model, grown, prefill_plan, load).metrics["tokens_per_s_per_gpu"]
             figures[f"{phase}_{name}"] = Figure(metric.value, metric.unit, metric.low, metric.high)
-    same = {"gpus": 32, "ep": 32}
+    same: dict[str, Any] = {"gpus": 32, "ep": 32}
     for name, other in (("h100", "h100-sxm"), ("a100", "a100-80g-sxm")):
         figures[f"prefill_{name}"] = infer(
             "prefill", accelerator=other, isl=4096, tokens_per_gpu=4096, **same
         )("tokens_per_s_per_gpu")  # fmt: skip
+        # 16-bit weights leave an A100 no room for more
+        batch_per_gpu = 32 if name == "h100" else 8
         figures[f"decode_{name}"] = infer(
-            "decode", accelerator=other, context=4096, batch_per_gpu=32, **same
-        )("tokens_per_s_per_gpu") if name == "h100" else infer(
-            "decode", accelerator=other, context=4096, batch_per_gpu=8, **same)("tokens_per_s_per_gpu")  # fmt: skip
+            "decode", accelerator=other, context=4096, batch_per_gpu=batch_per_gpu, **same
+        )("tokens_per_s_per_gpu")
     for phase in ("prefill", "decode"):
         figures[f"{phase}_gain"] = ratio(figures[f"{phase}_freed"], figures[f"{phase}_today"], common=True)
         figures[f"{phase}_gain_most"] = ratio(figures[f"{phase}_freed_most"], figures[f"{phase}_today"], common=True)
@@ -128,11 +130,8 @@ def edge(claim: Claim) -> tuple[Figures, dict[str, Any]]:
                 figures[f"rtx4090_{name}_{width}_joules"] = answer("joules_per_token_output")
     crowd = best_decode("h800-sxm")
     figures["h800_v3_joules"] = crowd("joules_per_token_output")
-    weights = load_model("qwen2.5-7b")
-    from costsim.physics.parameters import parameters
-
     # no phone is in the catalog: the ceiling of its memory bandwidth alone, one read of 4-bit weights per token
-    size = parameters(weights).active_without_input_embedding * claim.data["bits"] / 8.0
+    size = parameters(load_model("qwen2.5-7b")).active_without_input_embedding * claim.data["bits"] / 8.0
     figures["phone_ceiling_7b"] = exact(claim.data["phone_bandwidth"] / size, "token/s")
     small = parameters(load_model("qwen2.5-1.5b")).active_without_input_embedding * claim.data["bits"] / 8.0
     figures["phone_ceiling_1_5b"] = exact(claim.data["phone_bandwidth"] / small, "token/s")

@@ -32,7 +32,7 @@ def _kept(value: float, path: str) -> Figure:
     return Figure(float(value), "share", None, None, COMMAND, path)
 
 
-def fp8_accumulation(claim: Claim) -> tuple[Figures, dict[str, Any]]:
+def fp8_accumulation(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """Error of a 4,096-element FP8 product with 14-bit sums, with and without promotion every 128 elements."""
     tables = stored()["accumulation"]
     figures: Figures = {"date": _date()}
@@ -52,7 +52,7 @@ def fp8_accumulation(claim: Claim) -> tuple[Figures, dict[str, Any]]:
         "unit": "share"}}  # fmt: skip
 
 
-def aux_free(claim: Claim) -> tuple[Figures, dict[str, Any]]:
+def aux_free(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """Imbalance and loss of three training runs; what imbalance costs V3's step."""
     ways = stored()["balance"]
     figures: Figures = {"date": _date()}

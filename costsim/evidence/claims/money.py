@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from costsim.evidence.claims.asked import V3_LOAD, V3_PLAN, Asked, best_decode
+from costsim.evidence.claims.asked import V3_PLAN, Asked, best_decode
 from costsim.evidence.claims.figure import Figure, Figures, exact, ratio
 from costsim.evidence.claims.rules import Claim
 from costsim.predict.run import predict_run
@@ -73,7 +73,7 @@ def gpt4_100m(claim: Claim) -> tuple[Figures, dict[str, Any]]:
     return figures, {}
 
 
-def jevons(claim: Claim) -> tuple[Figures, dict[str, Any]]:
+def jevons(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """Spend = price × use and use ∝ price^−ε, so spend ∝ price^(1 − ε): ε = 1 breaks even whatever the fall.
 
     The fall is that of serving cost: a dense 405B in 16 bits to V3 in FP8, both at their best on the same cards.
@@ -82,9 +82,8 @@ def jevons(claim: Claim) -> tuple[Figures, dict[str, Any]]:
     ours = best_decode("h200-sxm")
     figures: Figures = {"usd_405b": dense("usd_per_mtok_output"), "usd_v3": ours("usd_per_mtok_output")}
     figures["price_fall"] = fall = ratio(figures["usd_405b"], figures["usd_v3"])
-    curve, at = [], [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0]
-    for elasticity in at:
-        curve.append((1.0 / fall.value) ** (1.0 - elasticity))
+    at = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0]
+    curve = [(1.0 / fall.value) ** (1.0 - elasticity) for elasticity in at]
     for elasticity in (0.5, 1.0, 1.5):
         name = f"{elasticity:g}".replace(".", "_")
         figures[f"use_at_{name}"] = exact(fall.value**elasticity, "x")

@@ -24,7 +24,7 @@ def _ways() -> Ways:
     return compare_ways()
 
 
-def grpo_ppo(claim: Claim) -> tuple[Figures, dict[str, Any]]:
+def grpo_ppo(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """R1-Zero's step with and without a value model of the policy's size: memory, cards, time, USD."""
     found = _algorithms()
     figures: Figures = {}
@@ -53,9 +53,7 @@ def r1_pipeline(claim: Claim) -> tuple[Figures, dict[str, Any]]:
     figures: Figures = {"r1_zero_gpu_hours": zero("gpu_hours"), "r1_gpu_hours": r1("gpu_hours"),
                         "r1_zero_usd": zero("usd_per_run"), "r1_usd": r1("usd_per_run")}  # fmt: skip
     for index, stage in enumerate(stages):
-        figures[f"stage_{index + 1}_gpu_hours"] = scaled(
-            of_metric(stage.gpu_hours, "", ""), 1.0, "GPU h"
-        )
+        figures[f"stage_{index + 1}_gpu_hours"] = scaled(of_metric(stage.gpu_hours, "", ""), 1.0, "GPU h")
     data_hours = exact(claim.data["data_gpu_hours"], "GPU h")
     figures["data_gpu_hours"] = data_hours
     figures["all_gpu_hours"] = total([zero("gpu_hours"), r1("gpu_hours"), data_hours], "GPU h")
@@ -88,7 +86,7 @@ def distil(claim: Claim) -> tuple[Figures, dict[str, Any]]:
     return figures, {}
 
 
-def tiny_rl(claim: Claim) -> tuple[Figures, dict[str, Any]]:
+def tiny_rl(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """Hours and USD of a countdown task on 3B and 7B models on two and four cards."""
     figures: Figures = {}
     for name in ("3b", "7b"):

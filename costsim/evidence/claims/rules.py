@@ -1,4 +1,4 @@
-"""Claims as data and the rules that judge them: ``hwprofiles/claims.toml`` holds words and thresholds, no numbers found.
+"""Claims as data and the rules that judge them: ``hwprofiles/claims.toml`` holds words and thresholds, no results.
 
 A claim has an ordered list of rules. A rule holds when all its tests hold; a test is ``[figure, comparison, number]``,
 where ``figure.low`` and ``figure.high`` mean the ends of its band. The first rule that holds gives the verdict.

@@ -14,7 +14,7 @@ from costsim.units import DAY_S, HOUR_S, MEGA
 ACCEPTED = (0.6, 0.7, 0.8, 0.9)
 
 
-def one_256th(claim: Claim) -> tuple[Figures, dict[str, Any]]:
+def one_256th(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """USD per token from one request on a whole unit to a full one; a dense model of 37B under the same crowd."""
     batches = [1.0 / 144, 1.0 / 16, 1.0, 4.0, 16.0, 64.0, 128.0]
     costs = [infer("decode", **WIDE, batch_per_gpu=batch)("usd_per_mtok_output") for batch in batches]
@@ -68,7 +68,7 @@ def mtp(claim: Claim) -> tuple[Figures, dict[str, Any]]:
         "x": list(batches), "series": curves, "xaxis": "requests per card", "unit": "x"}}  # fmt: skip
 
 
-def two_weeks(claim: Claim) -> tuple[Figures, dict[str, Any]]:
+def two_weeks(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """The smallest unit that holds the model on common cards, its rent over two weeks and its cost per token."""
     figures: Figures = {}
     for name, chip, gpus in (("h200", "h200-sxm", 8), ("h20", "h20-96g", 16), ("h800", "h800-sxm", 16)):
@@ -88,7 +88,7 @@ def day(claim: Claim) -> tuple[Figures, dict[str, Any]]:
     """GPU days of the published tokens at predicted production rates, at list prices; against what was published."""
     data = claim.data
     fresh = data["input_tokens"] - data["cached_tokens"]
-    wide = {"overlap": "two-batch", "redundant_experts": 32, "routing": "production"}
+    wide: dict[str, Any] = {"overlap": "two-batch", "redundant_experts": 32, "routing": "production"}
     prefill = infer("prefill", gpus=32, ep=32, isl=4096, tokens_per_gpu=16384, **wide)
     decode = infer("decode", gpus=144, ep=144, context=4989, batch_per_gpu=128, **wide)
     costs = {
@@ -96,10 +96,11 @@ def day(claim: Claim) -> tuple[Figures, dict[str, Any]]:
         "decode_usd": scaled(decode("usd_per_mtok_output"), data["output_tokens"] / MEGA, "USD"),
     }
     spent = total(list(costs.values()), "USD")
-    kernels = [infer(phase, **keys | {"routing": "balanced"}) for phase, keys in (
-        ("prefill", {"gpus": 32, "ep": 32, "isl": 4096, "tokens_per_gpu": 16384, **wide}),
-        ("decode", {"gpus": 144, "ep": 144, "context": 4989, "batch_per_gpu": 128, **wide}),
-    )]  # fmt: skip
+    units: list[tuple[str, dict[str, Any]]] = [
+        ("prefill", {"gpus": 32, "ep": 32, "isl": 4096, "tokens_per_gpu": 16384}),
+        ("decode", {"gpus": 144, "ep": 144, "context": 4989, "batch_per_gpu": 128}),
+    ]
+    kernels = [infer(phase, **keys | wide | {"routing": "balanced"}) for phase, keys in units]
     even = total([scaled(kernels[0]("usd_per_mtok_input"), fresh / MEGA, "USD"),
                   scaled(kernels[1]("usd_per_mtok_output"), data["output_tokens"] / MEGA, "USD")], "USD")  # fmt: skip
     revenue = sum(

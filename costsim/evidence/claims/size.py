@@ -13,7 +13,7 @@ from costsim.spec.catalog import load_model
 #: requests a card at which a wide deployment and a node are asked
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 #: widest decode unit as published: 144 cards, 32 replicas of hot experts [deepseek-open-infra-day6]
-WIDE = {"gpus": 144, "ep": 144, "overlap": "none", "redundant_experts": 32, "context": 4096}
+WIDE: dict[str, Any] = {"gpus": 144, "ep": 144, "overlap": "none", "redundant_experts": 32, "context": 4096}
 
 
 def counted(model: str, key: str) -> Figure:
@@ -54,10 +54,11 @@ def eleven_times(claim: Claim) -> tuple[Figures, dict[str, Any]]:
     return figures, {}
 
 
-def like_37b(claim: Claim) -> tuple[Figures, dict[str, Any]]:
+def like_37b(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """USD per token of V3 over that of a dense model of 37B, by batch, on one node and spread wide; prefill; memory."""
-    node = {"accelerator": "h200-sxm", "gpus": 8, "tp": 8, "context": 4096, "precision": "fp8"}
-    curves: dict[str, list[float | None]] = {"one node of 8 H200": [], "144 H800, experts spread (a dense card holds 32)": []}
+    node: dict[str, Any] = {"accelerator": "h200-sxm", "gpus": 8, "tp": 8, "context": 4096, "precision": "fp8"}
+    names = ("one node of 8 H200", "144 H800, experts spread (a dense card holds 32)")
+    curves: dict[str, list[float | None]] = {name: [] for name in names}
     figures: Figures = {}
     for batch in BATCHES:
         pairs = {
@@ -74,7 +75,7 @@ def like_37b(claim: Claim) -> tuple[Figures, dict[str, Any]]:
             curve.append(figure.value)
             if batch in (1, 16, 32, 128):
                 figures[f"{name}_decode_batch_{batch}"] = figure
-    prompt = {"isl": 4096, "tokens_per_gpu": 16384}
+    prompt: dict[str, Any] = {"isl": 4096, "tokens_per_gpu": 16384}
     moe = infer("prefill", gpus=32, ep=32, overlap="two-batch", **prompt)
     dense = infer("prefill", model="dense-37b", gpus=8, tp=1, **prompt)
     figures["prefill_v3"], figures["prefill_dense"] = moe("usd_per_mtok_input"), dense("usd_per_mtok_input")

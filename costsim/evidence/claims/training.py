@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from costsim.errors import BadInput
-from costsim.evidence.claims.asked import Asked, V3_LOAD, V3_PLAN, infer, options, train
+from costsim.evidence.claims.asked import V3_LOAD, V3_PLAN, Asked, infer, options, train
 from costsim.evidence.claims.figure import Figures, exact, ratio, saving, scaled
 from costsim.evidence.claims.rules import Claim
 from costsim.predict.fp8 import fp8_savings
@@ -29,7 +29,7 @@ def savings() -> Asked:
     return Asked(found.report, f"costsim train --fp8-savings {said}")
 
 
-def fp8_memory(claim: Claim) -> tuple[Figures, dict[str, Any]]:
+def fp8_memory(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """Bytes, seconds and cards of BF16 against FP8 in training; weights and cards in serving."""
     found = savings()
     names = ("bf16_memory_bytes", "fp8_memory_bytes", "bf16_step_s", "fp8_step_s", "speedup",
@@ -40,7 +40,7 @@ def fp8_memory(claim: Claim) -> tuple[Figures, dict[str, Any]]:
             figures[name] = found(name)
     figures["copies_bytes"] = scaled(figures["weights_frees_bytes"], -1.0, "B")
     figures["training_memory_saved"] = saving(figures["fp8_memory_bytes"], figures["bf16_memory_bytes"], common=True)
-    serve = {"accelerator": "h200-sxm", "gpus": 16, "ep": 16, "context": 4096, "batch_per_gpu": 32}
+    serve: dict[str, Any] = {"accelerator": "h200-sxm", "gpus": 16, "ep": 16, "context": 4096, "batch_per_gpu": 32}
     for name in ("fp8", "bf16"):
         figures[f"serving_weights_{name}"] = infer("decode", **serve, precision=name)("weights_bytes")
         figures[f"serving_tpot_{name}"] = infer("decode", **serve, precision=name)("tpot_s")
@@ -48,7 +48,7 @@ def fp8_memory(claim: Claim) -> tuple[Figures, dict[str, Any]]:
     return figures, {}
 
 
-def dualpipe(claim: Claim) -> tuple[Figures, dict[str, Any]]:
+def dualpipe(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """Exposed communication and bubble of a step under 1F1B, zero-bubble and DualPipe on V3's layout."""
     figures: Figures = {}
     bars: dict[str, list[float]] = {"exposed communication": [], "bubble": []}
@@ -73,7 +73,7 @@ def dualpipe(claim: Claim) -> tuple[Figures, dict[str, Any]]:
                                                          "kind": "bar"}}  # fmt: skip
 
 
-def comm_sms(claim: Claim) -> tuple[Figures, dict[str, Any]]:
+def comm_sms(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """Step time against the cores kept for transfers; the best number; without overlap."""
     figures: Figures = {}
     steps = []
@@ -94,13 +94,19 @@ def comm_sms(claim: Claim) -> tuple[Figures, dict[str, Any]]:
         "x": list(SMS), "series": {"2,048 H800": list(steps)}, "xaxis": "SMs", "unit": "s"}}  # fmt: skip
 
 
-def no_tp(claim: Claim) -> tuple[Figures, dict[str, Any]]:
+def no_tp(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """Step time of H800 over the same chip with H100's NVLink, at tensor widths 1 to 8; and over H100's own laws."""
     figures: Figures = {}
     ratios = []
     widths = (1, 2, 4, 8)
     for tp in widths:
-        layout = {"tp": tp, "schedule": "1f1b", "framework": "deepseek", "recompute": "full", "overlap": "gradients"}
+        layout: dict[str, Any] = {
+            "tp": tp,
+            "schedule": "1f1b",
+            "framework": "deepseek",
+            "recompute": "full",
+            "overlap": "gradients",
+        }
         ours, other = (train(cluster=name, **layout)("step_s") for name in _WIRES)
         figures[f"h800_tp{tp}"], figures[f"wide_nvlink_tp{tp}"] = ours, other
         figures[f"ratio_tp{tp}"] = ratio(ours, other, common=True)
@@ -112,14 +118,17 @@ def no_tp(claim: Claim) -> tuple[Figures, dict[str, Any]]:
     figures["ratio_own_layout"] = ratio(ours, other, common=True)
     figures["penalty_tp1"] = exact(figures["ratio_own_layout"].value - 1.0, "share")
     figures["penalty_tp8"] = exact(figures["ratio_tp8"].value - 1.0, "share")
-    return figures, {"Step time, 200 over 450 GB/s of NVLink": {"x": list(widths), "series": {"V3, 2,048 cards": list(ratios)},
-                                                   "xaxis": "tensor-parallel width", "unit": "x"}}  # fmt: skip
+    return figures, {"Step time, 200 over 450 GB/s of NVLink": {
+        "x": list(widths), "series": {"V3, 2,048 cards": list(ratios)}, "xaxis": "tensor-parallel width",
+        "unit": "x"}}  # fmt: skip
 
 
-def overbuilt(claim: Claim) -> tuple[Figures, dict[str, Any]]:
+def overbuilt(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """What share of one H100 a small model's training step uses, and what V3's uses of an H800."""
-    single = {"accelerator": "h100-sxm", "gpus": 1, "pp": 1, "ep": 1, "schedule": "auto", "routing": "balanced",
-              "recompute": "selective", "precision": "bf16", "seq": 4096, "global_batch": 64, "tokens": 1e9}  # fmt: skip
+    single: dict[str, Any] = {
+        "accelerator": "h100-sxm", "gpus": 1, "pp": 1, "ep": 1, "schedule": "auto", "routing": "balanced",
+        "recompute": "selective", "precision": "bf16", "seq": 4096, "global_batch": 64, "tokens": 1e9,
+    }  # fmt: skip
     figures: Figures = {}
     for name, asked in (("single", train(model="qwen2.5-1.5b", **single)), ("v3", train())):
         chip = load_accelerator(asked.report.inputs["accelerator"])

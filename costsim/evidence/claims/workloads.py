@@ -45,7 +45,7 @@ def agents(claim: Claim) -> tuple[Figures, dict[str, Any]]:
     data = claim.data
     calls, start, grown, answer = (int(data[name]) for name in ("calls", "start", "grown", "answer"))
     middle = start + grown * calls // 2
-    wide = {"gpus": 32, "ep": 32, "overlap": "two-batch", "tokens_per_gpu": 16384}
+    wide: dict[str, Any] = {"gpus": 32, "ep": 32, "overlap": "two-batch", "tokens_per_gpu": 16384}
     fresh = infer("prefill", isl=middle, cached=0, **wide)
     hit = infer("prefill", isl=middle, cached=middle - grown, **wide)
     decode = infer("decode", gpus=144, ep=144, redundant_experts=32, context=middle, batch_per_gpu=16)
