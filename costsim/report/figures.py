@@ -209,9 +209,10 @@ def tornado(bars: Sequence[tuple[str, float, float]], middle: float, title: str,
     names = [_plain(name) for name, _, _ in ordered]
     data = [
         {"type": "bar", "orientation": "h", "name": end, "y": names, "base": [middle] * len(names),
-         "x": [bar[place] - middle for bar in ordered], "marker": {"color": PALETTE[colour]},
+         "x": [value - middle for value in values], "marker": {"color": PALETTE[colour]},
          "hovertemplate": f"%{{y}}: %{{x:+.3g}} {_plain(unit)}<extra>{end}</extra>"}
-        for end, place, colour in (("low end of the band", 1, 0), ("high end of the band", 2, 5))
+        for end, values, colour in (("low end of the band", [low for _, low, _ in ordered], 0),
+                                    ("high end of the band", [high for _, _, high in ordered], 5))
     ]  # fmt: skip
     layout = _layout(title, barmode="overlay", height=200 + 34 * len(names), xaxis=_axis(unit), yaxis=_axis(""))
     return {"data": data, "layout": layout}
