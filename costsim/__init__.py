@@ -47,6 +47,11 @@ _HOME = {
     "search": "costsim.explore.search",
     "validate": "costsim.evidence.validate",
     "read_points": "costsim.evidence.points",
+    "judge": "costsim.evidence.claims",
+    "diff": "costsim.explore.diff",
+    "read_question": "costsim.explore.inputs",
+    "tornado": "costsim.explore.sensitivity",
+    "ranking": "costsim.explore.robustness",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

@@ -124,6 +124,9 @@ def test_parts_sum_to_the_difference(seed: int) -> None:
     found = diff(a, b)
     for one in found.differences:
         assert one.before.value + sum(part.part for part in one.parts) == pytest.approx(one.after.value, rel=1e-9)
+        if all(part.factor is not None for part in one.parts) and one.before.value > 0:
+            factors = math.prod(part.factor or 1.0 for part in one.parts)
+            assert factors == pytest.approx(one.after.value / one.before.value, rel=1e-6)
         if one.interaction is not None:
             alone = sum(part.alone for part in one.parts if part.alone is not None)
             assert alone + one.interaction == pytest.approx(one.whole, rel=1e-6, abs=1e-12 * abs(one.after.value))
@@ -139,6 +142,7 @@ def test_a_price_alone_is_the_whole_difference() -> None:
     assert [part.names for part in usd.parts] == [("price",)]
     assert usd.after.value / usd.before.value == pytest.approx(4.0 / values["price"])
     assert found.of("tpot_s").whole == 0
+    assert usd.parts[0].factor == pytest.approx(4.0 / values["price"])
     with pytest.raises(UnknownName):
         found.of("speed")
 

@@ -29,7 +29,8 @@ LAYER = {
 }  # fmt: skip
 #: parts of one layer that may import each other in this direction
 SIDEWAYS = {
-    ("calibration", "timing"), ("units", "errors"), ("evidence", "explore"), ("report", "explore"), ("report", "evidence"),
+    ("calibration", "timing"), ("units", "errors"), ("evidence", "explore"), ("report", "explore"),
+    ("report", "evidence"),
 }  # fmt: skip
 #: parts that may import these and nothing else of the library
 ONLY = {

@@ -10,18 +10,25 @@ import numpy as np
 
 from costsim.errors import BadInput, UnknownName
 from costsim.explore.attribution import MOST, Attribution, Vector, attribute
-from costsim.explore.inputs import Question, answer
+from costsim.explore.inputs import SERVING, Question, answer
 from costsim.predict.report import Metric
 
 #: relative distance of a stored number from the one computed now that is worth a line of its own
 _DRIFT = 1e-9
+#: changed inputs that are told apart where an answer takes a tenth of a second or more
+_SLOW_MOST = 6
+#: inputs of one part that its title names
+_NAMED = 2
 #: numbers about the computation, not about the question
 _NOT_COMPARED = ("elapsed_cpu_s",)
 
 
 @dataclass(frozen=True)
 class Part:
-    """One line of a difference: the inputs that changed together, from what to what, and what they make."""
+    """One line of a difference: the inputs that changed together, from what to what, and what they make.
+
+    ``factor`` is the same share in logarithms: factors multiply to after / before, which suits prices and times.
+    """
 
     names: tuple[str, ...]
     before: tuple[Any, ...]
@@ -29,10 +36,15 @@ class Part:
     part: float
     alone: float | None
     last: float | None
+    factor: float | None = None
 
     @property
     def title(self) -> str:
-        return " + ".join(self.names)
+        """The inputs by name; many that share a part by the part of the question they belong to."""
+        if len(self.names) <= _NAMED:
+            return " + ".join(self.names)
+        parts = ", ".join(dict.fromkeys(name.partition(".")[0] for name in self.names))
+        return f"{parts} ({len(self.names)} inputs)"
 
 
 @dataclass(frozen=True)
@@ -88,12 +100,12 @@ def diff(a: Question, b: Question) -> Diff:
     metrics = [name for name in ends[0] if name in ends[1] and name not in _NOT_COMPARED]
     if not metrics:
         raise BadInput(f"diff: {a.name} and {b.name} have no metric in common")
-    groups, grouped = _groups(changed)
+    groups, grouped = _groups(changed, MOST if a.kind in SERVING else _SLOW_MOST)
 
     def value(names: frozenset[str]) -> Vector | None:
         moved = {key for name in names for key in groups[name]}
         if not names or len(moved) == len(changed):
-            return np.array([ends[bool(names)][metric].value for metric in metrics])
+            return _with_logs([ends[bool(names)][metric].value for metric in metrics])
         mixed = dict(a.values) | {key: b.values.get(key) for key in moved}
         mixed = {key: found for key, found in mixed.items() if found is not None or key in a.values}
         try:
@@ -102,17 +114,25 @@ def diff(a: Question, b: Question) -> Diff:
             return None
         if any(metric not in found for metric in metrics):
             return None
-        return np.array([found[metric].value for metric in metrics])
+        return _with_logs([found[metric].value for metric in metrics])
 
     made = attribute(list(groups), value)
-    differences = tuple(_difference(name, index, ends, made, groups, changed, a, b)
+    size = len(metrics)
+    differences = tuple(_difference(name, (index, size + index), ends, made, groups, changed, a, b)
                         for index, name in enumerate(metrics))  # fmt: skip
     return Diff(a, b, changed, differences, made.orders, made.refused, grouped)
 
 
-def _groups(changed: Mapping[str, Any]) -> tuple[dict[str, tuple[str, ...]], bool]:
+def _with_logs(values: list[float]) -> Vector:
+    """The values, and behind them their logarithms; NaN where there is none."""
+    found = np.array(values)
+    with np.errstate(all="ignore"):
+        return np.concatenate([found, np.where(found > 0, np.log(found), np.nan)])
+
+
+def _groups(changed: Mapping[str, Any], most: int) -> tuple[dict[str, tuple[str, ...]], bool]:
     """Each input by itself; by part of the question where they are too many for every combination."""
-    if len(changed) <= MOST:
+    if len(changed) <= most:
         return {name: (name,) for name in changed}, False
     parts: dict[str, list[str]] = {}
     for name in changed:
@@ -121,23 +141,26 @@ def _groups(changed: Mapping[str, Any]) -> tuple[dict[str, tuple[str, ...]], boo
 
 
 def _difference(
-    metric: str, index: int, ends: tuple[Mapping[str, Metric], Mapping[str, Metric]], made: Attribution,
+    metric: str, at: tuple[int, int], ends: tuple[Mapping[str, Metric], Mapping[str, Metric]], made: Attribution,
     groups: Mapping[str, tuple[str, ...]], changed: Mapping[str, tuple[Any, Any]], a: Question, b: Question,
 ) -> Difference:  # fmt: skip
     before, after = ends[0][metric], ends[1][metric]
+    index, log = at
     parts = []
     for share in made.shares:
         keys = tuple(key for name in share.names for key in groups[name])
         values = tuple(changed[key][0] for key in keys), tuple(changed[key][1] for key in keys)
         alone, last = _known(share.alone[index]), _known(share.last[index])
         shown = keys if len(keys) <= MOST else share.names
-        parts.append(Part(shown, *values, float(share.part[index]), alone, last))
+        factor = _known(np.exp(share.part[log]))
+        parts.append(Part(shown, *values, float(share.part[index]), alone, last, factor))
     parts.sort(key=lambda part: -abs(part.part))
     old, new = a.stored.get(metric, before.value), b.stored.get(metric, after.value)
     drift = (new - after.value) - (old - before.value)
     if abs(drift) > _DRIFT * max(abs(old), abs(new)):
         name = ("program and data since these files were written",)
-        parts.append(Part(name, (a.version,), (b.version,), drift, None, None))
+        by = new / after.value * before.value / old if after.value and old else None
+        parts.append(Part(name, (a.version,), (b.version,), drift, None, None, by))
         before, after = _at(before, old), _at(after, new)
     left = _known(made.interaction[index])
     return Difference(metric, before.unit, before, after, tuple(parts), left)

@@ -89,7 +89,7 @@ def _bands() -> dict[str, Any]:
 def levers(asked: Asked) -> list[Lever]:
     """Every input of a question that has a band: laws that it used, datasheet fields, price, drafts, the rest."""
     chip = load_accelerator(asked.device_id)
-    found = [Lever(name, law.low, law.high, f"held out, {law.grade}") for name, law in asked.laws.items()]
+    found = [Lever(name, law.low, law.high, f"law {law.grade}") for name, law in asked.laws.items()]
     found += _sheet(chip, str(asked.question.values.get("plan.precision", "fp8")))
     if asked.metric.startswith("usd"):
         found.append(_price(chip, float(asked.question.values.get("price") or 0.0)))
@@ -112,7 +112,7 @@ def _sheet(chip: Accelerator, precision: str) -> list[Lever]:
         datum = chip.datasheet[field]
         if datum.value:
             width = float(widths[datum.confidence[0]])
-            why = f"sheet, {datum.confidence}"
+            why = f"sheet {datum.confidence}"
             found.append(Lever(f"{name} of {chip.id}", 1.0 - width, 1.0 + width, why))
     return found
 
@@ -127,7 +127,7 @@ def _price(chip: Accelerator, rate: float) -> Lever:
         low, high = min(min(known) / rate, 1.0 - least), max(max(known) / rate, 1.0 + least)
         return Lever(f"price of {chip.id}", low, high, f"{len(known)} prices")
     width = float(band["alone"])
-    return Lever(f"price of {chip.id}", 1.0 - width, 1.0 + width, "one price, assumed")
+    return Lever(f"price of {chip.id}", 1.0 - width, 1.0 + width, "assumed")
 
 
 def tornado(question: Question, metric: str, draws: int = 200, seed: int = 0) -> Tornado:

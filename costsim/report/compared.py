@@ -25,7 +25,8 @@ MAIN = (
 )  # fmt: skip
 _WORDS = (
     "Parts are Shapley values: each input's change, averaged over the orders in which the inputs can change. They add "
-    "up to the difference. Alone: this input moved on A, nothing else; what those leave over is interaction."
+    "up to the difference; factors, the same shares in logarithms, multiply to B / A. Alone: this input moved on A, "
+    "nothing else; what those leave over is interaction."
 )
 
 
@@ -60,8 +61,8 @@ def diff_document(found: Diff, metric: str | None = None) -> Document:
 def _json(found: Difference) -> dict[str, Any]:
     return {
         "unit": found.unit, "a": found.before.json(), "b": found.after.json(), "difference": found.whole,
-        "parts": [{"inputs": list(p.names), "a": list(p.before), "b": list(p.after), "part": p.part, "alone": p.alone,
-                   "last": p.last} for p in found.parts],
+        "parts": [{"inputs": list(p.names), "a": list(p.before), "b": list(p.after), "part": p.part,
+                   "factor": p.factor, "alone": p.alone, "last": p.last} for p in found.parts],
         "interaction": found.interaction,
     }  # fmt: skip
 
@@ -71,20 +72,16 @@ def _section(found: Difference) -> Section:
     head = (f"{label(found.metric)}: {quantity(found.before.value, unit)} → {quantity(found.after.value, unit)}, "
             f"{_signed(found.whole, unit)}.")  # fmt: skip
     rows: list[list[Content]] = [
-        [part.title, _change(part), _cell(part.part, unit), percent(_share(part.part, found.whole)),
-         _cell(part.alone, unit)]
+        [part.title, _change(part), _cell(part.part, unit), _cell(part.alone, unit),
+         Cell(MISSING if part.factor is None else f"{part.factor:.3f}", part.factor)]
         for part in found.parts
     ]  # fmt: skip
     if found.interaction is not None:
-        rows.append(["left over (interaction)", "", "", "", _cell(found.interaction, unit)])
-    table = Table(("input", "change", _headed("part", unit), "share", _headed("alone", unit)), rows)
-    steps = [("A", found.before.value), *((part.title, part.part) for part in found.parts)]
+        rows.append(["left over (interaction)", "", "", _cell(found.interaction, unit), ""])
+    table = Table(("input", "change", _headed("part", unit), _headed("alone", unit), "factor"), rows)
+    steps = [("A", found.before.value), *((part.title, part.part) for part in found.parts if part.part != 0)]
     chart = Chart(waterfall(steps, label(found.metric), found.unit, start="A", total="B"), head)
     return Section(label(found.metric), [head], [table], [chart])
-
-
-def _share(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
 
 
 def _signed(value: float, unit: str) -> str:
@@ -104,6 +101,9 @@ def _cell(value: float | None, unit: str) -> Cell:
 
 
 def _change(part: Part) -> str:
+    """From what to what; the table of inputs says it for many."""
+    if len(part.names) > 2:
+        return "as above"
     return "; ".join(f"{_text(old)} → {_text(new)}" for old, new in zip(part.before, part.after, strict=True))
 
 
