@@ -135,7 +135,7 @@ def _tornado_section(found: Tornado) -> Section:
          Cell(percent(bar.swing / found.value, 0), bar.swing), bar.why]
         for bar in found.bars
     ]  # fmt: skip
-    names = ("input", "band, x", _headed("at low", unit), _headed("at high", unit), "swing", "from")
+    names = ("input", "band, x", "at low", "at high", "swing", "from")
     table = Table(names, rows)
     words = [head, "Each input alone moves between the P10 and P90 of its band; the widest is first."]
     return Section(f"Tornado: {label(found.metric)}", words, [table], [Chart(_chart(found), head)])
