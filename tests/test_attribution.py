@@ -336,3 +336,29 @@ def test_the_sensitivity_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]
                 ["sensitivity", "h800-sxm", "--context", "0"]):  # fmt: skip
         assert cli.main(bad) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+STRANGE = (None, "x", "", -1, 0, 1e308, 1e-300, [], {}, True, "a" * 5000, 2.5, 10**400, "../../etc/passwd", "nan", [1])
+
+
+@pytest.mark.parametrize("argv", [["infer"], ["infer", "--phase", "serving"], ["train"], ["posttrain"]],
+                         ids=["decode", "serving", "training", "post"])  # fmt: skip
+def test_spoilt_reports_are_refused_in_one_line(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Any one value of a report's inputs replaced by nonsense: an answer or BadInput, never another error."""
+    assert cli.main([*argv, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    rng = random.Random(0)
+    places = [("inputs", key) for key in document["inputs"]] + [("metrics", key) for key in document["metrics"]]
+    places += [("inputs", part, key) for part in ("plan", "load", "price") for key in document["inputs"][part]]
+    for place in rng.sample(places, min(len(places), 25)):
+        spoilt = json.loads(json.dumps(document))
+        node = spoilt
+        for key in place[:-1]:
+            node = node[key]
+        node[place[-1]] = rng.choice(STRANGE)
+        try:
+            asked = of_report(spoilt, "spoilt")
+            ask(asked.kind, asked.values)
+        except BadInput as error:
+            assert "\n" not in str(error)
+            assert len(str(error)) < 600

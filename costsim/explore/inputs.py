@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,6 +25,8 @@ from costsim.spec.scenario import Scenario, load_scenario
 
 SERVING = {"prefill": PrefillLoad, "decode": DecodeLoad, "serving": ServingLoad}
 KINDS = (*SERVING, "training", "post_training", "post_training_recipe", "scenario")
+#: numbers beyond this mean nothing in a question
+MOST = 1e18
 #: bytes of a report's JSON that is read back; a million-row answer is no report
 MOST_BYTES = 20_000_000
 
@@ -77,7 +78,7 @@ def of_report(document: Any, name: str) -> Question:
         values |= {f"{part}.{key}": _plain(value, f"{name}: {part}.{key}") for key, value in section.items()}
     metrics = document.get("metrics") if isinstance(document.get("metrics"), dict) else {}
     stored = {key: float(entry["value"]) for key, entry in (metrics or {}).items()
-              if isinstance(entry, dict) and isinstance(entry.get("value"), int | float)}  # fmt: skip
+              if isinstance(entry, dict) and _number(entry.get("value"))}  # fmt: skip
     return Question(kind, values, name, stored, str(document.get("version", "")))
 
 
@@ -95,9 +96,14 @@ def _plain(value: Any, where: str) -> Any:
 
 
 def _amount(value: Any, where: str) -> float | int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadInput(f"report {where}: {str(value)[:40]!r} is not a number")
+    # NaN is in no range, and an integer of many digits has no float
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -MOST <= value <= MOST:
+        raise BadInput(f"report {where}: not a number from {-MOST:g} to {MOST:g}")
     return value
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -MOST <= value <= MOST
 
 
 def answer(kind: str, values: Mapping[str, Any]) -> Mapping[str, Metric]:

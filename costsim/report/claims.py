@@ -53,6 +53,14 @@ def overview(found: Sequence[Judged]) -> Document:
     return replace(whole, sections=[whole.sections[0], Section("Conditions", [*said, last])])
 
 
+def with_claims(document: Document, found: Sequence[Judged]) -> Document:
+    """A report with the table of verdicts and their conditions behind it."""
+    added = overview(found)
+    first, *rest = added.sections
+    sections = [*document.sections, replace(first, heading="Public claims"), *rest]
+    return replace(document, sections=sections, payload={**document.payload, "claims": added.payload})
+
+
 def claim_document(judged: Judged) -> Document:
     """One claim with all that is known of it."""
     return Document(f"{judged.claim.id}: {judged.verdict}", [section(judged, True)], _payload([judged]),

@@ -34,6 +34,13 @@ def h20_fit(_: Claim) -> tuple[Figures, dict[str, Any]]:
         figures[f"{name}_prefill_rate"] = infer(
             "prefill", accelerator=chip, gpus=16, ep=16, isl=4096, tokens_per_gpu=4096
         )("tokens_per_s_per_gpu")
+    a = load_model("deepseek-v3").attention
+    latent = a.kv_lora_rank + a.qk_rope_head_dim
+    # every head multiplies with the 16-bit latent of a token twice: scores over all of it, values over its rank
+    figures["flop_per_byte_mla"] = exact(2.0 * a.heads * (latent + a.kv_lora_rank) / (2.0 * latent), "FLOP/B")
+    for name, chip in (("h20", "h20-96g"), ("h100", "h100-sxm")):
+        part = load_accelerator(chip)
+        figures[f"{name}_ridge"] = exact(part.need("bf16") / part.need("memory_bandwidth"), "FLOP/B")
     figures["decode_h20_over_h100"] = ratio(figures["h20_rate"], figures["h100_rate"])
     figures["decode_h20_over_h800"] = ratio(figures["h20_rate"], figures["h800_rate"])
     figures["prefill_h20_over_h100"] = ratio(figures["h20_prefill_rate"], figures["h100_prefill_rate"])
