@@ -27,6 +27,9 @@ SERVING = {"prefill": PrefillLoad, "decode": DecodeLoad, "serving": ServingLoad}
 KINDS = (*SERVING, "training", "post_training", "post_training_recipe", "scenario")
 #: numbers beyond this mean nothing in a question
 MOST = 1e18
+#: letters of a word, and numbers that only make sense when small
+_LONGEST = 200
+_CAPS = {"mtp_tokens": 64.0, "mtp_acceptance": 1.0, "offload": 1.0, "sigma": 3.0, "zero": 3.0, "epochs": 1e4}
 #: bytes of a report's JSON that is read back; a million-row answer is no report
 MOST_BYTES = 20_000_000
 
@@ -116,10 +119,10 @@ def answer(kind: str, values: Mapping[str, Any]) -> Mapping[str, Metric]:
 def ask(kind: str, values: Mapping[str, Any]) -> Report:
     """The whole report of a question."""
     price = None if values.get("price") is None else parse_rate(f"{values['price']!r} USD/h", "price")
-    where = None if values.get("cluster") is None else load_cluster(values["cluster"])
+    where = None if values.get("cluster") is None else load_cluster(_id(values, "cluster"))
     if kind == "post_training_recipe":
-        return predict_recipe(load_recipe(values["recipe"]), price, where, values["accelerator"])[0]
-    model, chip = load_model(str(values.get("model"))), load_accelerator(str(values.get("accelerator")))
+        return predict_recipe(load_recipe(_id(values, "recipe")), price, where, _id(values, "accelerator"))[0]
+    model, chip = load_model(_id(values, "model")), load_accelerator(_id(values, "accelerator"))
     plan, load = ({key[5:]: value for key, value in values.items() if key.startswith(f"{part}.")}
                   for part in ("plan", "load"))  # fmt: skip
     if kind in SERVING:
@@ -136,7 +139,7 @@ def _post_training(model: Any, chip: Any, plan: dict[str, Any], load: Any, price
                     if key.startswith(name) and key not in own} for name in ("train_", "rollout_")}  # fmt: skip
     rest = {key: value for key, value in plan.items() if key in own}
     rollout = _made(ServingPlan, parts["rollout_"]) if parts["rollout_"] else None
-    made = PostTrainingPlan(**{**rest, "train": _made(TrainingPlan, parts["train_"]), "rollout": rollout})
+    made = _made(PostTrainingPlan, {**rest, "train": _made(TrainingPlan, parts["train_"]), "rollout": rollout})
     loads = FineTuningLoad if "samples" in load else PostTrainingLoad
     return predict_post_training(model, chip, made, _made(loads, load), price, where)
 
@@ -146,11 +149,40 @@ def _made(cls: Any, given: Mapping[str, Any]) -> Any:
     known = {field.name for field in fields(cls)}
     for key in given:
         if key not in known:
-            raise BadInput(f"{cls.__name__} has no {str(key)[:40]!r}; it has {', '.join(sorted(known))}")
+            raise BadInput(f"{cls.__name__} has no {str(key)[:40]!r}; it has {', '.join(sorted(known))[:400]}")
+    for field in fields(cls):
+        if field.name in given:
+            _check(cls.__name__, field.name, str(field.type), field.default, given[field.name])
     try:
         return cls(**given)
     except TypeError as error:
         raise BadInput(f"{cls.__name__}: {str(error).split('__init__() ')[-1]}") from None
+
+
+def _check(where: str, name: str, kind: str, default: Any, value: Any) -> None:
+    """A word where the plan has words, a switch where it has one, else a number that is not below zero."""
+    if value is None and default is None:
+        return
+    if isinstance(value, TrainingPlan | ServingPlan) or (name == "rollout" and value is None):
+        return
+    if isinstance(default, str) or kind in ("str", "Routing", "Overlap"):
+        if not isinstance(value, str) or len(value) > _LONGEST:
+            raise BadInput(f"{where}: {name}: a word of at most {_LONGEST} letters is needed")
+    elif isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise BadInput(f"{where}: {name}: true or false is needed")
+    elif not _number(value) or not (1 if name == "imbalance" else 0) <= value <= _CAPS.get(name, MOST):
+        raise BadInput(
+            f"{where}: {name}: a number from {1 if name == 'imbalance' else 0} to {_CAPS.get(name, MOST):g} is needed"
+        )
+
+
+def _id(values: Mapping[str, Any], name: str) -> str:
+    """A name of a catalog."""
+    value = values.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST:
+        raise BadInput(f"{name}: an id of at most {_LONGEST} letters is needed")
+    return value
 
 
 def _scenario(values: Mapping[str, Any]) -> Scenario:
