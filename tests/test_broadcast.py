@@ -15,8 +15,9 @@ from costsim.errors import BadInput
 from costsim.explore.grid import blocks, plan_count
 from costsim.explore.pareto import pareto
 from costsim.explore.search import search
-from costsim.predict.inference import predict_inference
-from costsim.predict.phases import decode, prefill, serve, setting_for
+from costsim.predict.inference import predict_inference, refuse_memory
+from costsim.predict.phases import decode, prefill, setting_for
+from costsim.predict.steady import serve
 from costsim.predict.training import training_step
 from costsim.spec.catalog import load_accelerator, load_model
 from costsim.spec.cluster import standard_cluster
@@ -111,6 +112,13 @@ LATENCY = {"decode": "tpot_s", "prefill": "ttft_s", "serving": "tpot_s"}
 RATE = {"decode": "tokens_per_s_per_gpu", "prefill": "tokens_per_s_per_gpu", "serving": "output_tokens_per_s_per_gpu"}
 
 
+def closed_form(plan: ServingPlan, load: Any) -> dict[str, float]:
+    """A closed loop as sweeps answer it: one question is simulated instead."""
+    blend = serve(setting_for(V3, H800, plan), load)
+    refuse_memory(blend.decode.memory, blend.decode.setting)
+    return {name: float(np.max(value)) for name, (value, _) in blend.metrics.items()}
+
+
 def loop(phase: str) -> tuple[list[tuple[dict[str, Any], float, float]], Counter[str]]:
     """(plan, latency, USD) of every plan that one question answers, and what the others were refused for."""
     names = list(GRID[phase])
@@ -121,7 +129,7 @@ def loop(phase: str) -> tuple[list[tuple[dict[str, Any], float, float]], Counter
         load = LOADS[phase](**{k: v for k, v in plan.items() if k in load_names})
         layout = ServingPlan(**{k: v for k, v in plan.items() if k not in load_names})
         try:
-            report = predict_inference(V3, H800, layout, load)
+            report = closed_form(layout, load) if phase == "serving" else predict_inference(V3, H800, layout, load)
         except BadInput as error:
             refused[str(error).split(":")[0].split(" = ")[0]] += 1
             continue

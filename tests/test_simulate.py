@@ -179,7 +179,6 @@ def test_cli_json_out_and_traces(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--rate", "1", "--trace", "azure-conv-2023"], "one load"),
         (["--trace", "nothing"], "unknown trace"),
         (["--rate", "1", "--gpus", "12"], "multiple"),
-        (["--rate", "1", "--gpus", "8,16"], "one value"),
         (["--rate", "1", "--host-cache", "1TB"], "--prefix-cache"),
         (["--rate", "1", "--prefill-tp", "8"], "--prefill-gpus"),
         (["--trace", "azure-conv-2023", "--hours", "2-1"], "--hours"),

@@ -262,3 +262,11 @@ def test_what_the_plugin_cannot_read(tmp_path: Path) -> None:
         tensorboard.plugin_tables(
             Path(save(tmp_path, "t.json", [{"ph": "X", "name": "a", "ts": "x", "dur": 1, "pid": 1}]))
         )
+
+
+@pytest.mark.skipif(not tensorboard.installed(), reason="torch-tb-profiler is not installed")
+def test_the_plugin_says_nothing_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It logs a line for every kernel whose process is not its device."""
+    file = save(tmp_path, "t.json", [kernel("k", 0, 10) | {"pid": 5}])
+    assert cli.main(["trace", file, "--operators"]) == 0
+    assert capfd.readouterr().err == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import random
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from costsim.trace import json_stream
 from costsim.trace.json_stream import EventStream
 from costsim.trace.read import read_trace
 from costsim.trace.recording import Trace
+from costsim.trace.source import open_trace
 
 text = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(['"', "\\", "}]", "é漢", "\n", '\\"'])
 scalar = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text
@@ -112,8 +114,29 @@ def test_a_packed_bomb_is_refused(tmp_path: Path) -> None:
         file.write(b'{"traceEvents": [')
         for _ in range(120):
             file.write(b" " * 1_000_000)
-    with pytest.raises(BadInput, match="300 times its size"):
+    with pytest.raises(BadInput, match="200 times its size"):
         read_trace(path)
+
+
+def test_a_packed_bomb_of_events_is_refused_early(tmp_path: Path) -> None:
+    """By what was unpacked so far, not by the size of the file: 200 MB would take long to parse."""
+    path = tmp_path / "bomb.json.gz"
+    events = json.dumps(kernel(1, 2, "k")).encode() + b","
+    with gzip.open(path, "wb", compresslevel=9) as file:
+        file.write(b'{"traceEvents": [')
+        for _ in range(100):
+            file.write(events * (2_000_000 // len(events)))
+        file.write(random.Random(0).randbytes(3_000_000))  # what comes later does not lower the ratio
+    with open_trace(path) as text:
+        with pytest.raises(BadInput, match="200 times its size"):
+            list(iter(text, ""))
+        assert text.bytes_read < 20_000_000
+
+
+def test_a_folder_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        read_trace(tmp_path)
+    assert str(caught.value) == f"trace {tmp_path}: is not a plain file"
 
 
 def test_damaged_gzip_and_missing_files(tmp_path: Path) -> None:

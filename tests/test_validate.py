@@ -112,7 +112,7 @@ def test_bad_files_are_one_line(tmp_path: Path) -> None:
         ({"precision": "fp6"}, "precision: 'fp6' is not one of"),
         ({"accelerator": "a100-80g-sxm"}, "has no fp8"),
         ({"plan": {"ep": "64", "routing": "hope"}}, "routing: 'hope'"),
-        ({"plan": {"mode": "disaggregated"}}, "request-level simulator"),
+        ({"plan": {"mode": "disaggregated"}}, "must be of kind serving"),
     ],
 )
 def test_refused_points_say_why(changes: dict[str, object], reason: str) -> None:

@@ -32,6 +32,8 @@ RESIDUAL_STEPS: dict[str, dict[str, float]] = {
     "gemm": {"m": 0.5, "n": 1.0, "k": 1.0},
     "batched_gemm": {"m": 1.0, "n": 1.0, "groups": 1.0},
     "moe": {"m": 1.0, "n": 1.0, "k": 1.0, "groups": 1.0, "skew": 1.0},
+    # which shapes a framework has tuned its tiles for goes by model, and models differ by their experts
+    "moe@": {"m": 1.0, "n": 1.0, "k": 1.0, "groups": 1.0, "experts": 1.0},
     "mla_decode": {"batch": 1.0, "context": 1.0, "heads": 1.0},
     "mla_prefill": {"batch": 1.0, "context": 1.0, "heads": 1.0},
     "attention_decode": {"batch*kv_heads": 1.0, "context": 1.0, "heads/kv_heads": 1.0, "head_dim": 1.0},
@@ -265,7 +267,7 @@ def _check(kind: str, family: str, dtype: str, table: _Table, device: Device) ->
 
 def residual_steps(family: str, table: _Table) -> dict[str, float]:
     """Axes of the correction grid where there are enough measurements to carry one; else none."""
-    steps = RESIDUAL_STEPS.get(family, {})
+    steps = RESIDUAL_STEPS.get("moe@" if family.startswith("moe@") else family, {})
     if len(table.time_s) < RESIDUAL_ROWS:
         return {}
     known = table.coordinates

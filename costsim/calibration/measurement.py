@@ -51,7 +51,7 @@ class Measurement:
     @property
     def shape_class(self) -> tuple[float, ...]:
         """What is held out together: a GEMM's (n, k), a collective's size, one shape, or all of it but the batch."""
-        if self.family in ("batched_gemm", "moe"):
+        if self.family == "batched_gemm" or self.family.split("@")[0] == "moe":
             return tuple(value for _, value in sorted(self.shape.items()))
         if "n" in self.shape:
             return (self.shape["n"], self.shape["k"])

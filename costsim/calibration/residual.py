@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 #: one step of a stored value, in log
 QUANTUM = 0.01
 #: most nodes of a grid: 2²⁰ would be a table, not a correction
-MAX_NODES = 60_000
+MAX_NODES = 70_000
 #: distance to the nearest measured node, in octaves, up to which a node keeps its value, and where it is zero
 KEEP, GONE = 2.0, 3.0
 _CHUNK = 16_384

@@ -38,12 +38,13 @@ class Calibrated:
 #: which serving engines run, and DeepEP's normal mode to its authors' table (these rows mix core counts)
 SILICON_FAMILIES = (
     "memory_stream",
-    "gemm", "batched_gemm", "moe", "mla_prefill", "mla_decode", "attention_prefill", "attention_decode",
+    "gemm", "batched_gemm", "moe", "moe@sglang", "moe@vllm", "mla_prefill", "mla_decode", "attention_prefill",
+    "attention_decode",
     "all_reduce_custom", "all_gather", "reduce_scatter", "all_to_all", "dispatch_ll", "combine_ll",
 )  # fmt: skip
 #: boxes whose cards have no peer-to-peer path: their NCCL rows (2–6 GB/s of 32) are the host's, not the card's
 _NO_PEER = ("l40s",)
-_DTYPES = ("bf16", "fp8", "int8", "fp4", "bytes")
+_DTYPES = ("bf16", "fp8", "int8", "fp4", "w4", "bytes")
 #: rows of one family and dtype that are fitted; more of the same table teach nothing new
 MOST_ROWS = 12_000
 
@@ -77,7 +78,7 @@ def silicon_rows(name: str) -> list[Measurement]:
             groups[row.key].append(row)
     out: list[Measurement] = []
     for key, table in groups.items():
-        rows = _fastest(table) if key.startswith("moe/") else table
+        rows = _fastest(table) if key.startswith(("moe/", "moe@")) else table
         stride = -(-len(rows) // MOST_ROWS)
         out += [replace(row, family=row.family.removesuffix("_custom")) for row in rows[::stride]]
     return out

@@ -165,6 +165,8 @@ class Laws(Mapping[str, FittedLaw]):
     def _search(self, key: str) -> FittedLaw | None:
         """Nearest evidence first: here and on near twins any kernel of the kind, then relatives, then strangers."""
         family, dtype = key.split("/")
+        if "@" in family:  # a framework's own kernels stand for nobody else's, and only on parts like those measured
+            return self._lent(key, "twin")
         dtypes = (dtype, *(other for other in _OTHER_DTYPES if other != dtype))
         names = [f"{name}/{other}" for name in (family, *_STANDS_FOR.get(family, ())) for other in dtypes]
         for reach in ("twin", "relative", "stranger"):

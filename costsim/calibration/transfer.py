@@ -54,7 +54,7 @@ TILE_CORE_FLOPS = 5e13
 #: families whose transfer was not measured: the measured one that resembles them most
 _LIKE = {
     "moe_normal": "moe", "moe_masked": "moe", "grouped_gemm": "moe", "dispatch": "dispatch_ll",
-    "combine": "combine_ll", "all_to_all": "all_gather", "p2p": "all_gather",
+    "moe@sglang": "moe", "moe@vllm": "moe", "combine": "combine_ll", "all_to_all": "all_gather", "p2p": "all_gather",
 }  # fmt: skip
 
 Tables = Mapping[str, Mapping[str, FittedLaw]]

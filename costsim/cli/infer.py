@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli import ask as asking
+from costsim.cli import launch as launching
 from costsim.cli.ask import Given, Key, Words
+from costsim.cli.output import finish
 from costsim.cli.parser import add_choice
+from costsim.errors import BadInput
 
 if TYPE_CHECKING:
     from costsim.predict.report import Report
@@ -57,6 +61,13 @@ LOADS: dict[str, tuple[Key, ...]] = {
         Key("concurrency", "requests in flight on the whole deployment"),
         _CACHED,
         *_MTP,
+        Key(
+            "length_ratio",
+            "lengths uniform from this share of nominal up to it; default: within 10 percent",
+            whole=False,
+            minimum=0.01,
+            maximum=1,
+        ),
     ),
 }
 #: DeepSeek-V3 on H800 as published: prefill units of 32 cards, decode units of 128 [deepseek-v3-report, sec. 3.4]
@@ -71,18 +82,21 @@ _COMMON = {"tp": 1, "pp": 1, "redundant_experts": 0, "routing": "balanced", "kv_
 def words() -> tuple[Words, ...]:
     """The options that take a word."""
     from costsim.spec import plan
+    from costsim.spec.framework import frameworks
 
     return (
         Words("precision", "arithmetic of the matrix products", plan.PRECISIONS),
         Words("kv_dtype", "format of the KV cache", plan.KV_DTYPES),
         Words("overlap", "how communication hides behind computation", plan.OVERLAPS),
         Words("routing", "how evenly tokens meet experts", plan.ROUTINGS),
+        Words("framework", "serving engine: its scheduler, kernels and host", frameworks()),
     )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("question")
     add_choice(group, "--phase", PHASES, "what to predict (decode)")
+    launching.add_option(group)
     parser.set_defaults(phase="decode")
     asking.add_subject(parser, "deepseek-v3", "h800-sxm")
     asking.add_keys(parser, "plan (numbers take lists and ranges)", [*PLAN, *words()])
@@ -147,7 +161,28 @@ def run(args: argparse.Namespace) -> int:
         plan, load = asked.point(values)
         return predict_inference(asked.model, asked.chip, plan, load, asked.price, asked.cluster)
 
-    return asking.answer(args, asked.asked, ask)
+    return asking.answer(args, asked.asked, ask) if args.launch is None else _launched(args, asked, ask)
+
+
+def _launched(args: argparse.Namespace, asked: Question, ask: Callable[[dict[str, Any]], Report]) -> int:
+    """One point's report with the commands that start it."""
+    from costsim.predict.service import Service
+    from costsim.report.pages import document_of
+    from costsim.serving.policy import Policy
+
+    if asked.asked.varied:
+        raise BadInput("--launch: one deployment at a time; give every option one value")
+    values = {name: found[0] for name, found in asked.asked.grid.items()}
+    report = asking.with_assumed(ask(values), asked.asked.assumed)
+    plan, load = asked.point(values)
+    dp = max(float(plan.gpus) * asked.chip.dies / (float(plan.tp) * float(plan.pp)), 1.0)
+    requests = float(values.get("concurrency", float(values.get("batch_per_gpu", 1)) * float(plan.gpus)))
+    tokens = float(values.get("tokens_per_gpu", 8192)) * float(plan.tp) / asked.chip.dies
+    policy = Policy(max_running=max(1, math.ceil(requests / dp)), token_budget=max(1, round(tokens)))
+    service = Service(policy=policy, mtp_tokens=float(getattr(load, "mtp_tokens", 0)))
+    role = {"prefill": "prefill", "decode": "decode", "serving": "both"}[args.phase]
+    found = launching.launches(args.launch, asked.model, asked.chip, plan, service, role)
+    return finish(args, launching.with_launches(document_of(report), found))
 
 
 def load_maker(phase: str) -> Callable[[Mapping[str, Any]], PrefillLoad | DecodeLoad | ServingLoad]:

@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="whose narrowed copies run whole: catalog id, .toml or config.json of the DeepSeek family (v2-lite)",
     )  # fmt: skip
     level = group.add_mutually_exclusive_group()
-    level.add_argument("--quick", action="store_true", help="a third of the shapes, about a minute and a half")
+    level.add_argument("--quick", action="store_true", help="a third of the shapes, about two minutes")
     level.add_argument("--full", action="store_true", help="all shapes, about twenty minutes")
     add_choice(group, "--dtype", DTYPES, "number format of the whole-model runs (fp32 on cpu, else bf16)")
     group.add_argument(
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if find_spec("torch") is None or find_spec("scipy") is None:
         raise BadInput("profile runs the model with torch and fits with scipy: pip install 'costsim[profile]'")
     folder = _folder(args.out_dir)
-    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # torch's tracer has its own words for a person debugging it
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's tracer has its own words for a person debugging it
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return loop.collectives(args, folder, finish)
     spec = _model(args.model)

@@ -15,7 +15,9 @@ from costsim.cli.output import write
 from costsim.errors import BadInput
 
 if TYPE_CHECKING:
+    from costsim.calibration.measurement import Measurement
     from costsim.calibration.run import Calibrated
+    from costsim.physics.op import Op
     from costsim.predict.runs import Host, Parts
     from costsim.report.document import Document
     from costsim.spec.accelerator import Accelerator
@@ -97,18 +99,22 @@ def use_threads(count: int) -> None:
 
 def measure(asked: Asked, device: Any, folder: Path, say: Say) -> Measured:
     """Run every case and whole-model run that the level asks for, or go on with an earlier journal."""
+    from model.device import DeviceError
     from model.profile import whole
     from model.profile.session import Session, cases_of
 
     journal = folder / "journal.jsonl"
     session = Session(device, journal, say)
     if asked.resume:
-        session.resume()
+        try:
+            session.resume()
+        except DeviceError as error:
+            raise BadInput(f"--resume: {error}; name another --out-dir, or leave --resume out") from None
     else:
         journal.unlink(missing_ok=True)
-    other = "bf16" if asked.dtype == "fp32" else "fp32"
-    dtypes = (asked.dtype,) if asked.level == "quick" else (asked.dtype, other)
-    cases = cases_of(asked.level, dtypes)
+    # every level measures bf16, which questions about serving and training ask for
+    others = ("bf16",) if asked.dtype == "fp32" else () if asked.level == "quick" else ("fp32",)
+    cases = cases_of(asked.level, (asked.dtype, *others))
     runs = list(whole.runs(asked.spec, asked.dtype, asked.level == "quick"))
     session.measure(cases, runs, asked.rounds, asked.seconds)
     return Measured(session, cases, runs, device.facts())
@@ -163,12 +169,11 @@ def compare(
 
     device = replace(device_for(chip), laws=fitted_laws(result.fits, chip.id))
     host: Host = Host(costs.kernel_s, costs.training_kernel_s, costs.view_s)
-    seen = {_shape_of(row.family, row.shape) for row in rows}
     compared = []
     for run in done.runs:
         say(f"predicting {run.key}")
         case = Case(run.phase, run.spec, run.batch, run.length, run.dtype)
-        if any(_shape_of(op.family, op.shape) in seen for op in compulsory(case)):
+        if any(measured_as(op, rows) for op in compulsory(case)):
             continue
         found = added_by(partial(whole.build, run, done.session.backend.device), costs)
         added = Added([Extra(**extra) for extra in found["extras"]], found["kernels"], found["views"])
@@ -179,8 +184,10 @@ def compare(
     return compared
 
 
-def _shape_of(family: str, shape: Mapping[str, Any]) -> tuple[str, tuple[tuple[str, float], ...]]:
-    return family, tuple(sorted((name, float(value)) for name, value in shape.items()))
+def measured_as(op: Op, rows: Sequence[Measurement]) -> bool:
+    """Whether a row is of the op's family and of its sizes, as far as both state them, in any number format."""
+    return any(row.family == op.family and all(row.shape.get(name, float(size)) == float(size)
+                                               for name, size in op.shape.items()) for row in rows)  # fmt: skip
 
 
 def _slug(name: str) -> str:

@@ -46,7 +46,7 @@ def page(asked: Asked, done: Measured, result: Calibrated, rows: Sequence[Row], 
     sections = [
         Section("Whole-model runs that the calibration has not seen", _verdict(rows, summary), _runs(rows)),
         Section("Laws fitted to the micro-benchmarks; error on shapes left out", [], [_laws(result)]),
-        Section("Written", [_quiet_text(quiet), _next(files)], [_files(files)]),
+        Section("Written", [_quiet_text(quiet, facts), _next(files)], [_files(files)]),
     ]
     title = f"{facts['name']}, {asked.spec.name} narrowed, {asked.dtype}, {facts['cores']} cores"
     return Document(title, sections, payload, rows=[row.json() for row in rows])
@@ -110,16 +110,20 @@ def _files(files: Mapping[str, Path]) -> Table:
     return Table(("what", "file"), [[name, str(path)] for name, path in files.items()])
 
 
-def _quiet_text(quiet: Mapping[str, int]) -> str:
+def _quiet_text(quiet: Mapping[str, int], facts: Mapping[str, Any]) -> str:
+    clock = " Seconds are processor time of one thread." if facts.get("clock") == "processor time" else ""
     return (
         f"{quiet['rejected_while_busy']:,} of {quiet['samples']:,} samples were set aside because other work used the "
-        f"device; {quiet['cases_never_undisturbed']} of {quiet['cases']} cases were never undisturbed."
+        f"device; {quiet['cases_never_undisturbed']} of {quiet['cases']} cases were never undisturbed." + clock
     )
 
 
 def _next(files: Mapping[str, Path]) -> str:
     chip = files["accelerator"]
-    return f"Ask about this device: costsim infer --phase decode --accelerator {chip} --gpus 1 --model qwen2.5-1.5b"
+    return (
+        f"Ask about this device: costsim infer --phase decode --accelerator {chip} --gpus 1 --model qwen2.5-1.5b "
+        "--precision bf16"
+    )
 
 
 def collectives_page(device: str, rows: Sequence[Any], refused: Sequence[str], path: Path) -> Document:

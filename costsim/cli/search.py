@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli import ask as asking
-from costsim.cli import infer, job, train
+from costsim.cli import deployments, infer, job, train
 from costsim.cli.ask import Key, Words
 from costsim.cli.output import finish
 from costsim.cli.parser import add_choice, add_quantity
@@ -21,9 +21,10 @@ NAME = "search"
 HELP = "layouts or deployments under constraints: the Pareto frontier, and why the rest fell out"
 EXAMPLE = """
 costsim search --accelerator h20-96g --gpus 8,16,32 --ep 8,16,32 --batch-per-gpu 1:256 --tpot 50ms
+costsim search --phase deployment --accelerator h800-sxm,h20-96g --load 20req/s --ttft 2s --tpot 50ms
 costsim search --phase training --accelerator h800-sxm --gpus 2048 --pp 1,2,4,8,16 --ep 8,16,32,64 --objective step_s
 """
-PHASES = ("decode", "prefill", "serving", "training")
+PHASES = ("decode", "prefill", "serving", "training", "deployment")
 OBJECTIVES = ("usd_per_mtok", "tokens_per_s_per_gpu", "step_s")
 #: what is searched when the user names nothing: a small grid that covers how such models are deployed
 _SERVING_GRID: dict[str, list[Any]] = {
@@ -54,11 +55,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(phase="decode", objective="usd_per_mtok")
     asking.add_subject(parser, "deepseek-v3", "h800-sxm")
     asking.add_keys(parser, "plan and load (lists and ranges)", _keys())
+    deployments.add_options(parser)
+    training = _training_words()
     for words in infer.words():
+        if words.name in training:
+            training[words.name] += f"; serving: {', '.join(words.choices)}"
+            continue
         parser.add_argument(
             f"--{words.name.replace('_', '-')}", metavar="WORDS", help=f"{words.help}: {', '.join(words.choices)}"
         )
-    for name, text in _training_words().items():
+    for name, text in training.items():
         parser.add_argument(f"--{name}", metavar="WORDS", help=f"training: {text}")
     parser.add_argument(
         "--write-megatron", metavar="FILE", help="training: write the best layout as Megatron-LM arguments"
@@ -94,6 +100,9 @@ def run(args: argparse.Namespace) -> int:
     if args.write_megatron is not None and args.phase != "training":
         raise BadInput("--write-megatron: goes with --phase training")
     job.check(args)
+    if args.phase == "deployment":
+        return deployments.run(args)
+    deployments.refuse_foreign(args)
     model, chip = load_model(args.model), load_accelerator(args.accelerator)
     price, cluster, about = asking.supply(args, chip)
     grid, assumed = _grid(args, model, chip)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli import ask as asking
+from costsim.cli import bench, simulate_grid
+from costsim.cli import launch as launching
 from costsim.cli.ask import Key, Words
 from costsim.cli.output import FORMATS as _FORMATS
 from costsim.cli.output import extension, finish, progress, write
@@ -15,6 +17,7 @@ from costsim.cli.parser import add_choice, add_grid, add_quantity
 from costsim.errors import BadInput
 
 if TYPE_CHECKING:
+    from costsim.predict.launch import Launch
     from costsim.predict.service import Service
     from costsim.predict.simulation import Simulated
     from costsim.serving.request import Requests
@@ -26,6 +29,7 @@ HELP = "requests one by one through a deployment: queues, latency quantiles, goo
 EXAMPLE = """
 costsim simulate --trace azure-conv-2023 --accelerator h200-sxm --gpus 8 --tp 8 --ttft 1s --tpot 50ms
 costsim simulate --rate 4 --isl 2000 --osl 500 --gpus 32 --ep 32 --accelerator h800-sxm --requests 2000
+costsim simulate --rate 1:8 --gpus 8,16 --isl 2000 --osl 500 --workers 2 --resume sweep/ --out sweep.parquet
 costsim simulate --trace mooncake-synthetic --gpus 64 --tp 8 --prefix-cache --router cache-aware --out r.parquet
 """
 FORMATS = (*_FORMATS, "parquet")
@@ -99,38 +103,61 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_quantity(targets, "--tpot", "time", "time per token that counts as good, like 50ms")
     targets.add_argument("--no-bands", action="store_true", help="one run instead of three: no P10 and P90")
     targets.add_argument("--perfetto", metavar="FILE", help="every replica's steps as a Chrome trace (.json)")
+    launching.add_option(targets)
+    bench.add_option(targets)
+    simulate_grid.add_options(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def simulated(args: argparse.Namespace, load: tuple[Requests, int | None, list[str]] | None = None) -> Simulated:
+    """The scenario that the options describe, run; every option has one value. ``load`` replaces theirs."""
     from costsim.predict.simulation import predict_simulation
-    from costsim.report.simulations import simulation_document
-    from costsim.report.tables import render_document
     from costsim.spec.catalog import load_accelerator, load_model
 
     model, chip = load_model(args.model), load_accelerator(args.accelerator)
     args.precision, about = asking.precision_for(chip, args.precision)
     price, cluster, about_supply = asking.supply(args, chip)
-    if args.perfetto is not None and extension(Path(args.perfetto)) != "json":
-        raise BadInput(f"--perfetto {args.perfetto}: the file must end in .json")
     plan, service = _plan(args, model), _service(args, model)
-    requests, concurrency, about_load = _load(args)
+    requests, concurrency, about_load = load or _load(args)
     result = predict_simulation(
         model, chip, plan, requests, service, concurrency=concurrency, price=price, cluster=cluster,
         progress=lambda done, every: progress(f"{done:,} of {every:,} requests"),
-        bands=not args.no_bands, record=args.perfetto is not None,
+        bands=not args.no_bands, record=getattr(args, "perfetto", None) is not None,
     )  # fmt: skip
-    assumed = (*about, *about_supply, *about_load)
-    result = replace(result, report=asking.with_assumed(result.report, assumed))
+    return replace(result, report=asking.with_assumed(result.report, (*about, *about_supply, *about_load)))
+
+
+def run(args: argparse.Namespace) -> int:
+    from costsim.report.simulations import simulation_document
+    from costsim.report.tables import render_document
+
+    if names := simulate_grid.varied(args):
+        return simulate_grid.run_grid(args, names)
+    simulate_grid.check_single(args)
+    if args.bench is not None:
+        return bench.run(args)
+    if args.perfetto is not None and extension(Path(args.perfetto)) != "json":
+        raise BadInput(f"--perfetto {args.perfetto}: the file must end in .json")
+    result = simulated(args)
     if args.perfetto is not None:
         from costsim.report.simulations import steps_trace
 
-        write(Path(args.perfetto), steps_trace(result.outcome, f"{model.id} on {chip.id}"))
+        write(Path(args.perfetto), steps_trace(result.outcome, f"{args.model} on {args.accelerator}"))
         progress(f"wrote {args.perfetto}")
     document = simulation_document(result.report, result.outcome)
     if args.out is not None and extension(Path(args.out)) in ("parquet", "csv"):
         _write_requests(Path(args.out), result)
         args.out = None
+    if args.launch is not None:
+        document = launching.with_launches(document, _launches(args))
     return finish(args, document, lambda: render_document(document))
+
+
+def _launches(args: argparse.Namespace) -> list[Launch]:
+    """The commands that start what was simulated."""
+    from costsim.spec.catalog import load_accelerator, load_model
+
+    model, chip = load_model(args.model), load_accelerator(args.accelerator)
+    return launching.launches(args.launch, model, chip, _plan(args, model), _service(args, model))
 
 
 def _one(args: argparse.Namespace, name: str, default: Any) -> Any:

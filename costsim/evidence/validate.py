@@ -12,17 +12,21 @@ import numpy as np
 from costsim.errors import BadInput, DoesNotFit
 from costsim.evidence.points import Point
 from costsim.evidence.post_training import predict_post
+from costsim.evidence.serving import predict_served, serving_plan
 from costsim.predict.inference import predict_inference
 from costsim.predict.report import Metric, Report
 from costsim.predict.training import predict_chunk, predict_training
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.catalog import load_accelerator, load_model
 from costsim.spec.model import ModelSpec
-from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan, TrainingLoad, TrainingPlan
+from costsim.spec.plan import (
+    DecodeLoad,
+    PrefillLoad,
+    TrainingLoad,
+    TrainingPlan,
+)
 from costsim.units import MEGA
 
-#: client tools of the serving points draw lengths uniformly from 0.8 to 1.0 of nominal
-MEAN_LENGTH = 0.9
 _HOURS_PER_DAY = 24.0
 
 
@@ -62,43 +66,6 @@ class Row:
         }  # fmt: skip
 
 
-def _refuse_unmodelled(point: Point) -> None:
-    """Keys that would change the answer and that serving predictions do not have: said, not dropped."""
-    for key in ("cp", "vpp"):
-        value = point.number(key, 1.0)
-        if value != 1.0:
-            raise BadInput(f"{key} = {value:g} is not modelled for serving")
-    if "layers" in point.plan:
-        raise BadInput("layers: a model cut short is only predicted in training")
-
-
-def _plan(point: Point, model: ModelSpec) -> ServingPlan:
-    """Serving layout of a point. Widths that a row leaves out follow from the others."""
-    if point.gpus is None:
-        raise BadInput("the row states no gpus")
-    _refuse_unmodelled(point)
-    for side in ("prefill_workers", "decode_workers"):
-        if side in point.plan:
-            raise BadInput("disaggregated pools need the request-level simulator, which is not there yet")
-    if point.plan.get("mode") == "disaggregated":
-        raise BadInput("disaggregated pools need the request-level simulator, which is not there yet")
-    ep = point.number("ep", point.number("moe_ep", 1.0))
-    moe_tp = point.number("moe_tp", -1.0)
-    comm = point.number("comm_sms", -1.0)
-    return ServingPlan(
-        gpus=point.gpus,
-        tp=point.number("tp", 1.0),
-        pp=point.number("pp", 1.0),
-        ep=ep if model.moe else 1.0,
-        moe_tp=moe_tp if moe_tp > 0 and model.moe else None,
-        precision=point.precision or "bf16",
-        overlap=point.plan.get("overlap", "none"),  # type: ignore[arg-type]
-        comm_sms=None if comm < 0 else comm,
-        redundant_experts=point.number("redundant_experts", 0.0),
-        routing=point.plan.get("routing", "default" if point.kind == "serving" else "balanced"),  # type: ignore[arg-type]
-    )
-
-
 def _at_least_one(point: Point, key: str, most: float = 1e6) -> float:
     """A count of the row, 1 where it states none."""
     value = point.number(key, 1.0)
@@ -109,7 +76,7 @@ def _at_least_one(point: Point, key: str, most: float = 1e6) -> float:
 
 def _prefill(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
     load = PrefillLoad(point.number("isl"), point.number("tokens_per_gpu"), point.number("cached", 0.0))
-    return predict_inference(model, chip, _plan(point, model), load)
+    return predict_inference(model, chip, serving_plan(point, model), load)
 
 
 def _decode(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
@@ -119,15 +86,7 @@ def _decode(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
         point.number("mtp_tokens", 0.0),
         point.number("mtp_acceptance", 0.0),
     )
-    return predict_inference(model, chip, _plan(point, model), load)
-
-
-def _serving(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
-    load = ServingLoad(
-        point.number("isl") * MEAN_LENGTH, point.number("osl") * MEAN_LENGTH, point.number("concurrency"),
-        mtp_tokens=point.number("mtp_tokens", 0.0), mtp_acceptance=point.number("mtp_acceptance", 0.0),
-    )  # fmt: skip
-    return predict_inference(model, chip, _plan(point, model), load)
+    return predict_inference(model, chip, serving_plan(point, model), load)
 
 
 def _training(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
@@ -256,7 +215,7 @@ def _fleet(point: Point, _model: ModelSpec, chip: Accelerator) -> Report:
 _KINDS: dict[str, Callable[[Point, ModelSpec, Accelerator], Report]] = {
     "prefill": _prefill,
     "decode": _decode,
-    "serving": _serving,
+    "serving": predict_served,
     "training": _training,
     "post_training": predict_post,
     "training_chunk": _training_chunk,
@@ -265,13 +224,22 @@ _KINDS: dict[str, Callable[[Point, ModelSpec, Accelerator], Report]] = {
 }
 
 
-def predict_point(point: Point) -> Row:
-    """Predict one point, or say why not. A defect still raises: nothing is skipped silently."""
+def predict_point(point: Point, known: dict[Any, Report] | None = None) -> Row:
+    """Predict one point, or say why not. A defect still raises: nothing is skipped silently.
+
+    ``known`` keeps reports, for several metrics of one run are rows of their own.
+    """
     try:
         ask = _KINDS.get(point.kind)
         if ask is None:
             raise BadInput(f"points of kind {point.kind} are not predicted yet; {', '.join(_KINDS)} are")
-        report = ask(point, load_model(point.model), load_accelerator(point.accelerator))
+        key = (point.kind, point.model, point.accelerator, point.gpus, point.precision, point.source,
+               *sorted(point.plan.items()), *sorted(point.load.items()))  # fmt: skip
+        report = known.get(key) if known is not None and point.kind == "serving" else None
+        if report is None:
+            report = ask(point, load_model(point.model), load_accelerator(point.accelerator))
+            if known is not None:
+                known[key] = report
         metric = report.metrics.get(point.metric)
         if metric is None:
             raise BadInput(f"metric {point.metric} is not predicted; {', '.join(report.metrics)} are")
@@ -282,7 +250,8 @@ def predict_point(point: Point) -> Row:
 
 def validate(points: Iterable[Point]) -> list[Row]:
     """Every point beside its prediction, in order."""
-    return [predict_point(point) for point in points]
+    known: dict[Any, Report] = {}
+    return [predict_point(point, known) for point in points]
 
 
 def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:

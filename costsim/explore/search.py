@@ -19,8 +19,9 @@ from costsim.explore.grid import Block, Values, blocks, plan_count
 from costsim.explore.layouts import played_note, training_fit, training_parts, whole_layers
 from costsim.explore.pareto import pareto
 from costsim.predict.layout import Rule
-from costsim.predict.phases import decode, prefill, serve, setting_for
+from costsim.predict.phases import decode, prefill, setting_for
 from costsim.predict.question import most_cards
+from costsim.predict.steady import serve
 from costsim.predict.training import training_step
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster, standard_cluster

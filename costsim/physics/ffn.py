@@ -64,7 +64,8 @@ def moe_ffn(model: ModelSpec, layout: Layout, tokens: Num, count: Num, low_laten
     pairs = mean_pairs * layout.skew(mean_pairs, "decode" if low_latency else "prefill")
     groups = active_experts(layout.slots, pairs, popularity(layout.routing))
     rows = pairs / groups
-    hottest = hottest_expert(popularity(layout.routing), groups)
+    # Over the mean of those that have any: a small batch reaches few experts but the popular ones.
+    hottest = np.maximum(hottest_expert(popularity(layout.routing), layout.slots) * groups / layout.slots, 1.0)
     width = moe.intermediate / layout.moe_tp
     # Received copies: with low-latency or normal dispatch a rank gets a token once per rank it serves.
     copies = pairs * units_touched(moe, layout.ep) / moe.top_k
@@ -79,8 +80,8 @@ def moe_ffn(model: ModelSpec, layout: Layout, tokens: Num, count: Num, low_laten
         stream("top-k choice", tokens * moe.experts * 4.0 * 3.0, count, "attention"),
         quantise("quantise ffn input", h, tokens, dtype, count, "attention"),
         stream("permute", (copies + pairs) * h * act_bytes(dtype), permuted, "moe"),
-        experts("experts", rows, width, h, groups, dtype, away, "moe", kernel, hottest),
-        experts("experts in place", rows, width, h, groups, dtype, here, "moe", "moe", hottest),
+        experts("experts", rows, width, h, groups, dtype, away, "moe", kernel, hottest, layout.slots),
+        experts("experts in place", rows, width, h, groups, dtype, here, "moe", "moe", hottest, layout.slots),
         stream("unpermute", (copies + pairs) * h * _B16, permuted, "moe"),
     ]
     if moe.shared_experts:

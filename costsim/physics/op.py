@@ -81,19 +81,19 @@ def gemm(name: str, m: Num, n: Num, k: Num, dtype: str, count: Num, part: str, o
 
 def experts(
     name: str, m: Num, width: Num, hidden: Num, groups: Num, dtype: str, count: Num, part: str, layout: str,
-    skew: Num = 1.0,
+    skew: Num = 1.0, held: Num | None = None,
 ) -> Op:  # fmt: skip
     """Gate-up, SwiGLU and down of ``groups`` experts with m rows each: 6·groups·m·width·hidden FLOP.
 
     ``layout``: "moe_normal" after normal dispatch (rows of each expert joined), "moe_masked" after low-latency
     dispatch (padded slots), "moe" where the kernel gathers its rows itself (tensor-parallel experts).
-    ``skew``: rows of the fullest expert over the mean.
+    ``skew``: rows of the fullest expert over the mean; ``held``: experts on the rank, busy or not.
     """
     up = grouped_gemm("", m, 2.0 * width, hidden, groups, dtype, count, part)
     down = grouped_gemm("", m, hidden, width, groups, dtype, count, part)
     between = groups * m * width * (2.0 * ELEMENT_BYTES["bf16"] + act_bytes(dtype))
     return Op(name, layout, dtype, up.flop + down.flop, up.bytes + between + down.bytes, count, part,
-              {**up.shape, "skew": skew})  # fmt: skip
+              {**up.shape, "skew": skew, "experts": groups if held is None else held})  # fmt: skip
 
 
 def grouped_gemm(name: str, m: Num, n: Num, k: Num, groups: Num, dtype: str, count: Num, part: str) -> Op:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,16 +11,31 @@ import numpy as np
 from costsim.errors import DoesNotFit
 from costsim.physics.memory import activation_bytes, communication_bytes, kv_bytes_per_rank, weight_bytes_per_rank
 from costsim.predict.layout import refuse
-from costsim.predict.phases import KV_SHARE, Setting, accepted_tokens, decode, prefill
+from costsim.predict.phases import (
+    Setting,
+    accepted_tokens,
+    attention_ranks,
+    cache_bytes,
+    decode,
+    launch_seconds,
+    prefill,
+)
 from costsim.serving.engine import Engine
 from costsim.serving.policy import Policy
 from costsim.serving.timer import TableTimer, curve, surface
+from costsim.spec.accelerator import Accelerator
+from costsim.spec.framework import Framework, Host
+from costsim.spec.model import ModelSpec
 from costsim.spec.plan import DecodeLoad, PrefillLoad
 from costsim.units import GIGA
 
 #: sequence length at which prompts are short enough that attention is a small part of the step
 _SHORT = 128.0
 _MAX_CONTEXT, _MAX_PREFILL = 2.0**20, 2.0**18
+#: requests up to which decode steps are tabulated; beyond, the tables continue in a straight line
+MAX_BATCH = 2048
+#: length over which KV bytes a token are averaged: sliding windows keep no more than theirs
+_LONG = 8192.0
 
 
 def _geometric(low: float, high: float, a_doubling: int) -> Any:
@@ -34,9 +51,12 @@ def step_tables(setting: Setting, max_batch: int, drafts: float = 0.0, acceptanc
     context of one token. Prefill: step(new, before) likewise, against short prompts. Where communication overlaps
     compute the two are not separable by rank, and all of a step goes by the fullest rank.
     """
+    if setting.framework is not None:  # the engine applies the least time of a step to its whole, not to its parts
+        host = setting.framework.host.model_copy(update={"launch_s": 0.0})
+        setting = replace(setting, framework=setting.framework.model_copy(update={"host": host}))
     layout, dies = setting.layout, setting.chip.dies
     replica = float(np.max(layout.tp * layout.pp / dies))
-    ranks = float(np.max(layout.attention_dp))
+    ranks = float(ranks_of(setting))
     batch = _geometric(1.0, max(2.0 * max_batch, 2.0), 4)
     context = _geometric(1.0, _MAX_CONTEXT, 2)
     mtp = (drafts, acceptance)
@@ -70,6 +90,31 @@ def step_tables(setting: Setting, max_batch: int, drafts: float = 0.0, acceptanc
     )
 
 
+#: tables of the deployments asked last, with the model and the accelerator they belong to
+_KNOWN: OrderedDict[Any, tuple[ModelSpec, Accelerator, TableTimer]] = OrderedDict()
+_MOST_KNOWN = 64
+
+
+def _tables(setting: Setting, max_batch: int, drafts: float, acceptance: float) -> TableTimer:
+    """Tables of a setting, kept: many loads ask the same deployment. Nouns are compared by identity."""
+    key = (
+        id(setting.model),
+        id(setting.chip),
+        repr(setting.plan),
+        repr(setting.cluster),
+        max_batch,
+        drafts,
+        acceptance,
+    )
+    found = _KNOWN.get(key)
+    if found is None or found[0] is not setting.model or found[1] is not setting.chip:
+        found = (setting.model, setting.chip, step_tables(setting, max_batch, drafts, acceptance))
+        _KNOWN[key] = found
+        if len(_KNOWN) > _MOST_KNOWN:
+            _KNOWN.popitem(last=False)
+    return found[2]
+
+
 def _shared(setting: Setting, answer: Any) -> Any:
     """Seconds that go by the tokens of all ranks together: routed experts and their transfers, times pp."""
     size = np.shape(answer.step_s)
@@ -86,19 +131,35 @@ def kv_capacity_tokens(setting: Setting, token_budget: int, drafts: float = 0.0)
     Raises DoesNotFit where not even the weights do.
     """
     model, layout = setting.model, setting.layout
-    capacity = setting.chip.rank().need("memory")
     weights = float(np.max(weight_bytes_per_rank(model, layout, with_mtp=drafts > 0)))
-    live = float(np.max(activation_bytes(model, layout, float(token_budget), True)))
-    live += float(np.max(communication_bytes(model, layout, float(token_budget), low_latency=False)))
-    each = float(np.max(kv_bytes_per_rank(model, layout, 1.0, 1.0)))
-    free = KV_SHARE * capacity - weights - live
-    if free < each:
+    live = 0.0
+    if setting.framework is None or setting.framework.memory.activations:
+        live = float(np.max(activation_bytes(model, layout, float(token_budget), True)))
+        live += float(np.max(communication_bytes(model, layout, float(token_budget), low_latency=False)))
+    each = float(np.max(kv_bytes_per_rank(model, layout, 1.0, _LONG))) / _LONG
+    room = cache_bytes(setting, weights + live)
+    if room < each:
         raise DoesNotFit(
             f"does not fit: weights take {weights / GIGA:.1f} GB and a step of {token_budget} tokens {live / GIGA:.1f} "
-            f"GB of the {KV_SHARE * capacity / GIGA:.1f} GB that an engine uses of each rank of {setting.chip.id}; "
+            f"GB of the {(room + weights + live) / GIGA:.1f} GB that an engine uses of each rank of {setting.chip.id}; "
             "raise tp or ep, or use a smaller precision"
         )
-    return int(free / each)
+    return int(room / each)
+
+
+def policy_for(framework: Framework | None, isl: float, concurrency: float, batch: int = 0) -> Policy:
+    """The scheduler of a framework for a load; a plain one (vLLM's way) where there is none.
+
+    ``batch``: requests that a rank runs at once, 0 for the framework's own limit.
+    """
+    if framework is None:
+        return Policy(max_running=batch or Policy.max_running, ahead=True)
+    s = framework.scheduler
+    budget = s.token_budget + s.budget_isl * isl + s.budget_concurrency * concurrency
+    return Policy(
+        order=s.order, token_budget=max(int(budget), 1), chunked=s.chunked, max_running=batch or s.max_running,
+        reserve=s.reserve, block=s.block, ahead=s.ahead,
+    )  # fmt: skip
 
 
 def engine_for(
@@ -106,13 +167,20 @@ def engine_for(
 ) -> Engine:
     """One replica of a plan: all attention ranks that share one set of experts, behind one barrier."""
     refuse(prefill(setting, PrefillLoad(1024.0, 1024.0), strict=False).rules)
-    ranks = int(np.max(setting.layout.attention_dp)) if setting.model.moe is not None else 1
+    host = setting.framework.host if setting.framework is not None else Host()
     return Engine(
-        timer=step_tables(setting, policy.max_running, drafts, acceptance),
+        timer=_tables(setting, MAX_BATCH, drafts, acceptance),
         policy=policy,
         kv_tokens=kv_capacity_tokens(setting, policy.token_budget, drafts),
-        ranks=max(ranks, 1),
+        ranks=ranks_of(setting),
         role=role,
         tokens_per_step=float(accepted_tokens(drafts, acceptance)),
         verified=1.0 + drafts,
+        launch_s=float(np.max(launch_seconds(setting))),
+        request_s=host.request_s,
     )
+
+
+def ranks_of(setting: Setting) -> int:
+    """Attention ranks behind one barrier, as a whole number."""
+    return max(int(np.max(attention_ranks(setting))), 1)

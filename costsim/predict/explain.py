@@ -17,8 +17,9 @@ from costsim.physics.op import Wire
 from costsim.predict.explain_ops import op_facts, plain, wire_facts
 from costsim.predict.inference import Load, predict_inference
 from costsim.predict.phase import Timed
-from costsim.predict.phases import Answer, Setting, decode, prefill, serve, setting_for
+from costsim.predict.phases import Answer, Setting, decode, prefill, setting_for
 from costsim.predict.report import Metric, Report
+from costsim.predict.steady import serve
 from costsim.spec.accelerator import PEAK_OF, Accelerator
 from costsim.spec.cluster import Cluster
 from costsim.spec.model import ModelSpec
@@ -123,21 +124,33 @@ def _serving_tree(setting: Setting, load: ServingLoad, metric: str, found: Metri
         return Node("bring cached KV over the network", found.value), "price of the transfer"
     if metric == "decode_step_s":
         return d, "one decode step"
-    if metric == "ttft_s":
-        terms = [p.scaled(1.0, "own prefill"), d.scaled(0.5, "half of the step under way")]
-        rest = found.value - sum(term.value for term in terms)
+    if metric.startswith("itl"):
+        return d.scaled(found.value / d.value, metric), "a decode step, with or without a prompt in it"
+    if metric == "e2e_s":
+        steps = float(load.osl * load.mean) / plain(blend.decode.tokens_per_step)
+        terms = _within(found.value, [d.scaled(steps, "decode steps of the answer")])
+        around = Node("first token and prompts of others", found.value - terms[0].value)
+        return Node(metric, found.value, (*terms, around)), "decode steps + first token + others' prefill"
+    if metric.startswith("ttft"):
+        terms = _within(found.value, [p.scaled(1.0, "own prefill")])
+        rest = found.value - terms[0].value
         if rest > 1e-9 * found.value:
-            terms.append(
-                Node("waiting for a place", rest, facts={"formula": "requests beyond what fits, one after another"})
-            )
-        return Node(metric, found.value, tuple(terms)), "own prefill + half a decode step + waiting"
-    tpot = plain(blend.metrics["tpot_s"][0])
-    own = d.scaled(1.0 / plain(blend.decode.tokens_per_step), "decode step per kept token")
-    others = max(tpot - own.value, 0.0)
-    terms = [own, p.scaled(others / p.value, "prefill of other requests, while this one waits")]
+            text = "iterations under way, prompts before it, the frontend, and places in the KV cache"
+            terms.append(Node("waiting", rest, facts={"formula": text}))
+        return Node(metric, found.value, tuple(terms)), "own prefill + waiting, of the simulated loop"
+    tpot = found.value if metric == "tpot_s" else plain(blend.metrics["tpot_s"][0])
+    own = _within(tpot, [d.scaled(1.0 / plain(blend.decode.tokens_per_step), "decode step per kept token")])
+    others = max(tpot - own[0].value, 0.0)
+    terms = [*own, p.scaled(others / p.value, "prefill of other requests, while this one waits")]
     tree = Node("tpot_s", tpot, tuple(terms))
     what = "decode step per token + others' prefill"
     return tree, what if metric == "tpot_s" else f"{found.value:.6g} {found.unit} follows from TPOT: {what}"
+
+
+def _within(whole: float, nodes: list[Node]) -> list[Node]:
+    """The nodes, shrunk together where they exceed the whole: the loop's mean batch can be below the closed form's."""
+    total = sum(node.value for node in nodes)
+    return nodes if total <= whole else [node.scaled(whole / total, node.name) for node in nodes]
 
 
 def _of(metric: str) -> str:

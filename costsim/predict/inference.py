@@ -13,14 +13,17 @@ from costsim.errors import DoesNotFit
 from costsim.num import Num
 from costsim.physics.attention import kv_bytes_per_layer_token
 from costsim.physics.memory import Footprint
-from costsim.predict.bands import sources_of, step_band
-from costsim.predict.phases import Answer, Blend, Setting, decode, prefill, serve, setting_for
-from costsim.predict.question import check_values
+from costsim.predict.bands import SYSTEM_BAND, sources_of, step_band
+from costsim.predict.phases import Answer, Setting, decode, prefill, setting_for
+from costsim.predict.question import check_values, most_cards
 from costsim.predict.report import Line, Metric, Report
+from costsim.predict.serving import Served, serve_disaggregated, serve_events
+from costsim.predict.steady import Blend, serve
 from costsim.spec.accelerator import Accelerator
-from costsim.spec.cluster import Cluster
+from costsim.spec.cluster import Cluster, standard_cluster
+from costsim.spec.framework import published_band
 from costsim.spec.model import ModelSpec
-from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan
+from costsim.spec.plan import DecodeLoad, Disaggregated, PrefillLoad, ServingLoad, ServingPlan
 from costsim.spec.price import Price, default_rate, in_usd
 from costsim.timing.device import GRADES, FittedLaw
 from costsim.units import GIGA, HOUR_S, MEGA
@@ -46,8 +49,9 @@ def predict_inference(
     setting = setting_for(model, chip, plan, cluster)
     if isinstance(load, ServingLoad):
         blend = serve(setting, load)
-        refuse_memory(blend.decode.memory, setting)
-        return _blend_report(setting, load, blend, price)
+        if setting.framework is None:
+            refuse_memory(blend.decode.memory, setting)
+        return _blend_report(setting, load, blend, price, serve_events(setting, load))
     answer = prefill(setting, load) if isinstance(load, PrefillLoad) else decode(setting, load)
     refuse_memory(answer.memory, setting)
     return _phase_report(setting, load, answer, price)
@@ -250,15 +254,36 @@ def _spread(metric: Metric, busy: float) -> Metric:
     return replace(metric, value=metric.value / busy, low=low, high=high)
 
 
-def _blend_report(setting: Setting, load: ServingLoad, blend: Blend, price: Price | None) -> Report:
+def serving_band(setting: Setting, band: tuple[float, float], metric: str) -> tuple[float, float]:
+    """P10–P90 factors on a simulated time.
+
+    Where a framework is named, those of published runs, joined by what the step's band holds beyond the system's
+    (laws that were not measured on this part). Otherwise queueing and scheduling are unknown too: the step's, doubled.
+    """
+    if setting.framework is None:
+        return max(2.0 * band[0] - 1.0, 0.05), 2.0 * band[1] - 1.0
+    low, high = published_band("ttft" if "ttft" in metric else "tpot")
+    below, above = max(1.0 - band[0] - SYSTEM_BAND, 0.0), max(band[1] - 1.0 - SYSTEM_BAND, 0.0)
+    return max(1.0 - float(np.hypot(1.0 - low, below)), 0.05), 1.0 + float(np.hypot(high - 1.0, above))
+
+
+def _served_metrics(setting: Setting, served: Served, band: tuple[float, float, str]) -> dict[str, Metric]:
+    """What the simulated client saw, each with its band."""
+    out = {}
+    for name, (value, unit) in served.metrics().items():
+        out[name] = _metric(value, unit, serving_band(setting, band[:2], name), band[2], rate=name.startswith(_RATES))
+    return out
+
+
+def _blend_report(setting: Setting, load: ServingLoad, blend: Blend, price: Price | None, served: Served) -> Report:
     """Prefill and decode on the same cards: input and output tokens share the bill by the time each takes."""
     d = _phase_report(setting, DecodeLoad(0, 0), blend.decode, price)
     p = _phase_report(setting, PrefillLoad(0, 0), blend.prefill, price)
     rate = price if price is not None else default_rate(setting.chip)
     band = step_band(blend.decode.phase, blend.decode.step, 1, setting.plan.routing, setting.device)
-    # Queueing and scheduling sit on top of kernel time here: the band is twice as wide as the step's.
-    wide = (max(2.0 * band[0] - 1.0, 0.05), 2.0 * band[1] - 1.0)
-    metrics = _timed_metrics(blend.metrics, wide, band[2])
+    metrics = _served_metrics(setting, served, band)
+    shares = {name: blend.metrics[name] for name in ("decode_step_s", "prefill_share", "busy_share")}
+    metrics |= _timed_metrics(shares, serving_band(setting, band[:2], "tpot_s"), band[2])
     names = ("usd_per_mtok_input", "usd_per_mtok_output", "usd_per_mtok_cached", "joules_per_token_input",
              "joules_per_token_output")  # fmt: skip
     busy = float(np.max(blend.metrics["busy_share"][0]))
@@ -266,13 +291,60 @@ def _blend_report(setting: Setting, load: ServingLoad, blend: Blend, price: Pric
         name: _spread(report.metrics[name], busy) for report in (p, d) for name in names if name in report.metrics
     }
     lines = tuple(replace(line, name=f"decode: {line.name}") for line in d.breakdown)
-    note = "closed form of a closed loop, prefill first, without queueing beyond the step under way"
+    n, engine = len(served.outcome.isl), setting.framework.name if setting.framework else "continuous batching"
+    note = f"closed loop of {n} requests simulated ({engine}); the breakdown is of one decode step"
     return Report(
         kind="serving",
         inputs=_inputs(setting, load, rate),
         metrics=metrics,
         breakdown=lines,
         memory=d.memory,
-        sources=tuple(dict.fromkeys([*d.sources, *p.sources])),
+        sources=tuple(dict.fromkeys([*d.sources, *p.sources, *_engine_sources(setting)])),
         notes=(note, *d.notes),
     )
+
+
+def _engine_sources(setting: Setting) -> tuple[str, ...]:
+    return () if setting.framework is None else setting.framework.sources
+
+
+def predict_disaggregated(
+    model: ModelSpec,
+    chip: Accelerator,
+    pools: Disaggregated,
+    load: ServingLoad,
+    price: Price | None = None,
+    cluster: Cluster | None = None,
+) -> Report:
+    """A closed loop on separate prefill and decode pools. The bill of all cards is shared by the output tokens.
+
+    Raises BadInput as :func:`predict_inference` does.
+    """
+    check_values(load)
+    sides = []
+    for pool in (pools.prefill, pools.decode):
+        check_values(pool.plan)
+        sides.append(setting_for(model, chip, pool.plan, cluster or standard_cluster(chip, most_cards(pools.gpus))))
+    served = serve_disaggregated(sides[0], sides[1], pools, load)
+    d = decode(sides[1], DecodeLoad(float(load.isl + load.osl / 2) * load.mean, _batch_per_gpu(pools, load)))
+    band = step_band(d.phase, d.step, 1, sides[1].plan.routing, sides[1].device)
+    rate = price if price is not None else default_rate(chip)
+    report = _phase_report(sides[1], DecodeLoad(0, 0), d, price)
+    metrics = _served_metrics(sides[1], served, band)
+    per_card = metrics["output_tokens_per_s_per_gpu"].value
+    metrics |= _priced("output", per_card, rate, wall_power(chip), (1.0 / band[1], 1.0 / band[0]), band[2])
+    workers = f"{pools.prefill.workers} prefill and {pools.decode.workers} decode workers"
+    return Report(
+        kind="serving",
+        inputs=_inputs(sides[1], load, rate) | {"pools": asdict(pools)},
+        metrics=metrics,
+        breakdown=tuple(replace(line, name=f"decode: {line.name}") for line in report.breakdown),
+        memory=report.memory,
+        sources=tuple(dict.fromkeys([*report.sources, *_engine_sources(sides[1])])),
+        notes=(f"closed loop of {len(served.outcome.isl)} requests simulated on {workers}", *report.notes),
+    )
+
+
+def _batch_per_gpu(pools: Disaggregated, load: ServingLoad) -> float:
+    """Requests in flight, all decoding, on each card of the decode pool."""
+    return float(load.concurrency) / (pools.decode.workers * float(np.max(pools.decode.plan.gpus)))

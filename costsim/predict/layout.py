@@ -6,6 +6,7 @@ rule, a sweep counts plans by the rule that threw them out.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,12 @@ from costsim.num import Num
 from costsim.physics.layout import Layout, expert_slots
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster
+from costsim.spec.framework import recipes
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import KV_DTYPES, OVERLAPS, PRECISIONS, ROUTINGS, ServingPlan
 
 Mask = NDArray[np.bool_]
+_VERSION = re.compile(r"v?\d+(\.\d+)*[\w.+-]{0,30}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ def check_choices(plan: ServingPlan, chip: Accelerator) -> None:
     ):
         if value not in known:
             raise BadInput(f"{field}: {str(value)[:40]!r} is not one of {', '.join(known)}")
+    if plan.recipe not in ("", *recipes()):
+        raise BadInput(f"recipe: {plan.recipe[:40]!r} is not one of {', '.join(recipes())}")
+    if plan.framework_version and not _VERSION.fullmatch(plan.framework_version):
+        raise BadInput(f"framework_version: {plan.framework_version[:40]!r} is no version; write it like 0.5.9")
     chip.peak(plan.precision)
     if plan.kv_dtype == "fp8" and not chip.datasheet["fp8"].supported:
         raise UnsupportedDtype(f"kv_dtype: {chip.id} has no fp8; use bf16 or int8")

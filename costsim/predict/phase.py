@@ -43,6 +43,11 @@ class Phase:
         chosen = (t for t in self.ops if t.item.part in parts)
         return sum((t.total_s + self.gap(t) * t.item.count for t in chosen), start=0.0)
 
+    @property
+    def launches(self) -> float:
+        """Kernels and collectives of the micro-batch."""
+        return sum((float(np.max(t.item.count)) for t in (*self.ops, *self.wires)), start=0.0)
+
     def gap(self, timed: Timed) -> Num:
         """Idle seconds before the next kernel, where its timing does not hold them already."""
         return 0.0 if timed.each.fitted.gap_included else self.gap_s
@@ -52,11 +57,13 @@ class Phase:
 
 
 def time_demand(
-    demand: Demand, device: Device, system: System, cores_share: Num = 1.0, contention: float = 1.0
-) -> Phase:
+    demand: Demand, device: Device, system: System, cores_share: Num = 1.0, contention: float = 1.0,
+    free: frozenset[str] = frozenset(),
+) -> Phase:  # fmt: skip
     """Time every op (on ``cores_share`` of the cores) and every wire (alone on the fabric).
 
     ``contention`` lengthens GEMMs beside communication kernels, which share caches, HBM and power with them.
+    ``free``: names of ops that are no kernels of their own.
     """
     ops = tuple(
         Timed(
@@ -66,7 +73,7 @@ def time_demand(
             ),
         )
         for op in demand.ops
-        if bool(np.any(np.asarray(op.count) > 0))
+        if bool(np.any(np.asarray(op.count) > 0)) and op.name not in free
     )
     wires = tuple(
         Timed(wire, time_wire(wire, device)) for wire in demand.wires if bool(np.any(np.asarray(wire.count) > 0))
@@ -83,9 +90,11 @@ class StepTime:
     hidden_comm_s: Num
 
 
-def serial_step(phase: Phase) -> StepTime:
-    """No overlap: every op and every transfer in turn."""
-    compute = phase.part_s("attention", "dense", "shared", "moe", "head")
+def serial_step(phase: Phase, shared_beside: bool = False) -> StepTime:
+    """No overlap: every op and every transfer in turn; ``shared_beside``: shared experts beside the routed ones."""
+    shared, routed = phase.part_s("shared"), phase.part_s("moe")
+    compute = phase.part_s("attention", "dense", "head")
+    compute = compute + (np.maximum(shared, routed) if shared_beside else shared + routed)
     wires = phase.wire_s("attention", "dense", "moe", "head", "dispatch", "combine")
     return StepTime(compute + wires, wires, 0.0 * np.asarray(wires))
 

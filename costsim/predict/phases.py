@@ -14,7 +14,7 @@ from costsim.calibration.store import device_for
 from costsim.errors import BadInput
 from costsim.num import Num
 from costsim.physics.layout import Layout
-from costsim.physics.memory import Footprint, footprint, kv_bytes_per_rank, weight_bytes_per_rank
+from costsim.physics.memory import Footprint, footprint
 from costsim.physics.step import decode_demand, draft_demand, prefill_demand
 from costsim.predict.layout import (
     Rule,
@@ -38,8 +38,9 @@ from costsim.predict.question import most_cards
 from costsim.predict.system import System, system_of
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster, standard_cluster
+from costsim.spec.framework import Framework, framework_for
 from costsim.spec.model import ModelSpec
-from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan
+from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingPlan
 from costsim.timing.device import Device
 
 #: share of its kernel-level throughput that a production fleet keeps over a day: balanced profile against
@@ -49,6 +50,8 @@ PRODUCTION_UTILISATION = {"prefill": 0.5, "decode": 0.8}
 
 #: share of device memory that serving engines give to weights and KV cache together (their usual 0.9)
 KV_SHARE = 0.9
+#: bytes of a card for each of its nominal GB: GiB, less the driver's share (an H200 of 141 GB shows 143,771 MiB)
+CARD_BYTES = 1.068
 #: cores with which dispatch and combine reach the full rate of NVLink and InfiniBand [deepseek-v3-report, sec. 3.2.2]
 ENOUGH_SMS = 20.0
 
@@ -64,6 +67,12 @@ class Setting:
     layout: Layout
     device: Device
     system: System
+    framework: Framework | None = None
+
+    @property
+    def step_host_s(self) -> float:
+        """Host seconds of a step that the device waits for."""
+        return self.system.step_host_s if self.framework is None else self.framework.host.step_s
 
 
 @dataclass(frozen=True)
@@ -90,8 +99,10 @@ def setting_for(model: ModelSpec, chip: Accelerator, plan: ServingPlan, cluster:
         raise BadInput(f"cluster {cluster.id} is made of {cluster.accelerator}, not {chip.id}")
     if cluster is None:
         cluster = standard_cluster(chip, most_cards(plan.gpus))
+    framework = framework_for(plan.framework, plan.framework_version, plan.recipe) if plan.framework else None
     layout = serving_layout(model, chip, plan, cluster)
-    return Setting(model, chip, plan, cluster, layout, device_for(chip, cluster), system_of(chip))
+    device = replace(device_for(chip, cluster), kernels=plan.framework)
+    return Setting(model, chip, plan, cluster, layout, device, system_of(chip), framework)
 
 
 def _cores_share(setting: Setting) -> Num:
@@ -148,7 +159,7 @@ def prefill(setting: Setting, load: PrefillLoad, *, strict: bool = True) -> Answ
     contention = setting.system.gemm_contention if plan.overlap == "two-batch" else 1.0
     phase = time_demand(demand, setting.device, setting.system, _cores_share(setting), contention)
     step = _overlapped(phase, setting, setting.system.overlap_slowdown * _starved(setting))
-    step_s = step.total_s * layout.pp + setting.system.step_host_s
+    step_s = np.maximum(step.total_s * layout.pp, _launch_s(setting, phase)) + setting.step_host_s
     rate = load.tokens_per_gpu / step_s * _production(setting, "prefill")
     steps, prompts = _chunks(isl - cached, tokens)
     memory = footprint(model, layout, chip.rank().need("memory"), prompts, isl, tokens / batches, prefill=True)
@@ -187,10 +198,10 @@ def decode(setting: Setting, load: DecodeLoad, *, strict: bool = True) -> Answer
     demand = decode_demand(model, layout, part, context, 1.0 + drafts)
     # Low-latency transfers need no cores; those that a plan keeps for them all the same are lost to compute.
     share = 1.0 if plan.comm_sms is None else _cores_share(setting)
-    phase = time_demand(demand, setting.device, setting.system, share)
-    step = _overlapped(phase, setting, 1.0)
+    phase = time_demand(demand, setting.device, setting.system, share, free=_free(setting))
+    step = _overlapped(phase, setting, 1.0, decoding=True)
     draft_s = _draft_s(setting, part, context, drafts, batches)
-    step_s = (step.total_s + draft_s) * layout.pp + setting.system.step_host_s
+    step_s = (step.total_s + draft_s) * layout.pp + setting.step_host_s
     kept = accepted_tokens(drafts, accept)
     rate = load.batch_per_gpu * kept / step_s * _production(setting, "decode")
     memory = footprint(
@@ -244,10 +255,31 @@ def _two_batch_rule(setting: Setting, batch_per_gpu: Num) -> list[Rule]:
     return [Rule("too few requests for two-batch", message, replica < 2)]
 
 
-def _overlapped(phase: Phase, setting: Setting, slowdown: Num) -> StepTime:
+def _overlapped(phase: Phase, setting: Setting, slowdown: Num, decoding: bool = False) -> StepTime:
     if setting.plan.overlap == "two-batch":
         return two_batch_step(phase, slowdown)
-    return single_batch_step(phase) if setting.plan.overlap == "single-batch" else serial_step(phase)
+    if setting.plan.overlap == "single-batch":
+        return single_batch_step(phase)
+    return serial_step(phase, decoding and setting.framework is not None and setting.framework.kernels.shared_beside)
+
+
+def _launch_s(setting: Setting, phase: Phase) -> Num:
+    """The least time of a step whose kernels the host launches one by one."""
+    return 0.0 if setting.framework is None else setting.framework.host.launch_s * phase.launches * setting.layout.pp
+
+
+def launch_seconds(setting: Setting) -> Num:
+    """The least time of an iteration with prompts in it: what the host needs to launch its kernels."""
+    demand = prefill_demand(setting.model, setting.layout, 1024.0, 1024.0)
+    return _launch_s(setting, time_demand(demand, setting.device, setting.system))
+
+
+def _free(setting: Setting) -> frozenset[str]:
+    """Ops of a decode step that another kernel does on the way; reductions that leave the node have no such kernel."""
+    fused = setting.framework is not None and setting.framework.kernels.norm_in_reduce
+    tp = np.asarray(setting.layout.tp)
+    here = float(np.min(tp)) > 1 and bool(np.all(tp <= setting.layout.domain))
+    return frozenset(("input norm", "ffn norm")) if fused and here else frozenset()
 
 
 def _draft_s(setting: Setting, part: Num, context: Num, drafts: Num, batches: int) -> Num:
@@ -266,58 +298,22 @@ def _mfu(flop: Num, seconds: Num, setting: Setting) -> Num:
     return flop / seconds / setting.device.peak(setting.plan.precision)
 
 
-def _kv_room(setting: Setting, context: Num, drafts: Num) -> Num:
-    """Requests of ``context`` tokens that fit on a replica beside its weights, at least one."""
-    capacity = setting.chip.rank().need("memory")
-    layout = setting.layout
-    weights = weight_bytes_per_rank(setting.model, layout, with_mtp=np.asarray(drafts) > 0)
-    each = kv_bytes_per_rank(setting.model, layout, layout.pp, context)
-    return np.maximum((KV_SHARE * capacity - weights) / each, 1.0)
+def cache_bytes(setting: Setting, taken: Num) -> Num:
+    """Bytes of a rank that an engine gives to the KV cache when weights and activations have ``taken`` theirs.
 
-
-@dataclass(frozen=True)
-class Blend:
-    """Prefill and decode sharing the same cards: a closed loop of ``concurrency`` requests."""
-
-    prefill: Answer
-    decode: Answer
-    metrics: dict[str, tuple[Num, str]]
-    rules: list[Rule]
-
-
-def serve(setting: Setting, load: ServingLoad, *, strict: bool = True) -> Blend:
-    """Steady state of an aggregated deployment, prefill first.
-
-    B = concurrency / replicas requests share a replica, as far as their KV fits. One request costs the
-    replica its prefill P and a B-th of osl decode steps: T = P + osl·S(B)/B, so the replica finishes 1/T
-    requests a second, TPOT = B·T/osl is what each running request sees per token, and a request waits for
-    the step under way and its own prefill: TTFT = P + S/2. Requests beyond what fits wait their turn, T each
-    (Little's law). Queueing beyond that needs the simulator.
+    free_share·(card_share·card − reserved − taken) by the framework's rule; cards hold GiB where their names say GB.
     """
-    plan, layout, dies = setting.plan, setting.layout, setting.chip.dies
-    rules = positive({"isl": load.isl, "osl": load.osl, "concurrency": load.concurrency})
-    rules += positive({"isl − cached": np.asarray(load.isl, dtype=float) - load.cached})
-    if strict:
-        refuse(rules)
-    isl, osl = np.asarray(load.isl, dtype=float), np.asarray(load.osl, dtype=float)
-    replica = layout.tp * layout.pp / dies
-    asked = np.asarray(load.concurrency, dtype=float) / np.asarray(plan.gpus, dtype=float) * replica
-    # Requests are at every stage of their answer: on average half of it is in the cache.
-    running = np.minimum(np.maximum(asked, 1.0), _kv_room(setting, isl + osl / 2, load.mtp_tokens))
-    mtp = (load.mtp_tokens, load.mtp_acceptance)
-    d = decode(setting, DecodeLoad(isl + osl / 2, running / replica, *mtp), strict=strict)
-    p = prefill(setting, PrefillLoad(isl, (isl - load.cached) / replica, load.cached), strict=strict)
-    busy = np.minimum(asked, 1.0)
-    request_s = p.step_s + osl * d.step_s / d.tokens_per_step / running
-    tpot = running * request_s / osl
-    # Fewer requests than replicas leave some idle.
-    out_rate = osl / request_s / replica * busy
-    metrics: dict[str, tuple[Num, str]] = {
-        "output_tokens_per_s_per_gpu": (out_rate, "token/s"),
-        "tpot_s": (tpot, "s"),
-        "ttft_s": (p.step_s + d.step_s / 2 + np.maximum(asked - running, 0.0) * request_s, "s"),
-        "decode_step_s": (d.step_s, "s"),
-        "prefill_share": (p.step_s / request_s, ""),
-        "busy_share": (busy, ""),
-    }
-    return Blend(p, d, metrics, [*rules, *p.rules, *d.rules])
+    capacity = setting.chip.rank().need("memory")
+    if setting.framework is None:
+        return KV_SHARE * capacity - np.asarray(taken)
+    rule = setting.framework.memory
+    room: Num = rule.free_share * (rule.card_share * CARD_BYTES * capacity - rule.reserved_bytes - np.asarray(taken))
+    return room
+
+
+def attention_ranks(setting: Setting) -> Num:
+    """Attention ranks that wait for each other: all that share one set of experts."""
+    layout = setting.layout
+    if setting.model.moe is None:
+        return np.ones_like(np.asarray(layout.tp, dtype=float))
+    return np.maximum(np.asarray(layout.ep) * layout.moe_tp / layout.tp, 1.0)

@@ -16,6 +16,7 @@ from costsim.physics.layout import Layout, expert_slots
 from costsim.physics.op import ELEMENT_BYTES, Op
 from costsim.physics.step import decode_demand, prefill_demand
 from costsim.physics.training import model_passes
+from costsim.physics.training.ends import padded_vocab
 from costsim.physics.training.passes import Recipe
 from costsim.physics.training.shard import Shard
 from costsim.spec.model import ModelSpec
@@ -101,7 +102,16 @@ def _training(model: ModelSpec, batch: float, length: float) -> tuple[Op, ...]:
     shard = Shard(batch * length, length, batch, tp=1.0, cp=1.0, ep=1.0, moe_tp=1.0, slots=slots, domain=1.0)
     passes = model_passes(model, shard, Recipe("bf16", eight_bit_dispatch=False), frozenset(("norm", "mla_up_proj")))
     items = (*passes.forward, *passes.again, *passes.backward, *passes.weight)
-    return tuple(_apart(item) for item in items if isinstance(item, Op))
+    rows = float(padded_vocab(model, 1.0))
+    return tuple(_apart(_unpadded(item, rows, float(model.vocab))) for item in items if isinstance(item, Op))
+
+
+def _unpadded(op: Op, padded: float, vocab: float) -> Op:
+    """The vocabulary projection at the size that is run: physics pads it as Megatron does, the model does not."""
+    if not op.name.startswith("lm head") or "k" not in op.shape:
+        return op
+    shape = {name: vocab if float(size) == padded else size for name, size in op.shape.items()}
+    return replace(op, flop=op.flop * (vocab / padded), shape=shape)
 
 
 def _apart(op: Op) -> Op:

@@ -47,7 +47,7 @@ class Service:
 
 
 @dataclass(frozen=True)
-class _Scaled:
+class Scaled:
     """A timer all of whose seconds are ``factor`` times as long: the ends of the band."""
 
     timer: StepTimer
@@ -126,6 +126,6 @@ def scaled(deployment: Deployment, factor: float) -> Deployment:
     """The deployment with all step times ``factor`` times as long."""
 
     def slower(engine: Engine) -> Engine:
-        return replace(engine, timer=_Scaled(engine.timer, factor))
+        return replace(engine, timer=Scaled(engine.timer, factor))
 
     return replace(deployment, pools=tuple(replace(p, engine=slower(p.engine)) for p in deployment.pools))

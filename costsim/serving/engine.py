@@ -19,6 +19,8 @@ class Engine:
     ``kv_tokens``: KV capacity of one attention rank in tokens; ``ranks``: attention ranks behind one barrier;
     ``tokens_per_step``: tokens a decode iteration adds to each request (MTP: 1 + accepted), ``verified``: tokens it
     computes for that (1 + drafted). ``host_kv_s_per_token``: seconds to bring a cached token from the host tier.
+    ``launch_s``: least seconds of an iteration with prompts in it, whose kernels the host launches one by one;
+    ``request_s``: host seconds of every iteration for each request in it, which the device waits for.
     """
 
     timer: StepTimer
@@ -29,6 +31,8 @@ class Engine:
     tokens_per_step: float = 1.0
     verified: float = 1.0
     host_kv_s_per_token: float = 0.0
+    launch_s: float = 0.0
+    request_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -49,8 +53,13 @@ class Step:
     prompt_s: float = 0.0
     cached_s: float = 0.0
 
-    def cut(self, now_s: float) -> bool:
-        """End with the iteration under way at ``now_s``; True where that is earlier than planned.
+    @property
+    def last_start_s(self) -> float:
+        """When the last of the iterations starts."""
+        return self.end_s - self.first_s - self.growth_s * (self.n - 1)
+
+    def cut(self, now_s: float, more: int = 0) -> bool:
+        """End ``more`` iterations after the one under way at ``now_s``; True where that is earlier than planned.
 
         n iterations last n·t + c·n(n − 1)/2; solved for the least whole n that reaches ``now_s``.
         """
@@ -60,7 +69,7 @@ class Step:
             iterations = (-b + math.sqrt(b * b + 2.0 * c * elapsed)) / c
         else:
             iterations = elapsed / t
-        n = max(1, math.ceil(iterations - 1e-9))
+        n = max(1, math.ceil(iterations - 1e-9)) + more
         if n >= self.n:
             return False
         self.n = n

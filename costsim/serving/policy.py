@@ -22,7 +22,9 @@ class Policy:
     otherwise an iteration takes whole prompts, and one longer than the budget runs alone.
     ``max_running``: requests decoding on one attention rank. ``reserve``: share of the answer's tokens for which KV
     is set aside at admission (1: never evicts; 0: preempts when memory runs out). ``block``: tokens of a KV block.
-    ``timeout_s``: a request that has waited longer is dropped at its turn.
+    ``timeout_s``: a request that has waited longer is dropped at its turn. ``ahead``: the host decides an iteration
+    while the one before it runs (overlap scheduling), so that a request waits for the end of the one under way and
+    for the whole of the next.
     """
 
     order: str = "mixed"
@@ -32,6 +34,7 @@ class Policy:
     reserve: float = 0.0
     block: int = 64
     timeout_s: float = float("inf")
+    ahead: bool = False
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:

@@ -16,24 +16,26 @@ from costsim.serving.policy import Policy
 
 class Rank:
     """``active``: decoding requests and the iteration at which each joined, in order of admission;
-    ``partial``: prompts under way and the tokens left of each; ``kv``: tokens that decode attention reads."""
+    ``partial``: prompts under way and the tokens left of each; ``kv``: tokens that decode attention reads; ``coming``:
+    requests that have arrived too late for the iteration already decided."""
 
     __slots__ = (
-        "active", "generated", "kv", "kv_tokens", "ledger", "number", "partial", "policy", "promised", "prompts",
-        "waiting",
+        "active", "coming", "generated", "kv", "kv_tokens", "ledger", "number", "partial", "policy", "promised",
+        "prompts", "waiting",
     )  # fmt: skip
 
     def __init__(self, number: int, ledger: Ledger, policy: Policy, kv_tokens: int) -> None:
         self.number, self.ledger, self.policy, self.kv_tokens = number, ledger, policy, kv_tokens
         self.waiting: list[tuple[int, int]] = []
         self.partial: dict[int, int] = {}
+        self.coming = 0
         self.active: dict[int, int] = {}
         self.prompts = self.promised = self.generated = self.kv = 0.0
 
     @property
     def load(self) -> int:
         """Requests here, waiting or running."""
-        return len(self.waiting) + len(self.partial) + len(self.active)
+        return self.coming + len(self.waiting) + len(self.partial) + len(self.active)
 
     @property
     def held(self) -> float:

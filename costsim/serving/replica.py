@@ -9,6 +9,7 @@ memory or a quarter more KV, whichever is first. An arrival during such a step c
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
 
@@ -37,6 +38,9 @@ class Replica:
         #: (iteration at which it ends, request, rank, iteration at which it joined); stale where it left since
         self.finishing: list[tuple[int, int, int, int]] = []
         self.stall_s = 0.0
+        #: (time, request, rank) not yet seen by the scheduler, and when the iteration under way was decided
+        self.coming: deque[tuple[float, int, int]] = deque()
+        self.decided_s = -math.inf
         #: (start, end, iterations, prompt tokens, requests decoding) of every step, where somebody asked for it
         self.log: list[tuple[float, float, int, int, int]] | None = None
 
@@ -46,11 +50,15 @@ class Replica:
         if rank.rounded(index) + self.ledger.left[index] > self.engine.kv_tokens:
             self.ledger.aborted[index] = TOO_LONG
             return False
-        rank.queue(index)
-        step = self.step
+        step, ahead = self.step, self.engine.policy.ahead
+        if ahead and step is not None:
+            self.coming.append((now_s, index, rank.number))
+            rank.coming += 1
+        else:
+            rank.queue(index)
         if step is None or not step.decoding or step.n == 1 or rank.full or not rank.fits(index):
             return False
-        return step.cut(now_s)
+        return step.cut(now_s, int(ahead))
 
     # -- the end of a step --------------------------------------------------------------------------------------
 
@@ -59,6 +67,7 @@ class Replica:
         step = self.step
         assert step is not None
         self.step = None
+        self.decided_s = step.last_start_s
         duration = step.end_s - step.start_s
         statistics = self.statistics
         statistics.busy_s += duration
@@ -140,6 +149,8 @@ class Replica:
     def start(self, now_s: float) -> float | None:
         """Plan the next step; its end, or None where there is nothing to do."""
         policy = self.engine.policy
+        if self.coming:
+            self._see()
         chunks: list[Chunk] = []
         prompt_s = cached_s = 0.0
         for rank in self.ranks:
@@ -153,6 +164,14 @@ class Replica:
         if chunks:
             return self._begin(now_s, chunks, prompt_s, cached_s, decoding=any(r.active for r in self.ranks))
         return self._decode(now_s)
+
+    def _see(self) -> None:
+        """The iteration to start was decided when the last one began; where there is nothing else, the host waits."""
+        idle = not any(rank.waiting or rank.partial or rank.active for rank in self.ranks)
+        while self.coming and (idle or self.coming[0][0] <= self.decided_s):
+            _, index, number = self.coming.popleft()
+            self.ranks[number].coming -= 1
+            self.ranks[number].queue(index)
 
     def _fill(self, rank: Rank, now_s: float, chunks: list[Chunk]) -> tuple[float, float]:
         """Choose prompts for one rank's iteration; seconds of their attention with fetched KV, and due to cached KV."""
@@ -173,6 +192,7 @@ class Replica:
         while budget > 0 and not rank.full and (index_ := rank.next(now_s)) is not None:
             if engine.role == "decode" and ledger.preemptions[index_] == 0:
                 rank.admit(now_s)
+                ledger.first_s[index_] = now_s  # the client is answered from here
                 self._join(index_, rank)
                 continue
             held, slow = self._cached(index_)
@@ -227,7 +247,9 @@ class Replica:
             alone_s = engine.timer.rest(max(running), sum(running), False) + attention_s
             tokens = [t + more for t, more in zip(tokens, running, strict=True)]
             prompt_s += attention_s
-        seconds = engine.timer.rest(max(tokens), sum(tokens), True) + prompt_s
+        held = max(len(r.active) + len(r.partial) for r in self.ranks)
+        seconds = max(engine.timer.rest(max(tokens), sum(tokens), True) + prompt_s, engine.launch_s)
+        seconds += engine.request_s * held
         due_s = max(seconds - alone_s, 0.0)
         self.step = Step(now_s, now_s + seconds, 1, seconds, 0.0, decoding, chunks, due_s, min(cached_s, due_s))
         return self.step.end_s
@@ -254,7 +276,10 @@ class Replica:
             for rank in self.ranks:
                 if rank.active:
                     n = max(1, min(n, int((engine.kv_tokens - rank.held) / (each * len(rank.active)))))
+        if self.coming:
+            n = 1  # they are to be looked at before the next but one
         first = engine.timer.rest(engine.verified * batch, engine.verified * total, False) + attention
+        first += engine.request_s * batch
         slope = 0.0
         if n > 1:
             slope = (engine.timer.attend_decode(batch, kv + growth * (n - 1)) - attention) / (n - 1)

@@ -28,6 +28,8 @@ class ServingPlan:
     one set of experts; ``moe_tp`` splits each expert's width (None: tp/ep, at least 1); attention data
     parallelism follows as ranks / (tp·pp).
     ``comm_sms``: cores reserved for communication kernels (None: what the overlap mode usually takes).
+    ``framework``: the engine that runs (its kernels, scheduler and host; empty: none in particular), as of
+    ``framework_version`` (empty: the newest) with the settings of a benchmark's ``recipe`` (empty: its defaults).
     ``imbalance``: busiest expert rank over the mean and ``remote_nodes``: further nodes that a token is sent to, both
     of a measured or planned placement (None: what ``routing`` says).
     """
@@ -43,6 +45,9 @@ class ServingPlan:
     comm_sms: Num | None = None
     redundant_experts: Num = 0
     routing: Routing = "balanced"
+    framework: str = ""
+    framework_version: str = ""
+    recipe: str = ""
     imbalance: Num | None = None
     remote_nodes: Num | None = None
 
@@ -71,7 +76,11 @@ class DecodeLoad:
 
 @dataclass(frozen=True)
 class ServingLoad:
-    """Closed loop of ``concurrency`` requests in flight: prompts of ``isl``, answers of ``osl`` tokens."""
+    """Closed loop of ``concurrency`` requests in flight: prompts of ``isl``, answers of ``osl`` tokens.
+
+    Lengths are drawn uniformly from [``length_ratio``, 1] of these, as benchmark clients do; None: within 10 % of
+    these on either side. Equal lengths (1) make all requests run in step.
+    """
 
     isl: Num
     osl: Num
@@ -79,6 +88,36 @@ class ServingLoad:
     cached: Num = 0
     mtp_tokens: Num = 0
     mtp_acceptance: Num = 0.0
+    length_ratio: Num | None = None
+
+    @property
+    def mean(self) -> Num:
+        """Mean length over nominal."""
+        return 1.0 if self.length_ratio is None else (1.0 + self.length_ratio) / 2.0
+
+
+@dataclass(frozen=True)
+class PoolPlan:
+    """``workers`` equal engines of one pool, each laid out as ``plan`` (whose gpus are one worker's).
+
+    ``batch``: requests that one attention rank of a worker runs at once; 0: as many as the framework allows.
+    """
+
+    plan: ServingPlan
+    workers: int = 1
+    batch: int = 0
+
+
+@dataclass(frozen=True)
+class Disaggregated:
+    """Prompts on one pool, answers on another."""
+
+    prefill: PoolPlan
+    decode: PoolPlan
+
+    @property
+    def gpus(self) -> float:
+        return float(sum(pool.workers * pool.plan.gpus for pool in (self.prefill, self.decode)))
 
 
 TRAINING_PRECISIONS = ("fp8", "bf16", "fp4")

@@ -56,7 +56,9 @@ class Device:
 
     ``laws`` maps ``family/dtype`` to its law. ``up`` and ``out`` are None where unknown or absent;
     a question that needs them is refused by name. ``in_network_reduction``: the scale-up switch adds
-    (NVLink SHARP), so an all-reduce sends each byte once. ``processor``: a CPU, whose laws have no tiles.
+    (NVLink SHARP), so an all-reduce sends each byte once. ``processor``: a CPU, whose laws have no tiles. ``kernels``:
+    the serving framework whose own kernels run; its laws, where it has any (``family@framework/dtype``), come before
+    the general ones.
     """
 
     id: str
@@ -68,12 +70,17 @@ class Device:
     laws: Mapping[str, FittedLaw]
     in_network_reduction: bool = False
     processor: bool = False
+    kernels: str = ""
 
     def peak(self, dtype: str) -> float:
         return self.peaks[dtype]
 
     def law(self, family: str, dtype: str) -> FittedLaw:
         """The law for this family: the exact dtype, else the family's other dtype at a lower grade."""
+        if self.kernels:
+            own = self.laws.get(f"{family}@{self.kernels}/{dtype}")
+            if own is not None:
+                return own
         exact = self.laws.get(f"{family}/{dtype}")
         if exact is not None:
             return exact

@@ -14,8 +14,8 @@ from costsim.errors import BadInput
 
 #: text of one trace; a trace of 1 GB holds about five million events
 MAX_TRACE_BYTES = 64_000_000_000
-#: profiler JSON shrinks 10 to 40 times; a file that grows far beyond that is no trace
-MAX_RATIO, RATIO_FROM_BYTES = 300, 64_000_000
+#: profiler JSON shrinks 10 to 40 times; one that grows far beyond that, over what was read of it so far, is no trace
+MAX_RATIO, RATIO_FROM_BYTES = 200, 16_000_000
 PIECE_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
 _OTHER = {
@@ -26,10 +26,10 @@ _OTHER = {
 class TraceText:
     """Calls give the next piece of the text and "" at its end. Bytes that are no UTF-8 become �."""
 
-    def __init__(self, raw: BinaryIO, size: int, name: str) -> None:
+    def __init__(self, raw: BinaryIO, name: str) -> None:
         self.bytes_read = 0
         self.cut = False
-        self._raw, self._size, self._name = raw, max(size, 1), name
+        self._raw, self._name = raw, name
         self._packed = raw.read(2) == _GZIP
         raw.seek(0)
         self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -41,11 +41,16 @@ class TraceText:
         self.bytes_read += len(data)
         if self.bytes_read > MAX_TRACE_BYTES:
             raise BadInput(f"trace {self._name}: more than {MAX_TRACE_BYTES:,} bytes of text; profile fewer steps")
-        if self._packed and self.bytes_read > max(RATIO_FROM_BYTES, MAX_RATIO * self._size):
+        if self._packed and self.bytes_read > max(RATIO_FROM_BYTES, MAX_RATIO * self._taken):
             raise BadInput(
                 f"trace {self._name}: unpacks to over {MAX_RATIO} times its size, which no profiler's file does"
             )
         return self._decoder.decode(data, final=not data)
+
+    @property
+    def _taken(self) -> int:
+        """Bytes of the file that have been unpacked so far."""
+        return self._raw.tell() - len(self._waiting)
 
     def _unpacked(self) -> bytes:
         """The next bytes of a gzip file of one or more members; where its end is missing, what there is."""
@@ -78,6 +83,8 @@ def open_trace(path: Path) -> Iterator[TraceText]:
         if not stat.S_ISREG(state.st_mode):
             raise BadInput(f"trace {path}: is not a plain file")
         raw = path.open("rb")
+    except BadInput:
+        raise
     except (OSError, ValueError) as error:
         raise BadInput(f"trace {path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     with raw:
@@ -88,4 +95,4 @@ def open_trace(path: Path) -> Iterator[TraceText]:
         for magic, kind in _OTHER.items():
             if start.startswith(magic):
                 raise BadInput(f"trace {path}: is {kind}; give JSON as it is or packed with gzip")
-        yield TraceText(raw, state.st_size, path.name)
+        yield TraceText(raw, path.name)

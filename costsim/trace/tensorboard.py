@@ -7,11 +7,13 @@ gloo only, so on DeepSeek's training trace it states 0.2 % tensor cores and no c
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,8 +71,7 @@ def plugin_tables(path: Path) -> PluginTables:
     if not installed():
         raise BadInput(f"--operators {ABSENT}")
     _refuse_large(path)
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="costsim-trace-") as cache:
-        warnings.simplefilter("ignore")  # it uses what pandas is about to drop
+    with _quiet_plugin(), tempfile.TemporaryDirectory(prefix="costsim-trace-") as cache:
         # this import first: torch_tb_profiler.run before it is circular
         from torch_tb_profiler.profiler import RunLoader  # noqa: F401
         from torch_tb_profiler.profiler.data import RunProfileData
@@ -87,6 +88,19 @@ def plugin_tables(path: Path) -> PluginTables:
         operators = tuple(map(_operator, _records(profile.operation_table_by_name)))
         kernels = tuple(map(_kernel, _records(profile.kernel_table)))
         return PluginTables(operators, kernels, tuple(view.display_name for view in profile.views))
+
+
+@contextmanager
+def _quiet_plugin() -> Iterator[None]:
+    """Without the plugin's own words: it logs every odd event, and uses what pandas is about to drop."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _refuse_large(path: Path) -> None:

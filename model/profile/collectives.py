@@ -71,6 +71,9 @@ def _calls(
 ) -> Iterator[tuple[str, int, Callable[[], Any], dict[str, float]]]:
     """(family, bytes, call, what one rank sends inside its node and beyond) as the laws of collectives count it."""
     inside = min(domain, ranks)
+    # the newer names where torch has them: it warns of the older ones
+    gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+    scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
     for size in sizes:
         count = max(size // 4 // ranks, 1) * ranks
         whole, part = torch.ones(count, device=place), torch.ones(count // ranks, device=place)
@@ -78,8 +81,8 @@ def _calls(
         moved = 4.0 * count
         both = {"up_bytes": moved, "out_bytes": moved}
         yield "all_reduce", size, lambda x=whole: dist.all_reduce(x), both
-        yield "all_gather", size, lambda x=whole, y=part: dist.all_gather_into_tensor(x, y), both
-        yield "reduce_scatter", size, lambda x=whole, y=part: dist.reduce_scatter_tensor(y, x), both
+        yield "all_gather", size, lambda x=whole, y=part: gather(x, y), both
+        yield "reduce_scatter", size, lambda x=whole, y=part: scatter(y, x), both
         sent = {"up_bytes": moved * (inside - 1) / ranks, "out_bytes": moved * (ranks - inside) / ranks}
         yield "all_to_all", size, lambda x=whole, y=other: dist.all_to_all_single(y, x), sent
         yield "p2p", size, lambda x=whole, y=other: _pass_on(x, y), both

@@ -89,5 +89,5 @@ def experts(groups: int, m: int, n: int, k: int, dtype: str) -> Case:
         return rotating(layers, lambda layer: layer.rows(x, counts))
 
     one = (m * k + n * k + m * n) + 1.5 * m * n + (m * n / 2 + k * n / 2 + m * k)
-    shape = {"m": m, "n": n, "k": k, "groups": groups, "skew": 1}
+    shape = {"m": m, "n": n, "k": k, "groups": groups, "skew": 1, "experts": groups}
     return Case("moe", dtype, shape, 3.0 * groups * m * n * k, width_of(dtype) * groups * one, make)

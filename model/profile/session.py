@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from costsim.calibration.measurement import Measurement
+from model.device import DeviceError
 from model.profile import cores, memory, products
 from model.profile.backends.interface import Backend
 from model.profile.case import ROTATED_BYTES, Bench, Case
@@ -45,23 +46,47 @@ class Session:
     seconds: float = 0.0
 
     def resume(self) -> int:
-        """Read the journal of an earlier session; the number of visits found. A torn last line is dropped."""
+        """Read the journal of an earlier session; the number of visits found. A line that is torn is dropped.
+
+        Raises DeviceError where the journal is of another device, or of another number of threads.
+        """
         found = 0
         if not self.journal.is_file():
             return 0
-        for line in self.journal.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-                kept, disturbed = [float(x) for x in entry["kept"]], [float(x) for x in entry["disturbed"]]
-                key = str(entry["key"])
-            except (ValueError, KeyError, TypeError):
-                continue
-            store = self.samples.setdefault(key, Samples())
-            store.kept += kept
-            store.disturbed += disturbed
-            store.visits += 1
-            found += 1
+        with self.journal.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                try:
+                    entry = json.loads(line)
+                    if "machine" in entry:
+                        self._same_machine(str(entry["machine"]))
+                        continue
+                    kept, disturbed = (_seconds(entry[name]) for name in ("kept", "disturbed"))
+                    key, joules = str(entry["key"]), entry.get("joules")
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    continue
+                if not kept and not disturbed:
+                    continue
+                self._add(key, Samples(kept, disturbed, 1), _positive(joules))
+                found += 1
         return found
+
+    def _same_machine(self, written: str) -> None:
+        if written != self.machine:
+            raise DeviceError(f"{self.journal} was measured on {written[:80]}, this is {self.machine[:80]}")
+
+    @property
+    def machine(self) -> str:
+        """What samples must share to be joined: device, cores or threads, and version of torch."""
+        facts = self.backend.facts()
+        return f"{facts.get('device')}: {facts.get('name')}, {facts.get('cores')} cores, torch {facts.get('torch')}"
+
+    def _add(self, key: str, fresh: Samples, joules: float | None) -> None:
+        store = self.samples.setdefault(key, Samples())
+        store.kept += fresh.kept
+        store.disturbed += fresh.disturbed
+        store.visits += fresh.visits
+        if joules is not None:
+            self.energy[key] = joules
 
     def measure(self, cases: Sequence[Case], runs: Sequence[Run], rounds: int, seconds: float) -> None:
         """Visit everything once, then while ``seconds`` last again: what was disturbed, then all, ``rounds`` times.
@@ -110,18 +135,37 @@ class Session:
         with torch.set_grad_enabled(False):
             call = make()
             before = self.backend.telemetry().energy_j
-            start = time.perf_counter()
             calls = visit(self.backend, call, fresh, count=count)
-            spent, after = time.perf_counter() - start, self.backend.telemetry().energy_j
-        if before is not None and after is not None and after > before and spent > 0:
-            self.energy[key] = (after - before) / calls
-        store = self.samples.setdefault(key, Samples())
-        store.kept += fresh.kept
-        store.disturbed += fresh.disturbed
-        store.visits += 1
-        line = {"key": key, "kept": fresh.kept, "disturbed": fresh.disturbed}
-        with self.journal.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            after = self.backend.telemetry().energy_j
+        joules = None if before is None or after is None or after <= before else (after - before) / calls
+        fresh.visits = 1
+        self._add(key, fresh, joules)
+        self._note({"key": key, "kept": fresh.kept, "disturbed": fresh.disturbed, "joules": joules})
+
+    def _note(self, entry: Mapping[str, Any]) -> None:
+        """One line more in the journal; what it was measured on stands first. A torn last line is closed."""
+        with self.journal.open("a+b") as file:
+            size = file.seek(0, 2)
+            if size == 0:
+                file.write(json.dumps({"machine": self.machine}).encode() + b"\n")
+            else:
+                file.seek(-1, 2)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write(json.dumps(entry).encode() + b"\n")
+
+
+def _positive(value: Any) -> float | None:
+    """A number above 0 and below infinity, or None."""
+    return float(value) if isinstance(value, int | float) and 0 < value < 1e300 else None
+
+
+def _seconds(values: Any) -> list[float]:
+    """The times in one list of the journal; TypeError where it holds anything else."""
+    found = [_positive(value) for value in values]
+    if None in found:
+        raise TypeError("not a list of times")
+    return [value for value in found if value is not None]
 
 
 def _interleaved(many: Sequence[Any], few: Sequence[Any]) -> Iterator[Any]:

@@ -15,6 +15,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the profiler needs torch: pip install costsim[profile]")
 
+from costsim.calibration.measurement import Measurement  # noqa: E402
+from costsim.cli.profile_loop import measured_as  # noqa: E402
 from costsim.physics.layout import Layout, expert_slots  # noqa: E402
 from costsim.physics.step import decode_demand, prefill_demand  # noqa: E402
 from costsim.predict.runs import Case as RunCase  # noqa: E402
@@ -25,7 +27,7 @@ from model.profile import cores, memory, products, timer, whole  # noqa: E402
 from model.profile.backends import backend_for, cpu, cuda, interface, mlu, musa, npu, xpu  # noqa: E402
 from model.profile.case import Bench  # noqa: E402
 from model.profile.kernels import list_kernels  # noqa: E402
-from model.profile.session import Session  # noqa: E402
+from model.profile.session import Session, cases_of  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 LITE = whole.narrowed(load_model("deepseek-v2-lite"), 1 / 8, 3, 8)
@@ -59,13 +61,36 @@ def test_listed_flops_are_torchs_and_costsims(phase, batch, length, monkeypatch)
     assert listing.total("product") + listing.total("attention") == counter.get_total_flops() == demand.flop_full
 
 
-def test_training_flops_are_costsims():
+ODD_VOCAB = LITE.model_copy(update={"vocab": 1000})
+
+
+@pytest.mark.parametrize("spec", [LITE, ODD_VOCAB], ids=["vocabulary 25·128", "vocabulary 1000"])
+def test_training_flops_are_costsims(spec):
     """Products exactly, but for the head's last position, which predicts nothing: physics counts T, the loss T − 1."""
     batch, length = 2, 48
-    listing = listed("training", batch, length)
-    ops = [op for op in compulsory(RunCase("training", LITE, batch, length, "fp32")) if "k" in op.shape]
-    head = 3 * 2.0 * batch * LITE.vocab * LITE.hidden
+    run = whole.Run("training", spec, batch, length, "fp32")
+    listing = list_kernels(lambda: whole.build(run, torch.device("cpu")))
+    ops = [op for op in compulsory(RunCase("training", spec, batch, length, "fp32")) if "k" in op.shape]
+    assert all(op.flop == 2.0 * op.shape["m"] * op.shape["n"] * op.shape["k"] for op in ops)
+    head = 3 * 2.0 * batch * spec.vocab * spec.hidden
     assert listing.total("product") == sum(op.flop * op.count for op in ops) - head
+
+
+def test_a_run_with_a_measured_shape_is_not_compared():
+    """Every family of every phase is recognised among the rows; and no run of the profiler is among its own."""
+    for phase in ("prefill", "decode", "training"):
+        for op in compulsory(RunCase(phase, LITE, 3, 96, "fp32")):
+            own = {"head_dim": 576.0} | {name: float(size) for name, size in op.shape.items()}
+            assert measured_as(op, [Measurement(op.family, "bf16", 1.0, "made", shape=own)]), op.name
+            other = own | {name: size + 1.0 for name, size in own.items()}
+            assert not measured_as(op, [Measurement(op.family, "bf16", 1.0, "made", shape=other)]), op.name
+    rows = [Measurement(case.family, case.dtype, 1.0, "made", case.flop, case.bytes, case.shape)
+            for case in cases_of("full", ("fp32", "bf16"))]  # fmt: skip
+    runs = list(whole.runs(load_model("deepseek-v2-lite"), "fp32", quick=False))
+    assert len(runs) == 16
+    for run in runs:
+        case = RunCase(run.phase, run.spec, run.batch, run.length, run.dtype)
+        assert not any(measured_as(op, rows) for op in compulsory(case)), run.key
 
 
 def test_the_fake_run_starts_what_a_real_run_starts():
@@ -235,6 +260,33 @@ def test_a_session_goes_on_where_it_stopped(tmp_path):
     assert second.samples[cases[1].key].used
 
 
+def opened(folder):
+    return Session(backend_for("cpu"), folder / "journal.jsonl", lambda text: None, pool_bytes=1e6)
+
+
+def test_a_journal_of_another_machine_is_not_joined(tmp_path):
+    opened(tmp_path).measure([products.gemm(1, 8, 8, "fp32")], [], 0, 0.0)
+    lines = (tmp_path / "journal.jsonl").read_text().splitlines()
+    assert len(lines) == 2
+    assert json.loads(lines[0])["machine"] == opened(tmp_path).machine
+    other = json.dumps({"machine": "cuda:0: a card, 132 cores"})
+    (tmp_path / "journal.jsonl").write_text("\n".join([other, *lines[1:]]) + "\n")
+    with pytest.raises(device.DeviceError, match="a card, 132 cores, this is cpu"):
+        opened(tmp_path).resume()
+
+
+def test_a_journal_with_nonsense_is_read_for_what_is_sound(tmp_path):
+    bad = ['{"key": "x", "kept": [], "disturbed": []}', '{"key": "x", "kept": [NaN], "disturbed": []}', "7", "[]",
+           '{"key": "x", "kept": [-1.0], "disturbed": []}', '{"key": "x", "kept": "abc", "disturbed": []}', "null",
+           '{"key": "x", "kept": [1' + "0" * 5000 + '], "disturbed": []}', "[" * 100_000]  # fmt: skip
+    good = '{"key": "y", "kept": [0.5], "disturbed": [0.75], "joules": 3.0}'
+    (tmp_path / "journal.jsonl").write_text("\n".join([*bad, good]))
+    session = opened(tmp_path)
+    assert session.resume() == 1
+    assert set(session.samples) == {"y"}
+    assert session.energy == {"y": 3.0}
+
+
 def test_an_interruption_keeps_what_is_done(tmp_path):
     def interrupt(text):
         if "1 of" in text:
@@ -243,7 +295,7 @@ def test_an_interruption_keeps_what_is_done(tmp_path):
     session = Session(backend_for("cpu"), tmp_path / "journal.jsonl", interrupt, pool_bytes=1e6)
     session.measure([products.gemm(1, 8, 8, "fp32"), products.gemm(2, 8, 8, "fp32")], [], 1, 0.0)
     assert session.interrupted
-    assert len((tmp_path / "journal.jsonl").read_text().splitlines()) == 1
+    assert len((tmp_path / "journal.jsonl").read_text().splitlines()) == 2  # the machine, and one visit
 
 
 # ------------------------------------------------------------------ backends
@@ -265,8 +317,10 @@ class Event:
         return 2.5
 
 
+CHOSEN = []
 RECORDED = SimpleNamespace(
     Event=Event,
+    set_device=CHOSEN.append,
     synchronize=lambda: None,
     max_memory_allocated=lambda: 123,
     mem_get_info=lambda: (70e9, 80e9),
@@ -291,7 +345,8 @@ NVML = SimpleNamespace(
     ("kind", "collective"), [(npu.Npu, "hccl"), (musa.Musa, "mccl"), (mlu.Mlu, "cncl"), (xpu.Xpu, "xccl")]
 )
 def test_event_timed_backends(kind, collective):
-    made = kind(torch.device("cpu"), RECORDED)
+    made = kind(torch.device("cpu", 3), RECORDED)
+    assert CHOSEN[-1] == 3  # else events and memory would be those of device 0
     assert made.seconds(lambda: None) == pytest.approx(2.5e-3)
     assert made.collective == collective == device.backend(SimpleNamespace(type=kind.__name__.lower()))
     assert made.facts()["cores"] == 132
@@ -304,6 +359,18 @@ def test_cuda_reads_nvml_in_si():
     assert made.telemetry() == interface.Telemetry(412.0, 5000.0, 1.755e9, 61.0, "nvml")
     assert made.facts()["capability"] == "9.0"
     assert made.facts()["driver"] == "550.54"
+
+
+def test_nvml_is_asked_about_the_card_that_torch_sees():
+    """NVML counts hidden cards too: the UUID tells which one it is."""
+    properties = SimpleNamespace(multi_processor_count=132, total_memory=85e9, uuid="1-2-3")
+    module = SimpleNamespace(**{**vars(RECORDED), "get_device_properties": lambda i: properties})
+    asked = []
+    nvml = SimpleNamespace(**{**vars(NVML), "nvmlDeviceGetHandleByUUID": asked.append})
+    cuda.Cuda(torch.device("cpu"), module, nvml)
+    assert asked == ["GPU-1-2-3"]
+    absent = SimpleNamespace(**vars(NVML))  # no such call: no telemetry, and no error
+    assert cuda.Cuda(torch.device("cpu"), module, absent).telemetry() == interface.Telemetry()
 
 
 def test_a_card_without_a_counter_leaves_it_out():
@@ -348,6 +415,15 @@ def test_the_processor_reads_its_kernel(tmp_path):
 def test_an_absent_device_lists_what_is_there():
     with pytest.raises(device.DeviceError, match=r"found: .*cpu"):
         backend_for("npu:3")
+    with pytest.raises(device.DeviceError, match="found: cpu:0 to cpu:0"):
+        backend_for("cpu:7")
+
+
+def test_auto_takes_a_device_that_can_be_profiled(monkeypatch):
+    monkeypatch.setattr(device, "present", lambda kind: kind in ("mps", "cpu"))
+    assert backend_for("auto").device.type == "cpu"
+    with pytest.raises(device.DeviceError, match="'mps' cannot be profiled; found: cpu"):
+        backend_for("mps")
 
 
 # ------------------------------------------------------------------ between ranks
@@ -361,6 +437,7 @@ def test_two_ranks_profile_their_collectives(tmp_path):
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT, timeout=150, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stderr == ""
     answer = json.loads(done.stdout)
     families = {row["collective"] for row in answer["collectives"]}
     assert families | set(answer["refused"]) == {"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "p2p"}

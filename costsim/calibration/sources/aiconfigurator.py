@@ -11,6 +11,9 @@ gemm                     sglang 0.5.14       the bare kernel (cuBLAS, DeepGEMM, 
 batched_gemm             sglang 0.5.14       the bare kernel; TensorRT-LLM's FP8 rows include the cast
 moe                      trtllm 1.3.0rc20    all splits and skews; SGLang 0.5.14 and vLLM 0.24.0 read DeepSeek's
                                              weights faster than HBM can; A100 has only SGLang 0.5.10 in full
+moe@sglang, moe@vllm     their 0.5.14, 0.24.0  what these engines run; rows of skewed routing only, for the balanced
+                                             ones are those that beat HBM. SGLang's Triton kernel is vLLM's: where
+                                             its collector missed the tuned tile sizes, vLLM's rows show them
 moe_normal, moe_masked   sglang 0.5.10       the only DeepGEMM grouped kernels behind DeepEP; the normal (prefill)
                                              ones were timed without a CUDA graph: a floor of about 0.37 ms is host
 mla_*                    trtllm 1.3.0rc20    SGLang's FP8-KV decode is up to ten times slower than its own BF16-KV
@@ -53,6 +56,8 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "gemm": ("gemm/sglang/0.5.14/gemm", "gemm/sglang/0.5.10/gemm"),
     "batched_gemm": ("mla_bmm/sglang/0.5.14/mla_bmm", "mla_bmm/sglang/0.5.10/mla_bmm"),
     "moe": ("moe/trtllm/1.3.0rc20/moe", "moe/sglang/0.5.10/moe"),
+    "moe@sglang": ("moe/sglang/0.5.14/moe", "moe/vllm/0.24.0/moe"),
+    "moe@vllm": ("moe/vllm/0.24.0/moe",),
     "moe_normal": ("moe/sglang/0.5.10/wideep_context_moe",),
     "moe_masked": ("moe/sglang/0.5.10/wideep_generation_moe",),
     "mla_prefill": ("mla/trtllm/1.3.0rc20/context_mla", "mla/trtllm/1.0.0/context_mla"),
@@ -113,7 +118,7 @@ def _load(folder: str, table: str) -> list[pd.DataFrame]:
     """The chosen table; for DeepEP the newer one-node table and then the older one with more nodes."""
     paths = [_data() / folder / f"{name}_perf.parquet" for name in _TABLES[table]]
     found = [path for path in paths if path.is_file()]
-    if not table.startswith("deepep"):
+    if not table.startswith(("deepep", "moe@sglang")):
         found = found[:1]
     try:
         return [pd.read_parquet(path) for path in found]
@@ -125,7 +130,8 @@ def _load(folder: str, table: str) -> list[pd.DataFrame]:
 
 _READERS: dict[str, Reader] = {
     "gemm": read_gemm, "batched_gemm": read_batched_gemm,
-    "moe": moe_reader("moe"), "moe_normal": moe_reader("moe_normal"), "moe_masked": moe_reader("moe_masked"),
+    "moe": moe_reader("moe"), "moe@sglang": moe_reader("moe@sglang"), "moe@vllm": moe_reader("moe@vllm"),
+    "moe_normal": moe_reader("moe_normal"), "moe_masked": moe_reader("moe_masked"),
     "mla_prefill": mla_reader(False, False), "mla_decode": mla_reader(True, False),
     "mla_module_prefill": mla_reader(False, True), "mla_module_decode": mla_reader(True, True),
     "attention_prefill": gqa_reader(False), "attention_decode": gqa_reader(True),

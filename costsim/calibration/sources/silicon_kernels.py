@@ -23,8 +23,18 @@ from costsim.spec.model import Attention, ModelSpec
 SOURCE = "aiconfigurator-core"
 Reader = Callable[[list[pd.DataFrame], str], Iterator[Measurement]]
 #: dtype names of the tables → ours; "fp8" is DeepSeek's block scaling, "fp8_tensor" one scale per tensor
-DTYPES = {"bfloat16": "bf16", "fp8_block": "fp8", "fp8": "fp8_tensor", "nvfp4": "fp4"}
-_GATED_MOE = ("moe_torch_flow_cutlass", "deepgemm", "moe_torch_flow", "sglang_fused_moe_triton", "deepepmoe")
+DTYPES = {
+    "bfloat16": "bf16", "fp8_block": "fp8", "fp8": "fp8_tensor", "nvfp4": "fp4", "int4_wo": "w4", "w4a16_mxfp4": "w4",
+}  # fmt: skip
+_GATED_MOE = (
+    "moe_torch_flow_cutlass", "deepgemm", "moe_torch_flow", "sglang_fused_moe_triton", "deepepmoe",
+    "sglang_flashinfer_trtllm_moe", "sglang_marlin_moe",
+)  # fmt: skip
+#: vLLM names the backend behind these; of them SGLang has the same Triton kernel
+_GATED_VLLM = (
+    "vllm_fp8moe_", "vllm_unquantizedfusedmoe_", "vllm_compressedtensorswna16marlinmoe_", "vllm_gptossmxfp4moe_",
+)  # fmt: skip
+_SHARED_VLLM = ("vllm_fp8moe_triton_", "vllm_unquantizedfusedmoe_triton_")
 
 
 def _by_dtype(frame: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -77,10 +87,12 @@ def moe_reader(family: str) -> Reader:
 
     def reader(frames: list[pd.DataFrame], _: str) -> Iterator[Measurement]:
         for frame in frames:
-            known = frame[
-                frame["kernel_source"].isin(_GATED_MOE)
-                & ~((family == "moe_normal") & (frame["distribution"] == "uniform"))
-            ]
+            vllm = _SHARED_VLLM if family == "moe@sglang" else _GATED_VLLM
+            known = frame[frame["kernel_source"].isin(_GATED_MOE) | frame["kernel_source"].str.startswith(vllm)]
+            if family == "moe_normal":
+                known = known[known["distribution"] != "uniform"]
+            elif "@" in family:
+                known = known[known["distribution"] != "balanced"]
             for dtype, part in _by_dtype(known, "moe_dtype"):
                 keys = part[["num_tokens", "num_experts", "topk", "moe_ep_size"]].to_numpy(int).tolist()
                 loads = [rank_load(*key, name) for key, name in zip(keys, part["distribution"], strict=True)]

@@ -17,7 +17,9 @@ _LATENCIES = ("ttft", "tpot", "itl", "e2el")
 class Serving:
     """What one closed run of requests measured; seconds and tokens per second.
 
-    ``latency_s`` maps ``mean_ttft``, ``p99_tpot`` … to seconds; statistics the file lacks are absent.
+    ``latency_s`` maps ``mean_ttft``, ``p99_tpot`` … to seconds; statistics the file lacks are absent. ``request_rate``:
+    requests per second that were asked for, None where all were sent as soon as they might. ``lengths``: (prompt,
+    answer) tokens of each request, where the file holds them.
     """
 
     model: str
@@ -31,12 +33,31 @@ class Serving:
     requests_per_s: float
     output_tokens_per_s: float
     latency_s: dict[str, float]
+    request_rate: float | None = None
+    lengths: tuple[tuple[int, int], ...] = ()
+
+
+#: requests whose lengths are read, and runs of one file
+MAX_REQUESTS, MAX_RUNS = 1_000_000, 1_000
 
 
 def read(path: Path) -> Serving:
     """The metrics of the file; BadInput names the key that is missing or wrong."""
-    where = path.name
-    document = read_object(read_log(path, "vllm bench result"), where)
+    return _serving(read_object(read_log(path, "vllm bench result"), path.name), path.name)
+
+
+def read_runs(path: Path) -> list[Serving]:
+    """Every run of a file: one JSON object, or one a line as SGLang's ``bench_serving`` appends them."""
+    text = read_log(path, "bench result")
+    lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    if len(lines) < 2 or not all(line.lstrip().startswith("{") and line.rstrip().endswith("}") for _, line in lines):
+        return [_serving(read_object(text, path.name), path.name)]
+    if len(lines) > MAX_RUNS:
+        raise BadInput(f"{path.name}: more than {MAX_RUNS:,} runs")
+    return [_serving(read_object(line, f"{path.name} line {n}"), f"{path.name} line {n}") for n, line in lines]
+
+
+def _serving(document: dict[str, Any], where: str) -> Serving:
     duration = _need(document, "duration", where)
     completed = _need(document, "completed", where)
     output = _need(document, "total_output_tokens", where)
@@ -63,7 +84,30 @@ def read(path: Path) -> Serving:
         requests_per_s=completed / duration if rate is None else number(rate, "request_throughput", where),
         output_tokens_per_s=output / duration if throughput is None else number(throughput, "output_throughput", where),
         latency_s=latency,
+        request_rate=_rate(document.get("request_rate"), where),
+        lengths=_lengths(document, where),
     )
+
+
+def _rate(value: Any, where: str) -> float | None:
+    """The rate asked for; "inf", "trace" and nothing mean none."""
+    if value is None or str(value).lower() in ("inf", "infinity", "trace"):
+        return None
+    return number(value, "request_rate", where, positive=True)
+
+
+def _lengths(document: dict[str, Any], where: str) -> tuple[tuple[int, int], ...]:
+    """Tokens of each request that was answered, where both lists are there."""
+    prompts, answers = document.get("input_lens"), document.get("output_lens")
+    if not isinstance(prompts, list) or not isinstance(answers, list) or len(prompts) != len(answers):
+        return ()
+    if len(prompts) > MAX_REQUESTS:
+        raise BadInput(f"{where}: more than {MAX_REQUESTS:,} requests")
+    pairs = (
+        (int(number(i, "input_lens", where)), int(number(o, "output_lens", where)))
+        for i, o in zip(prompts, answers, strict=True)
+    )
+    return tuple((i, o) for i, o in pairs if i > 0 and o > 0)
 
 
 def _need(document: dict[str, Any], key: str, where: str) -> float:

@@ -18,9 +18,12 @@ def backend_for(name: str) -> Backend:
 
     Raises model.device.DeviceError where the device is absent (its message lists what is there) or has no backend here.
     """
-    place = devices.resolve(name)
+    found = [kind for kind in devices.KINDS if kind in MODULES and devices.present(kind)]
+    place = devices.resolve(found[0] if name == "auto" else name)
     if place.type not in MODULES:
-        known = ", ".join(kind for kind in MODULES if devices.present(kind))
-        raise devices.DeviceError(f"device {name!r} cannot be profiled; found: {known}")
+        raise devices.DeviceError(f"device {name!r} cannot be profiled; found: {', '.join(found)}")
+    count = 1 if place.type == "cpu" else int(getattr(torch, place.type).device_count())
+    if (place.index or 0) >= count:
+        raise devices.DeviceError(f"device {name!r} is not there; found: {place.type}:0 to {place.type}:{count - 1}")
     made: Backend = import_module(f"model.profile.backends.{MODULES[place.type]}").backend(torch.device(place))
     return made

@@ -96,6 +96,7 @@ class Cpu:
             "python": platform.python_version(),
             "torch": torch.__version__,
             "allocator_keeps_memory": self.kept_memory,
+            "clock": "processor time" if torch.get_num_threads() == 1 else "wall clock",
         }
 
     def _read(self, path: str | Path) -> str:

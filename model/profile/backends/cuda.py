@@ -15,7 +15,17 @@ class Cuda(EventTimed):
     def __init__(self, place: torch.device, module: Any, nvml: Any = None) -> None:
         super().__init__(place, module)
         self._nvml = _nvml() if nvml is None else nvml
-        self._handle = self._nvml.nvmlDeviceGetHandleByIndex(self.index) if self._nvml else None
+        self._handle = self._found() if self._nvml else None
+
+    def _found(self) -> Any:
+        """NVML's handle of the same card: by UUID, since NVML counts cards that CUDA_VISIBLE_DEVICES hides."""
+        uuid = getattr(self.torch.get_device_properties(self.index), "uuid", None)
+        try:
+            if uuid is None:
+                return self._nvml.nvmlDeviceGetHandleByIndex(self.index)
+            return self._nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+        except Exception:  # a slice of a card (MIG) or another vendor's has no such handle
+            return None
 
     def telemetry(self) -> Telemetry:
         """NVML counts power in mW, energy in mJ and clocks in MHz."""

@@ -77,6 +77,7 @@ class EventTimed:
     def __init__(self, place: torch.device, module: Any) -> None:
         self.device, self.torch = place, module
         self.index = place.index or 0
+        module.set_device(self.index)  # of this process: events, memory and barriers are then of the device asked for
 
     def seconds(self, call: Callable[[], Any]) -> float:
         start, end = (self.torch.Event(enable_timing=True) for _ in range(2))

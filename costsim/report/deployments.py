@@ -1,0 +1,177 @@
+"""A deployment search as a page: the answer, what was simulated, the frontier, why not the rest, break-even."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from costsim.explore.confirm import ATTAINMENT, Confirmed
+from costsim.explore.deployments import Demand, Deployed, DeploymentSearch
+from costsim.report.document import Cell, Chart, Content, Document, Section, Table
+from costsim.report.figures import PALETTE, _axis, _layout
+from costsim.report.words import band, label, number, percent, quantity, value_text
+from costsim.version import __version__
+
+
+def deployment_document(
+    found: DeploymentSearch, confirmed: Sequence[Confirmed], demand: Demand, model: str,
+    api: Mapping[str, float] | None, assumed: Sequence[str], top: int,
+) -> Document:  # fmt: skip
+    """``costsim search --phase deployment``; the payload holds every deployment with its units."""
+    chosen = next((one for one in confirmed if one.met), None)
+    best = chosen.deployed if chosen is not None else found.cheapest
+    payload = {
+        "model": model, "load": {"requests_per_s": demand.requests_per_s, "isl": demand.isl, "osl": demand.osl,
+                                 "cached": demand.cached},
+        "evaluated": found.evaluated, "feasible": found.feasible, "rejected": found.rejected,
+        "best": None if best is None else _json(best, demand),
+        "cheapest": None if found.cheapest is None else _json(found.cheapest, demand),
+        "fastest": None if found.fastest is None else _json(found.fastest, demand),
+        "frontier": [_json(way, demand) for way in found.frontier],
+        "confirmed": [_confirmed_json(one, demand) for one in confirmed],
+        "why_not": list(found.why_not), "break_even": None if best is None else _break_even(best, demand, api),
+        "defaults": list(assumed), "version": __version__,
+    }  # fmt: skip
+    sections = [Section("Answer", _answer(found, chosen, best, demand, api))]
+    if confirmed:
+        note = (
+            f"Poisson arrivals, lengths 0.8–1.0 of nominal; units are added until {ATTAINMENT:.0%} of requests meet "
+            "both targets"
+        )
+        tables = [_confirmed_table(confirmed), *([_banded(confirmed[0])] if confirmed[0].banded else [])]
+        sections.append(Section("Simulated", [note], tables))
+    if found.frontier:
+        shown = _thin(found.frontier, top)
+        sections.append(
+            Section("Frontier of the closed form: TPOT against cost", (), [_table(shown, demand)], [_chart(found)])
+        )
+    if found.why_not:
+        rows: list[list[Content]] = [[w["accelerator"], w["way"], w["reason"]] for w in found.why_not]
+        sections.append(Section("Why not the others", (), [Table(("accelerator", "way", "reason"), rows)]))
+    if found.rejected:
+        lost: list[list[Content]] = [
+            [reason, count, Cell(percent(count / found.evaluated), count)] for reason, count in found.rejected.items()
+        ]
+        sections.append(Section("Why units fell out", (), [Table(("reason", "units", "share"), lost)]))
+    if assumed:
+        sections.append(Section("Notes", [f"defaults: {'  '.join(assumed)}"]))
+    title = f"Deployments of {model} for {number(demand.requests_per_s)} requests/s"
+    rows_flat = [{**way.metrics(demand), "units": unit_words(way)} for way in found.frontier]
+    return Document(title, sections, payload, rows=rows_flat)
+
+
+def _thin(ways: Sequence[Deployed], most: int) -> list[Deployed]:
+    """At most ``most``, evenly spread, ends kept."""
+    if len(ways) <= most or most < 2:
+        return list(ways[-max(most, 1) :])
+    step = (len(ways) - 1) / (most - 1)
+    return [ways[round(i * step)] for i in range(most)]
+
+
+def _json(way: Deployed, demand: Demand) -> dict[str, Any]:
+    return {"units": [unit.json() for unit in way.units], "metrics": way.metrics(demand)}
+
+
+def _confirmed_json(one: Confirmed, demand: Demand) -> dict[str, Any]:
+    return {
+        **_json(one.deployed, demand), "planned_gpus": one.planned.gpus, "attained": one.attained, "met": one.met,
+        "simulated": one.metrics, "slices": one.slices, "requests": one.requests,
+        "refused": one.refused, "bands": {name: metric.json() for name, metric in one.banded.items()},
+    }  # fmt: skip
+
+
+def _break_even(best: Deployed, demand: Demand, api: Mapping[str, float] | None) -> dict[str, float] | None:
+    """Load at which the deployment's hour costs what its requests would at the list price."""
+    if api is None:
+        return None
+    each = api["usd_per_request"]
+    at = best.usd_per_h / 3600.0 / each
+    return {
+        "api_usd_per_h": each * demand.requests_per_s * 3600.0, "usd_per_h": best.usd_per_h,
+        "requests_per_s": at, "share_of_load": at / demand.requests_per_s,
+    }  # fmt: skip
+
+
+def unit_words(way: Deployed) -> str:
+    """``3 × prefill 8 h200-sxm tp=8 + 2 × decode …``."""
+    return " + ".join(_words(unit.role, unit.count, unit.accelerator, unit.plan) for unit in way.units)
+
+
+def _words(role: str, count: int, chip: str, plan: Mapping[str, Any]) -> str:
+    keys = [k for k in ("tp", "pp", "ep", "moe_tp") if plan.get(k, 1) != 1]
+    keys += [k for k in ("overlap",) if plan.get(k, "none") != "none"] + [k for k in ("mtp_tokens",) if plan.get(k)]
+    keys += [k for k in ("concurrency", "batch_per_gpu", "tokens_per_gpu") if k in plan]
+    name = "" if role == "both" else f"{role} "
+    return f"{count} × {name}{plan['gpus']} {chip} " + " ".join(f"{k}={plan[k]}" for k in keys)
+
+
+def _answer(
+    found: DeploymentSearch, chosen: Confirmed | None, best: Deployed | None, demand: Demand,
+    api: Mapping[str, float] | None,
+) -> list[str]:  # fmt: skip
+    counted = f"{found.evaluated:,} units costed, {found.feasible:,} feasible."
+    if best is None or found.cheapest is None or found.fastest is None:
+        return [counted, "No deployment meets the constraints; the reasons are below."]
+    how = "simulated" if chosen is not None else "closed form"
+    per = best.metrics(demand)["usd_per_mtok_output"]
+    lines = [
+        counted,
+        f"Cheapest ({how}): {best.gpus} cards, {number(best.usd_per_h)} USD/h, {number(per)} USD/Mtok of output: "
+        + unit_words(best),
+        f"Fastest: TPOT {quantity(found.fastest.tpot_s, 's')} for {number(found.fastest.usd_per_h)} USD/h: "
+        + unit_words(found.fastest),
+    ]
+    even = _break_even(best, demand, api)
+    if even is not None:
+        word = "less" if even["usd_per_h"] < even["api_usd_per_h"] else "more"
+        lines.append(
+            f"At list price these requests cost {number(even['api_usd_per_h'])} USD/h; the deployment costs {word}, "
+            f"and breaks even at {number(even['requests_per_s'])} requests/s, {percent(even['share_of_load'])} of the "
+            "load."
+        )
+    return lines
+
+
+def _table(ways: Sequence[Deployed], demand: Demand) -> Table:
+    rows: list[list[Content]] = [
+        [
+            unit_words(way), way.gpus, Cell(quantity(way.ttft_s, "s"), way.ttft_s),
+            Cell(quantity(way.tpot_s, "s"), way.tpot_s), Cell(number(way.usd_per_h), way.usd_per_h),
+            Cell(number(m := way.metrics(demand)["usd_per_mtok_output"]), m),
+        ]
+        for way in ways
+    ]  # fmt: skip
+    return Table(("units", "cards", "TTFT", "TPOT", "USD/h", "USD/Mtok"), rows)
+
+
+def _confirmed_table(confirmed: Sequence[Confirmed]) -> Table:
+    rows: list[list[Content]] = [
+        [
+            unit_words(one.deployed), f"{one.planned.gpus} → {one.deployed.gpus}",
+            Cell(quantity(one.metrics["ttft_p90_s"], "s"), one.metrics["ttft_p90_s"]),
+            Cell(quantity(one.metrics["tpot_p90_s"], "s"), one.metrics["tpot_p90_s"]),
+            Cell(percent(one.attained), one.attained), Cell(number(one.deployed.usd_per_h), one.deployed.usd_per_h),
+        ]
+        for one in confirmed
+    ]  # fmt: skip
+    return Table(("units", "cards", "TTFT p90", "TPOT p90", "attained", "USD/h"), rows)
+
+
+def _banded(one: Confirmed) -> Table:
+    """Latencies of the first deployment with P10, P90 and grade."""
+    rows: list[list[Content]] = [
+        [label(name), Cell(value_text(name, metric), metric.value), band(name, metric), metric.grade]
+        for name, metric in one.banded.items()
+    ]
+    return Table(("the cheapest", "value", "P10 … P90", "grade"), rows)
+
+
+def _chart(found: DeploymentSearch) -> Chart:
+    x, y = [way.tpot_s for way in found.frontier], [way.usd_per_h for way in found.frontier]
+    trace = {
+        "type": "scatter", "mode": "lines+markers", "x": x, "y": y, "text": [unit_words(w) for w in found.frontier],
+        "line": {"color": PALETTE[0], "shape": "hv"},
+        "hovertemplate": "%{text}<br>%{x:.3~s}s, %{y:.4g} USD/h<extra></extra>",
+    }  # fmt: skip
+    layout = _layout("Pareto frontier", xaxis=_axis("TPOT, s", type="log"), yaxis=_axis("USD per hour", type="log"))
+    return Chart({"data": [trace], "layout": layout}, "cost of carrying the load against time per token")
