@@ -50,6 +50,11 @@ _HOME = {
     "predict_fleet": "costsim.predict.fleet",
     "validate": "costsim.evidence.validate",
     "read_points": "costsim.evidence.points",
+    "judge": "costsim.evidence.claims",
+    "diff": "costsim.explore.diff",
+    "read_question": "costsim.explore.inputs",
+    "tornado": "costsim.explore.sensitivity",
+    "ranking": "costsim.explore.robustness",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

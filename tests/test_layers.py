@@ -28,7 +28,10 @@ LAYER = {
     "cli": 8, "costsim": 9,
 }  # fmt: skip
 #: parts of one layer that may import each other in this direction
-SIDEWAYS = {("calibration", "timing"), ("units", "errors"), ("report", "explore"), ("report", "evidence")}
+SIDEWAYS = {
+    ("calibration", "timing"), ("units", "errors"), ("evidence", "explore"), ("report", "explore"),
+    ("report", "evidence"),
+}  # fmt: skip
 #: parts that may import these and nothing else of the library
 ONLY = {
     "schedule": {"errors", "units", "num"},

@@ -14,16 +14,25 @@ EXAMPLE = """
 costsim explain tpot_s --phase decode --accelerator h800-sxm --gpus 128 --context 4096 --batch-per-gpu 128
 costsim explain step_s --op experts
 costsim explain weights_bytes --phase prefill
+costsim explain gpu_hours --report run.json
 """
+#: bytes of a report that is read back
+MOST_BYTES = 20_000_000
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("metric", help="a metric or a memory term of `costsim infer`, as its --json names it")
     parser.add_argument("--op", metavar="NAME", help="all that is known of the ops whose name contains NAME")
+    parser.add_argument(
+        "--report", metavar="FILE",
+        help="the metric of this report instead: the .json that train, posttrain, simulate or infer wrote",
+    )  # fmt: skip
     infer.configure(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.report is not None:
+        return _of_report(args)
     from dataclasses import replace
 
     from costsim.predict.explain import explain_inference
@@ -38,3 +47,25 @@ def run(args: argparse.Namespace) -> int:
         note = f"defaults: {'  '.join(question.asked.assumed)}"
         found = replace(found, report=replace(found.report, notes=(*found.report.notes, note)))
     return finish(args, explained_document(found, args.op))
+
+
+def _of_report(args: argparse.Namespace) -> int:
+    """The tree of a metric from a report's own breakdown."""
+    import json
+    from pathlib import Path
+
+    from costsim.predict.explain_report import explain_report, from_json
+    from costsim.report.explained import tree_document
+    from costsim.spec.base import read_text
+
+    if args.op is not None:
+        raise BadInput("--op: a report holds no facts of single ops; ask without --report")
+    try:
+        report = from_json(json.loads(read_text(Path(args.report), "report", MOST_BYTES)))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(
+            f"--report {args.report}: not a report's JSON ({type(error).__name__}: {str(error)[:60]})"
+        ) from None
+    return finish(args, tree_document(explain_report(report, args.metric)))

@@ -22,7 +22,7 @@ from costsim.version import __version__
 #: every verb in the order in which the help lists them; each is a module of this package
 VERBS = (
     "report", "infer", "train", "posttrain", "search", "place", "simulate", "fleet", "profile", "trace", "calibrate",
-    "validate", "claims", "explain", "diff", "hw", "models", "network", "dashboard", "doctor",
+    "validate", "claims", "explain", "diff", "sensitivity", "hw", "models", "network", "dashboard", "doctor",
 )  # fmt: skip
 _INTERRUPTED, _BROKEN_PIPE = 130, 141
 

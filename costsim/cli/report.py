@@ -27,6 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--example", action="store_true", help="print a commented scenario and stop")
     group.add_argument(
+        "--claims", action="store_true", help="add what is said in public about DeepSeek, computed and judged"
+    )
+    group.add_argument(
         "--folder", default="out", metavar="DIR", help="where report.html and report.json go (out); - for nowhere"
     )
 
@@ -52,6 +55,12 @@ def run(args: argparse.Namespace) -> int:
     points = read_points(POINTS / "serving_phases.csv")
     rows = validate(point for point in points if point.kind not in ARITHMETIC)
     document = study_document(result, rows)
+    if args.claims:
+        from costsim.evidence.claims import judge
+        from costsim.report.claims import with_claims
+
+        progress("judging claims")
+        document = with_claims(document, list(judge()))
     written = _write_folder(args, document)
     status = finish(args, document)
     if written and not args.json:

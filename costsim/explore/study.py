@@ -11,7 +11,7 @@ from costsim.explore.search import search
 from costsim.predict.fp8 import Fp8Savings, fp8_savings
 from costsim.predict.inference import predict_inference
 from costsim.predict.post.recipe import predict_recipe
-from costsim.predict.report import Report
+from costsim.predict.report import Metric, Report
 from costsim.predict.run import RunResult, training_run
 from costsim.predict.training import predict_training
 from costsim.spec.accelerator import Accelerator
@@ -184,3 +184,30 @@ def _train(model: ModelSpec, chip: Accelerator, scenario: Scenario, rate: Price 
         except BadInput as error:
             reason = str(error)
     return None, reason
+
+
+#: metrics of a scenario's own accelerator that two scenarios are compared by: phase -> names
+HEADLINE = {
+    "prefill": ("tokens_per_s_per_gpu", "usd_per_mtok_input", "ttft_s"),
+    "decode": ("tokens_per_s_per_gpu", "usd_per_mtok_output", "tpot_s"),
+    "training": ("step_s", "gpu_hours", "usd_per_run"),
+}
+
+
+def headline(scenario: Scenario) -> dict[str, Metric]:
+    """The numbers that a scenario comes down to on its own accelerator, by ``phase_metric``; BadInput where none."""
+    model, chip = load_model(scenario.model.id), load_accelerator(scenario.cluster.accelerator)
+    rate = parse_rate(scenario.price.rate, "price.rate") if scenario.price.rate else None
+    formats = precisions_of(chip)
+    best = formats[0] if scenario.plan.precision == "best" and formats else scenario.plan.precision
+    deployment = _deploy(model, chip, best, scenario, rate)
+    training, reason = _train(model, chip, scenario, rate)
+    if deployment.phases is None and training is None:
+        raise BadInput(f"{model.id} on {chip.id}: {deployment.reason or reason}")
+    prefill, decode = deployment.phases if deployment.phases is not None else (None, None)
+    answers = {"prefill": prefill, "decode": decode, "training": training}
+    return {
+        f"{phase}_{name}": report.metrics[name]
+        for phase, report in answers.items() if report is not None
+        for name in HEADLINE[phase] if name in report.metrics
+    }  # fmt: skip

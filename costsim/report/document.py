@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 from costsim.report.words import number
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,13 @@ class Table:
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"table {self.caption!r}: a row of {len(row)} cells under {len(self.columns)} columns")
+
+    def frame(self) -> DataFrame:
+        """The table for pandas: numbers where a cell has one, else its text."""
+        import pandas
+
+        rows = [[text_of(cell) if value_of(cell) is None else value_of(cell) for cell in row] for row in self.rows]
+        return pandas.DataFrame(rows, columns=list(self.columns))
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,18 @@ class Document:
     payload: Mapping[str, Any]
     subtitle: str = ""
     rows: Sequence[Mapping[str, Any]] = field(default=())
+
+    def frame(self) -> DataFrame:
+        """Every number of the answer as tidy rows, those of the CSV."""
+        import pandas
+
+        return pandas.DataFrame(list(self.rows))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the page itself, in a frame of its own so that its styles stay there."""
+        from costsim.report.html import page
+
+        return f'<iframe srcdoc="{escape(page(self), quote=True)}" style="width:100%;height:640px;border:0"></iframe>'
 
 
 def text_of(content: Content) -> str:

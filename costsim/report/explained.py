@@ -7,7 +7,9 @@ from typing import Any
 
 from costsim.errors import UnknownName
 from costsim.predict.explain import Explanation, Node, datasheet, system
-from costsim.report.document import Cell, Content, Document, Section, Table
+from costsim.predict.explain_report import ReportTree
+from costsim.report.document import Cell, Chart, Content, Document, Section, Table
+from costsim.report.figures import icicle
 from costsim.report.pages import GRADES
 from costsim.report.words import band, number, percent, quantity, value_text
 from costsim.version import __version__
@@ -23,7 +25,8 @@ def explained_document(found: Explanation, op: str | None = None) -> Document:
     first = f"{found.name} = {value_text(found.name, found.metric)}"
     span = band(found.name, found.metric)
     paragraph = f"{found.of}. P10 to P90: {span}." if span else f"{found.of}."
-    sections = [] if op is not None else [Section("", [paragraph], [_tree_table(found)])]
+    chart = Chart(tree_figure(found.tree, found.name, found.unit), f"{first}: every term by its share.")
+    sections = [] if op is not None else [Section("", [paragraph], [_tree_table(found)], [chart])]
     if op is not None:
         sections += [_leaf_section(leaf, found) for leaf in leaves]
     elif leaves:
@@ -36,6 +39,34 @@ def explained_document(found: Explanation, op: str | None = None) -> Document:
     return Document(f"{first}, grade {found.metric.grade}", sections, payload, rows=rows)
 
 
+def tree_document(found: ReportTree) -> Document:
+    """A metric of a report as a tree and as a figure that opens by clicking."""
+    title = f"{found.name} = {value_text(found.name, found.metric)}"
+    span = band(found.name, found.metric)
+    paragraph = f"{found.of}. P10 to P90: {span}." if span else f"{found.of}."
+    chart = Chart(tree_figure(found.tree, found.name, found.unit), f"{title}: every term by its share.")
+    sections = [Section("", [paragraph], [_tree_table(found)], [chart])]
+    if found.report.notes:
+        sections.append(Section("Notes", found.report.notes))
+    rows = [_flat(leaf, found.tree.value) for leaf in found.tree.leaves()]
+    return Document(f"{title}, grade {found.metric.grade}", sections, found.json() | {"version": __version__},
+                    rows=rows)  # fmt: skip
+
+
+def tree_figure(tree: Node, name: str, unit: str) -> dict[str, Any]:
+    """The tree as an icicle; terms below zero cannot be drawn and are left out."""
+    terms: list[tuple[str, str, str, float]] = []
+
+    def add(node: Node, key: str, parent: str) -> None:
+        terms.append((key, parent, node.name, node.value))
+        for number_, child in enumerate(node.children):
+            if child.value > 0:
+                add(child, f"{key}/{number_}", key)
+
+    add(tree, name, "")
+    return icicle(terms, f"Where {name} comes from", unit)
+
+
 def walk(node: Node, depth: int = 0) -> Iterator[tuple[int, Node]]:
     """Every node under its parent, largest first."""
     yield depth, node
@@ -43,7 +74,7 @@ def walk(node: Node, depth: int = 0) -> Iterator[tuple[int, Node]]:
         yield from walk(child, depth + 1)
 
 
-def _tree_table(found: Explanation) -> Table:
+def _tree_table(found: Explanation | ReportTree) -> Table:
     rows: list[list[Content]] = []
     for depth, node in walk(found.tree):
         facts = node.facts

@@ -173,3 +173,46 @@ def waterfall(
         "hovertemplate": f"%{{x}}: %{{y:.4g}} {_plain(unit)}<extra></extra>",
     }  # fmt: skip
     return {"data": [bar], "layout": _layout(title, height=400, showlegend=False, xaxis=_axis(""), yaxis=_axis(unit))}
+
+
+def curves(
+    x: Sequence[float], series: Mapping[str, Sequence[float | None]], title: str, xaxis: str, unit: str, log: bool
+) -> Figure:
+    """Lines over one axis; missing points leave gaps."""
+    data = [
+        {"type": "scatter", "mode": "lines+markers", "name": _plain(name), "x": list(x), "y": list(values),
+         "line": {"color": PALETTE[index % len(PALETTE)]},
+         "marker": {"symbol": _SYMBOLS[index % len(_SYMBOLS)], "size": 7},
+         "hovertemplate": f"{_plain(name)}: %{{x:.4g}}: %{{y:.4g}} {_plain(unit)}<extra></extra>"}
+        for index, (name, values) in enumerate(series.items())
+    ]  # fmt: skip
+    ticks = {"type": "log", "dtick": 1} if log else {}
+    layout = _layout(title, height=400, xaxis=_axis(xaxis, **ticks), yaxis=_axis(unit))
+    return {"data": data, "layout": layout}
+
+
+def icicle(terms: Sequence[tuple[str, str, str, float]], title: str, unit: str) -> Figure:
+    """A tree of (key, parent's key, label, value) drawn as nested bars; a click opens a term."""
+    data = {
+        "type": "icicle", "ids": [term[0] for term in terms], "parents": [term[1] for term in terms],
+        "labels": [_plain(term[2]) for term in terms], "values": [term[3] for term in terms],
+        "branchvalues": "remainder" if any(term[3] <= 0 for term in terms) else "total",
+        "tiling": {"orientation": "h"}, "marker": {"colors": [PALETTE[i % len(PALETTE)] for i in range(len(terms))]},
+        "hovertemplate": f"%{{label}}: %{{value:.4g}} {_plain(unit)}, %{{percentRoot:.1%}}<extra></extra>",
+    }  # fmt: skip
+    return {"data": [data], "layout": _layout(title, height=480)}
+
+
+def tornado(bars: Sequence[tuple[str, float, float]], middle: float, title: str, unit: str) -> Figure:
+    """Bars of (name, value at the low end, value at the high end) about ``middle``, the first on top."""
+    ordered = list(reversed(bars))
+    names = [_plain(name) for name, _, _ in ordered]
+    data = [
+        {"type": "bar", "orientation": "h", "name": end, "y": names, "base": [middle] * len(names),
+         "x": [value - middle for value in values], "marker": {"color": PALETTE[colour]},
+         "hovertemplate": f"%{{y}}: %{{x:+.3g}} {_plain(unit)}<extra>{end}</extra>"}
+        for end, values, colour in (("low end of the band", [low for _, low, _ in ordered], 0),
+                                    ("high end of the band", [high for _, _, high in ordered], 5))
+    ]  # fmt: skip
+    layout = _layout(title, barmode="overlay", height=200 + 34 * len(names), xaxis=_axis(unit), yaxis=_axis(""))
+    return {"data": data, "layout": layout}

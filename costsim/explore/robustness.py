@@ -1,0 +1,80 @@
+"""Robustness of a ranking: in what share of draws from all bands one answer beats another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from costsim.errors import BadInput
+from costsim.explore.inputs import Question
+from costsim.explore.moved import Asked, lower_is_better
+from costsim.explore.sensitivity import levers, sampled
+
+#: fewest draws that say anything about tails, and most that anybody waits for
+LEAST, MOST = 20, 20_000
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """``first[i]``: share of draws in which answer i is best; ``beats[i][j]``: in which i beats j (half a tie)."""
+
+    metric: str
+    unit: str
+    names: tuple[str, ...]
+    values: tuple[float, ...]
+    bands: tuple[tuple[float, float], ...]
+    first: tuple[float, ...]
+    beats: tuple[tuple[float, ...], ...]
+    draws: int
+    seed: int
+    lower_is_better: bool
+
+    @property
+    def order(self) -> list[int]:
+        """Answers from best to worst by their value."""
+        return sorted(range(len(self.names)), key=lambda i: self.values[i] * (1 if self.lower_is_better else -1))
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "metric": self.metric, "unit": self.unit, "draws": self.draws, "seed": self.seed,
+            "lower_is_better": self.lower_is_better,
+            "answers": [
+                {"name": name, "value": self.values[i], "low": self.bands[i][0], "high": self.bands[i][1],
+                 "first": self.first[i], "beats": dict(zip(self.names, self.beats[i], strict=True))}
+                for i, name in enumerate(self.names)
+            ],
+        }  # fmt: skip
+
+
+def ranking(questions: Sequence[Question], metric: str, draws: int = 400, seed: int = 0) -> Ranking:
+    """Draw every input of every question from its band and count who is best. Raises BadInput."""
+    if not LEAST <= draws <= MOST:
+        raise BadInput(f"draws = {draws}: must be from {LEAST} to {MOST:,}")
+    asked = [Asked(question, metric) for question in questions]
+    found = np.array(sampled(asked, [levers(one) for one in asked], draws, seed))
+    sign = 1.0 if lower_is_better(metric) else -1.0
+    cost = sign * found
+    best = np.argmin(cost, axis=0)
+    beats = [[float(np.mean((cost[i] < cost[j]) + 0.5 * (cost[i] == cost[j]))) for j in range(len(asked))]
+             for i in range(len(asked))]  # fmt: skip
+    bands = np.quantile(found, [0.1, 0.9], axis=1).T
+    names = _names(questions)
+    return Ranking(
+        metric, asked[0].report.metrics[metric].unit, names, tuple(one.value for one in asked),
+        tuple((float(low), float(high)) for low, high in bands),
+        tuple(float(np.mean(best == i)) for i in range(len(asked))), tuple(tuple(row) for row in beats), draws, seed,
+        sign > 0,
+    )  # fmt: skip
+
+
+def _names(questions: Sequence[Question]) -> tuple[str, ...]:
+    """Names that tell the answers apart: equal ones are numbered."""
+    seen: dict[str, int] = {}
+    out = []
+    for question in questions:
+        seen[question.name] = seen.get(question.name, 0) + 1
+        out.append(question.name if seen[question.name] == 1 else f"{question.name} ({seen[question.name]})")
+    return tuple(out)
