@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     requests, concurrency, about_load = _load(args)
     result = predict_simulation(
         model, chip, plan, requests, service, concurrency=concurrency, price=price, cluster=cluster,
-        progress=lambda done, every: progress(f"{done:,} of {every:,} requests"),
+        progress=lambda done, every: progress(f"{done:,} of {every:,} requests", done / every),
         bands=not args.no_bands, record=args.perfetto is not None,
     )  # fmt: skip
     assumed = (*about, *about_supply, *about_load)
