@@ -61,7 +61,11 @@ def ask(argv: Argv) -> Document:
     if found is not None:
         return found
     with _turn:
-        return kept(argv) or _run(argv, lambda text, share: None)
+        return kept(argv) or _run(argv, _deaf)
+
+
+def _deaf(_text: str, _share: float | None) -> None:
+    """Nobody waits for progress of a short question."""
 
 
 def _run(argv: Argv, told: Callable[[str, float | None], None]) -> Document:

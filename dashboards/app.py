@@ -8,10 +8,16 @@ from dashboards import pages, uploads
 from dashboards.show import STYLE, refusal
 from dashboards.words import LANGUAGES, choose_language, tr
 
+#: drawn here: an icon by name would be fetched from elsewhere
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="6" fill="#0072B2"/>'
+    '<path d="M6 24h20M9 24V15h4v9m3 0V9h4v15" stroke="#fff" stroke-width="2.5" fill="none"/></svg>'
+)
+
 
 def main() -> None:
     """One run of the script: navigation, the shared side of the page, and the page itself."""
-    st.set_page_config(page_title="costsim", page_icon=":material/calculate:", layout="wide")
+    st.set_page_config(page_title="costsim", page_icon=ICON, layout="wide")
     choose_language()
     st.html(STYLE)
     groups = pages.navigation()

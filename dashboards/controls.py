@@ -55,7 +55,7 @@ class Control:
         """Whether the control belongs to a mode."""
         return not self.modes or mode in self.modes
 
-    def checked(self, value: Any, mode: str) -> Any:
+    def checked(self, value: Any) -> Any:
         """The value if it is one of this control's; raises ValueError otherwise. None stands for the default."""
         if value is None or value == "":
             return None

@@ -50,7 +50,7 @@ def _widget(page: Page, mode: str, control: Control) -> Any:
     if control.kind == "text":
         value = st.text_input(text, max_chars=160, placeholder=tr("default"), **shared)
         try:
-            return control.checked((value or "").strip(), mode)
+            return control.checked((value or "").strip())
         except ValueError:
             st.error(f"{text}: {tr('write it like')} `{control.help or control.at(mode)}`")
             st.stop()

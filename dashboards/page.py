@@ -12,7 +12,7 @@ from dashboards.controls import Control, options_of
 
 @dataclass(frozen=True)
 class Page:
-    """``verb`` is asked with the values of ``controls``. The page is absent where the verb lacks an option of ``needs``.
+    """``verb`` is asked with the values of ``controls``; the page is absent where it lacks an option of ``needs``.
 
     ``mode`` names the control that decides which others are shown, ``headline`` the metrics shown large; ``explains``
     says that `costsim explain` takes the same options. ``long`` questions run beside the page. ``views`` are further

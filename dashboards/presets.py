@@ -34,9 +34,8 @@ PRESETS = (
     Preset("inference", "910C supernode", "160 cards of CloudMatrix384, INT8, batch 192 a card",
            {"phase": "decode", "accelerator": "ascend-910c", "gpus": 160, "precision": "int8", "batch_per_gpu": 192.0,
             "cluster": "cloudmatrix384"}),
-    Preset("posttraining", "Two-GPU hobby RL", "GRPO of a small model on two RTX 4090",
-           {"question": "one step", "algorithm": "grpo", "model": "qwen2.5-1.5b", "accelerator": "rtx4090", "gpus": 2,
-            "prompts": 16, "group": 8, "response_mean": 400.0, "response_max": 1024.0}),
+    Preset("posttraining", "Two-GPU hobby RL", "GRPO on a countdown game, Qwen2.5-3B on two H100",
+           {"question": "a published recipe", "recipe": "tiny-zero-3b"}),
     Preset("inference", "One 8-GPU box", "8 H200, tp 8, 64 requests in flight",
            {"phase": "serving", "accelerator": "h200-sxm", "gpus": 8, "tp": 8, "concurrency": 64}),
 )  # fmt: skip
@@ -45,11 +44,11 @@ PRESETS = (
 def available() -> list[Preset]:
     """Those whose page is there and knows every value."""
     known = pages.all_pages()
-    found = []
-    for preset in PRESETS:
-        if preset.page in known and not state.checked(known[preset.page], preset.values, by_short=False)[1]:
-            found.append(preset)
-    return found
+    return [
+        preset
+        for preset in PRESETS
+        if preset.page in known and not state.checked(known[preset.page], preset.values, by_short=False)[1]
+    ]
 
 
 def links() -> None:

@@ -24,6 +24,8 @@ GRADE_WORDS = {
 }
 #: rows beyond which a table scrolls in a frame of its own
 LONG = 40
+#: of a breakdown in pixels: its legend takes many lines on a narrow page
+BREAKDOWN_HEIGHT = 360
 
 STYLE = """<style>
 .cs-scroll {overflow-x:auto; margin:.2rem 0 1rem;}
@@ -41,7 +43,8 @@ STYLE = """<style>
 .cs-A {color:#00805e;} .cs-B {color:#0072B2;} .cs-C {color:#b06c00;} .cs-D {color:#D55E00;}
 @media (prefers-color-scheme: dark) {.cs-A {color:#2fc79b;} .cs-B {color:#56B4E9;} .cs-C {color:#E69F00;}
   .cs-D {color:#ff8a4c;}}
-[data-testid="stMetricValue"] {font-size:1.5rem;}
+[data-testid="stMetricValue"] {font-size:1.4rem;}
+[data-testid="stHeading"] h1 {font-size:2rem;} [data-testid="stHeading"] h3 {font-size:1.25rem;}
 [data-testid="stMainBlockContainer"] {padding-top:3.2rem; padding-bottom:3rem;}
 </style>"""
 
@@ -70,7 +73,7 @@ def cards(
 
 def card(name: str, metric: Metric, where_from: Callable[[str], None], prefix: str = "") -> None:
     """One number."""
-    with st.container(border=True, width=236, key=f"{prefix}card_{name}", gap="small"):
+    with st.container(border=True, width=212, key=f"{prefix}card_{name}", gap="small"):
         st.metric(name_of(name), value_text(name, metric))
         span = band(name, metric)
         grade = f":{GRADE_COLOURS.get(metric.grade[:1], 'gray')}-badge[{tr('grade')} {metric.grade}]"
@@ -126,6 +129,8 @@ def chart(drawn: Chart, key: str) -> None:
     figure = jsonable(drawn.figure)
     layout = figure.setdefault("layout", {})
     layout.pop("font", None)
+    if layout.get("barmode") == "stack":
+        layout["height"] = BREAKDOWN_HEIGHT
     title = layout.get("title")
     if isinstance(title, dict):
         layout["title"] = {**title, "text": tr(str(title.get("text", "")))}

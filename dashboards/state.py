@@ -58,7 +58,7 @@ def _one(control: Control, value: Any, mode: str, name: str, notices: list[str])
         notices.append(tr("{0}: too long; {1} is used").format(_quoted(name), _quoted(_text(default))))
         return default
     try:
-        return control.checked(value, mode)
+        return control.checked(value)
     except ValueError:
         said = tr("{0}: {1} is not valid here; {2} is used")
         notices.append(said.format(_quoted(name), _quoted(_text(value)), _quoted(_text(default))))
@@ -143,7 +143,8 @@ def link_keys(page: Page, values: Mapping[str, Any], whole: bool) -> dict[str, s
 def link(page: Page, values: Mapping[str, Any]) -> str:
     """The path and query of a link that holds every value."""
     query = {**link_keys(page, values, whole=True), "v": VERSION}
-    return f"{page.id}?{urlencode(query)}"
+    home = next(iter(st.session_state.get("navigation", {page.id: None})))
+    return f"{'' if page.id == home else page.id}?{urlencode(query)}"
 
 
 def to_toml(page: Page, values: Mapping[str, Any]) -> str:

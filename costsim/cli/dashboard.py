@@ -44,13 +44,11 @@ def run(args: argparse.Namespace) -> int:
     if importlib.util.find_spec("streamlit") is None:
         raise BadInput("the dashboard needs Streamlit: pip install 'costsim[dashboard]'")
     port = free_port(args.address, _port(args.port))
-    process = subprocess.Popen(command(args.address, port, args.host, not args.no_browser), env=environment())
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
-        process.wait(10)
-        return 0
+    line = command(args.address, port, args.host, not args.no_browser)
+    if os.name != "posix":
+        return subprocess.call(line, env=environment())
+    sys.stdout.flush()
+    os.execve(line[0], line, environment())  # signals then reach the server itself
 
 
 def _port(text: str) -> int:

@@ -55,7 +55,7 @@ def show_page(page: Page, values: dict[str, Any]) -> None:
 
 def _cards(heading: str, argv: tuple[str, ...], document: Document, headline: tuple[str, ...]) -> None:
     target = Page(
-        "overview", heading, "", "", 0, "", argv[0], subject=lambda values: list(argv[1:]), explains=argv[0] == "infer"
+        "overview", heading, "", "", 0, "", argv[0], subject=lambda _: list(argv[1:]), explains=argv[0] == "infer"
     )
     st.caption(safe(document.title))
     show.cards(

@@ -16,7 +16,7 @@ from dashboards.words import safe, tr
 MOST_TRACES = 8
 
 
-def show_page(page: Page, values: dict[str, Any]) -> None:
+def show_page(page: Page, _values: dict[str, Any]) -> None:
     """The traces handed over, analysed."""
     given = st.file_uploader(
         tr("traces of torch.profiler, Ascend or any Chrome trace (.json, .json.gz); several ranks of one run together"),

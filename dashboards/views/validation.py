@@ -17,7 +17,7 @@ from dashboards.words import tr
 EVERY = "all published points"
 
 
-def show_page(page: Page, values: dict[str, Any]) -> None:
+def show_page(page: Page, _values: dict[str, Any]) -> None:
     """The published points, or the reader's own."""
     files = {path.stem: path for path in sorted(POINTS.glob("*.csv"))}
     left, right = st.columns(2)
