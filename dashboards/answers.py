@@ -136,6 +136,7 @@ class Job:
 
     @property
     def done(self) -> bool:
+        """Whether there is an answer or a reason for none."""
         return self.future is not None and self.future.done()
 
     def error(self) -> BaseException | None:

@@ -41,6 +41,7 @@ class Control:
 
     @property
     def flag(self) -> str:
+        """The option of the verb."""
         return f"--{self.name.replace('_', '-')}"
 
     def at(self, mode: str) -> Any:

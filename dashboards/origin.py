@@ -19,10 +19,10 @@ def open_dialog(page: Page, values: dict[str, Any], document: Document, metric: 
     """The dialog for one metric of an answer."""
 
     @st.dialog(f"{tr('Where from?')} · {name_of(metric)}", width="large")
-    def opened() -> None:
+    def _opened() -> None:
         explained(page, values, document, metric, "dialog")
 
-    opened()
+    _opened()
 
 
 def explained(page: Page, values: dict[str, Any], document: Document, metric: str, key: str) -> None:

@@ -44,6 +44,7 @@ class Page:
 
     @property
     def default_mode(self) -> str:
+        """The mode of a fresh page, empty where the page has none."""
         return next((str(control.default) for control in self.controls if control.name == self.mode), "")
 
     def defaults(self, mode: str) -> dict[str, Any]:

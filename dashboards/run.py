@@ -157,7 +157,7 @@ def _watch(job: Job, name: str) -> None:
     if job.share is None:
         st.info(text, icon=":material/hourglass_top:")
     else:
-        st.progress(min(job.share, 1.0), text)
+        st.progress(job.share, text)
     if st.button(tr("Stop"), key=f"{name}.stop", icon=":material/stop_circle:"):
         job.cancel()
         st.caption(tr("stopping …"))

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from costsim.predict.report import Metric
-from costsim.report.document import Chart, Document, Section, Table, is_numeric, text_of
+from costsim.report.document import Chart, Content, Document, Section, Table, is_numeric, text_of
 from costsim.report.jsonable import jsonable
 from costsim.report.words import band, value_text
 from dashboards.words import name_of, safe, tr
@@ -40,9 +40,7 @@ STYLE = """<style>
 .cs-long {max-height:30rem; overflow-y:auto;}
 .cs-grade {display:inline-block; min-width:1.3em; text-align:center; border-radius:.35em; font-weight:700;
   border:1.5px solid currentColor; padding:0 .25em;}
-.cs-A {color:#00805e;} .cs-B {color:#0072B2;} .cs-C {color:#b06c00;} .cs-D {color:#D55E00;}
-@media (prefers-color-scheme: dark) {.cs-A {color:#2fc79b;} .cs-B {color:#56B4E9;} .cs-C {color:#E69F00;}
-  .cs-D {color:#ff8a4c;}}
+.cs-A {color:#00966c;} .cs-B {color:#2a85c0;} .cs-C {color:#bb7900;} .cs-D {color:#dd5f0a;}
 [data-testid="stMetricValue"] {font-size:1.4rem;}
 [data-testid="stHeading"] h1 {font-size:2rem;} [data-testid="stHeading"] h3 {font-size:1.25rem;}
 [data-testid="stMainBlockContainer"] {padding-top:3.2rem; padding-bottom:3rem;}
@@ -73,11 +71,12 @@ def cards(
 
 def card(name: str, metric: Metric, where_from: Callable[[str], None], prefix: str = "") -> None:
     """One number."""
-    with st.container(border=True, width=212, key=f"{prefix}card_{name}", gap="small"):
-        st.metric(name_of(name), value_text(name, metric))
+    with st.container(border=True, width=220, key=f"{prefix}card_{name}", gap="small"):
+        words = tr(GRADE_WORDS.get(metric.grade[:1], ""))
+        st.metric(name_of(name), value_text(name, metric), help=words or None)
         span = band(name, metric)
         grade = f":{GRADE_COLOURS.get(metric.grade[:1], 'gray')}-badge[{tr('grade')} {metric.grade}]"
-        st.markdown(f"{grade} {safe(span) or tr('no band')}", help=tr(GRADE_WORDS.get(metric.grade[:1], "")))
+        st.markdown(f"{grade} {safe(span) or tr('no band')}")
         if st.button(tr("Where from?"), key=f"{prefix}from_{name}", type="tertiary", icon=":material/account_tree:",
                      help=tr("The terms, laws and sources of this number")):  # fmt: skip
             where_from(name)
@@ -148,18 +147,19 @@ def table(rows: Table) -> None:
         f'<th scope="col"{_side(right)}>{escape(tr(name))}</th>'
         for name, right in zip(rows.columns, numeric, strict=True)
     )
-    body = "".join(
-        "<tr>" + "".join(
-            f"<td{_side(right)}>{_cell(name, text_of(cell))}</td>"
-            for name, cell, right in zip(rows.columns, row, numeric, strict=True)
-        ) + "</tr>"
-        for row in rows.rows
-    )  # fmt: skip
+    body = "".join(f"<tr>{_row(rows.columns, row, numeric)}</tr>" for row in rows.rows)
     caption = f"<caption>{escape(tr(rows.caption))}</caption>" if rows.caption else ""
     long = " cs-long" if len(rows.rows) > LONG else ""
     st.html(
         f'<div class="cs-scroll{long}" tabindex="0"><table class="cs-table">{caption}<thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _row(columns: Sequence[str], row: Sequence[Content], numeric: Sequence[bool]) -> str:
+    return "".join(
+        f"<td{_side(right)}>{_cell(name, text_of(cell))}</td>"
+        for name, cell, right in zip(columns, row, numeric, strict=True)
     )
 
 

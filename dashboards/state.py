@@ -82,7 +82,7 @@ def restore(page: Page) -> list[str]:
     if pending is not None:
         values, notices = pending
         seed(page, values, force=True)
-    elif set(given) - {"view"} and given != store.get(f"{page.id}?"):
+    elif not set(given) <= {"view"} and given != store.get(f"{page.id}?"):
         if given.get("v", VERSION) != VERSION:
             notices.append(tr("this link was made by another version; what is understood of it is used"))
         values, found = checked(page, given, by_short=True)

@@ -135,6 +135,6 @@ def progress(text: str, share: float | None = None) -> None:
     """A word on what is going on, for a person at a terminal only, or for who listens."""
     listener = LISTENER.get()
     if listener is not None:
-        listener.told(text, share)
+        listener.told(text, None if share is None else min(max(share, 0.0), 1.0))
     elif sys.stderr.isatty():
         print(text, file=sys.stderr, flush=True)

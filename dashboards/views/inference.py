@@ -26,7 +26,7 @@ def _by_phase(name: str) -> dict[str, object]:
 #: what a curve varies, and over which values
 CURVE = {
     PREFILL: ("tokens_per_gpu", "1024,2048,4096,8192,12288,16384,24576,32768,49152,65536"),
-    DECODE: ("batch_per_gpu", "1,2,4,8,16,24,32,48,64,96,128,160,192,256,320,384,512"),
+    DECODE: ("batch_per_gpu", "2,4,8,16,24,32,48,64,96,128,160,192,256,320,384,512"),
     SERVING: ("concurrency", "1,2,4,8,16,32,64,128,192,256,384,512,768,1024,2048"),
 }
 

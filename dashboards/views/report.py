@@ -26,11 +26,9 @@ def scenario_toml(values: dict[str, Any]) -> str:
     """The values as the file that `costsim report FILE` reads."""
     lines = [f"title = {json.dumps(values.get('title') or _BASE.title, ensure_ascii=False)}"]
     for part, names in _PARTS.items():
-        lines += ["", f"[{part}]"]
-        for name, key in names.items():
-            value = values.get(name)
-            if value is not None and value != "":
-                lines.append(f"{key} = {_toml(value)}")
+        lines.extend(["", f"[{part}]"])
+        stated = {key: values.get(name) for name, key in names.items()}
+        lines.extend(f"{key} = {_toml(value)}" for key, value in stated.items() if value is not None and value != "")
     return "\n".join([*lines, ""])
 
 
