@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks import schedules, startup, sweep
+from benchmarks import schedules, startup, sweep, training_search
 
 if __name__ == "__main__":
     startup.main()
     sweep.main()
+    training_search.main()
     schedules.main()

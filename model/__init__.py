@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from model.checkpoint import CheckpointError, from_pretrained, save_pretrained
     from model.config import DeepSeekConfig, Yarn
     from model.generation import Generation, generate
+    from model.routing_record import RoutingRecord
     from model.transformer import DeepSeek
 
 _HOME = {
@@ -25,6 +26,7 @@ _HOME = {
     "DeepSeekConfig": "config",
     "Generation": "generation",
     "LatentCache": "cache",
+    "RoutingRecord": "routing_record",
     "Yarn": "config",
     "from_pretrained": "checkpoint",
     "generate": "generation",
@@ -37,6 +39,7 @@ __all__ = [
     "DeepSeekConfig",
     "Generation",
     "LatentCache",
+    "RoutingRecord",
     "Yarn",
     "from_pretrained",
     "generate",

@@ -22,7 +22,7 @@ from costsim.spec.cluster import standard_cluster
 from costsim.spec.plan import TrainingLoad, TrainingPlan
 from costsim.timing.duration import time_op
 
-KERNELS = Path(__file__).resolve().parent.parent / "hwprofiles" / "training" / "b200-sxm.csv"
+KERNELS = Path(__file__).resolve().parent.parent / "hwprofiles" / "training"
 V3, H800, H100, B200 = load_model("deepseek-v3"), *(load_accelerator(f"{n}-sxm") for n in ("h800", "h100", "b200"))
 RECIPE = TrainingPlan(
     2048, pp=16, ep=64, schedule="dualpipe", recompute="RMSNorm + MLA up-proj", comm_sms=20, routing="trained"
@@ -111,9 +111,21 @@ def test_step_of_one_node() -> None:
     assert report["bubble_s"] > 0
 
 
-def kernel_rows() -> list[dict[str, str]]:
-    lines = [line for line in KERNELS.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+def kernel_rows(name: str = "b200-sxm") -> list[dict[str, str]]:
+    lines = [line for line in (KERNELS / f"{name}.csv").read_text(encoding="utf-8").splitlines() if line[0] != "#"]
     return list(csv.DictReader(lines))
+
+
+def test_ratios_of_the_published_trace() -> None:
+    """Hopper's constants: the trace's FP8 GEMMs over the law on the cores that transfers leave."""
+    device, constants = device_for(H800, standard_cluster(H800, 2048)), constants_for("hopper")
+    ratios: dict[bool, list[float]] = {True: [], False: []}
+    for row in kernel_rows("h800-sxm"):
+        groups, m, n, k, seconds = (float(row[name]) for name in ("groups", "m", "n", "k", "seconds"))
+        law = groups * float(time_op(gemm("", m, n, k, "fp8", 1.0, ""), device, 112.0 / 132.0).time_s)
+        ratios[row["pass"] == "weight_gradient"].append(seconds / law)
+    assert np.median(ratios[False]) == pytest.approx(constants.gemm, rel=0.03)
+    assert np.median(ratios[True]) == pytest.approx(constants.block_weight_gradient, rel=0.05)
 
 
 def test_ratios_of_training_kernels_are_those_of_the_table() -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from costsim.calibration import processor
 from costsim.calibration.measurement import SHAPE_COLUMNS, WIRE_COLUMNS, Measurement
 from costsim.calibration.residual import QUANTUM, Residual, fit_residual
 from costsim.num import Num
@@ -57,6 +58,7 @@ PRIOR: dict[str, AnyLaw] = {
     "hop": Hop(10e-6, 0.7, 0.9, 1e-8, 1e-8),
     "all_reduce": Hop(8e-6, 0.7, 0.9, 1e-6, 35e-6),
 }
+PRIOR |= processor.PRIOR
 _BOUNDS: dict[str, tuple[float, float]] = {
     "overhead_s": (1e-7, 2e-4),
     "efficiency": (0.02, 1.0),
@@ -70,7 +72,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "edge": (0.1, 300.0),
     "per_doubling_s": (1e-9, 2e-5),
     "out_overhead_s": (1e-9, 2e-4),
-}
+} | processor.BOUNDS
 #: a GEMM or attention kernel whose memory term needs less than half the bandwidth hides compute in it
 _NARROWER: dict[str, dict[str, tuple[float, float]]] = {
     "tile": {"memory_efficiency": (0.5, 0.95)},
@@ -78,7 +80,7 @@ _NARROWER: dict[str, dict[str, tuple[float, float]]] = {
     "tiling": {"memory_efficiency": (0.5, 0.95)},
     "attend": {"memory_efficiency": (0.5, 0.95)},
     "stream": {"overhead_s": (1e-7, 5e-6)},
-}
+} | processor.NARROWER
 
 
 #: collectives; with ``_ll`` the low-latency kernels of expert parallelism
@@ -229,6 +231,7 @@ def fit(family: str, dtype: str, rows: Sequence[Measurement], device: Device, pr
     Raises ValueError when nothing is left to fit, KeyError for a column that the law needs and a row leaves empty.
     """
     kind = law_kind(family, dtype)
+    kind = processor.KIND.get(kind, kind) if device.processor else kind
     prior = prior or PRIOR.get(family) or PRIOR[kind]
     table = _Table.of(rows)
     _check(kind, family, dtype, table, device)
@@ -251,7 +254,7 @@ def _check(kind: str, family: str, dtype: str, table: _Table, device: Device) ->
         for name in WIRE_COLUMNS:
             if name not in table.wire:
                 raise KeyError(name)
-    elif kind != "stream":
+    elif kind not in ("stream", "cached"):
         if dtype not in device.peaks:
             raise ValueError(f"{family}/{dtype}: the datasheet of {device.id} states no {dtype} peak")
         if not table.flop.all():

@@ -105,6 +105,16 @@ def read_calibration(name: str) -> dict[str, FittedLaw]:
     return laws
 
 
+@lru_cache(maxsize=64)
+def own_calibration(path: str, name: str) -> dict[str, FittedLaw]:
+    """The laws in a user's calibration file; BadInput where they were measured on another part."""
+    laws = parse_calibration(Path(path))
+    other = next((law.origin for law in laws.values() if law.origin != name), None)
+    if other is not None:
+        raise BadInput(f"calibration {path}: was measured on {other}, not on {name}")
+    return laws
+
+
 def parse_calibration(path: Path) -> dict[str, FittedLaw]:
     """The laws in a calibration file; BadInput names what is wrong with it."""
     try:
@@ -116,6 +126,11 @@ def parse_calibration(path: Path) -> dict[str, FittedLaw]:
         if isinstance(error, BadInput):
             raise
         raise BadInput(f"calibration {path}: not a calibration file ({type(error).__name__}: {error})") from None
+
+
+def fitted_laws(fits: Mapping[str, Fit], origin: str) -> dict[str, FittedLaw]:
+    """Laws straight from their fits, as a file of them would give."""
+    return {key: _fitted(law_json(fit), origin) for key, fit in fits.items()}
 
 
 def _fitted(entry: Mapping[str, Any], origin: str) -> FittedLaw:
@@ -143,7 +158,7 @@ class Laws(Mapping[str, FittedLaw]):
 
     def __init__(self, chip: Accelerator) -> None:
         self._chip = chip
-        self._own = read_calibration(chip.id)
+        self._own = read_calibration(chip.id) if not chip.calibration else own_calibration(chip.calibration, chip.id)
         self._found: dict[str, FittedLaw | None] = {}
 
     def _search(self, key: str) -> FittedLaw | None:
@@ -234,6 +249,7 @@ def device_for(chip: Accelerator, cluster: Cluster | None = None) -> Device:
         out=out,
         laws=Laws(chip),
         in_network_reduction=chip.architecture in _REDUCES_IN_SWITCH and chip.node_devices >= 8,
+        processor=chip.torch_device == "cpu",
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from costsim.cli.output import extension, finish, progress, write
 from costsim.errors import BadInput
@@ -23,6 +24,7 @@ HELP = "measurements into hwprofiles/calibration/<id>.json, with held-out residu
 EXAMPLE = """
 costsim calibrate
 costsim calibrate h800-sxm --measurements my_kernels.csv --folder my_calibration
+costsim calibrate --draft my-chip --measurements out/profile/measurements.csv --folder .
 """
 
 
@@ -31,7 +33,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "accelerators", nargs="*", metavar="ID", help="accelerators; default: all whose measurements are shipped"
     )
-    group.add_argument("--measurements", metavar="FILE", help="measurement CSV of your own, for one accelerator")
+    group.add_argument(
+        "--measurements", metavar="FILE", action="append",
+        help="measurement CSV of your own, for one accelerator; more than one may be given",
+    )  # fmt: skip
+    group.add_argument(
+        "--draft", metavar="NAME",
+        help="an accelerator that no catalog has: also write NAME.toml with the measured peaks into --folder",
+    )  # fmt: skip
+    group.add_argument("--facts", metavar="FILE", help="machine.json for --draft (default: beside the measurements)")
     group.add_argument("--trace", metavar="FILE", help="profiler trace with shapes, recorded on one accelerator")
     group.add_argument(
         "--silicon", action="store_true", help="use the measured GPU tables (extra silicon); default IDs: all it has"
@@ -44,16 +54,16 @@ def run(args: argparse.Namespace) -> int:
     from costsim.calibration.sources.aiconfigurator import systems
     from costsim.spec.catalog import load_accelerator
 
+    if args.draft is not None or args.facts is not None:
+        return _draft(args)
     names = args.accelerators or (systems() if args.silicon else shipped_measurements())
     if (args.measurements or args.trace) and len(args.accelerators) != 1:
         flag = "--measurements" if args.measurements else "--trace"
         raise BadInput(f"{flag}: name the one accelerator that the file was measured on")
     _need_scipy()
-    folder = None if args.folder is None else Path(args.folder)
-    if folder is not None and not folder.is_dir():
-        raise BadInput(f"--folder {folder}: is not a directory; make it first")
+    folder = _folder(args)
     results, points = [], []
-    plotted = args.out is not None and extension(Path(args.out)) == "html"
+    plotted = _plotted(args)
     for name in names:
         chip, rows = load_accelerator(name), _rows(args, name)
         results.append(calibrate(chip, rows, progress))
@@ -66,6 +76,54 @@ def run(args: argparse.Namespace) -> int:
             write(target, written_text(result, target))
             progress(f"wrote {target}")
     return finish(args, _document(results, points))
+
+
+def _draft(args: argparse.Namespace) -> int:
+    """An unknown accelerator: its TOML with measured peaks, and its laws beside it."""
+    from costsim.calibration.draft import drafted
+    from costsim.calibration.run import calibrate, written_text
+
+    if args.draft is None or not args.measurements or args.accelerators or args.silicon:
+        raise BadInput("--draft NAME takes --measurements FILE and nothing of the catalog")
+    _need_scipy()
+    folder = _folder(args) or Path()
+    rows = _rows(args, args.draft)
+    text, chip = drafted(args.draft, rows, _facts(args))
+    result = calibrate(chip, rows, progress)
+    if not result.fits:
+        raise BadInput(f"calibrate {chip.id}: no law could be fitted: {_why_not(result)}")
+    sheet, laws = folder / f"{args.draft}.toml", folder / f"{args.draft}.json"
+    write(sheet, text)
+    write(laws, written_text(result, laws))
+    progress(f"wrote {sheet} and {laws}; costsim infer --accelerator {sheet} uses both")
+    return finish(args, _document([result], [_points(chip, rows, result) if _plotted(args) else {}]))
+
+
+def _plotted(args: argparse.Namespace) -> bool:
+    return args.out is not None and extension(Path(args.out)) == "html"
+
+
+def _folder(args: argparse.Namespace) -> Path | None:
+    folder = None if args.folder is None else Path(args.folder)
+    if folder is not None and not folder.is_dir():
+        raise BadInput(f"--folder {folder}: is not a directory; make it first")
+    return folder
+
+
+def _facts(args: argparse.Namespace) -> dict[str, Any]:
+    """What the machine said of itself: the file named, or machine.json beside the first measurements; else nothing."""
+    from costsim.spec.base import read_text
+
+    path = Path(args.facts) if args.facts else Path(args.measurements[0]).parent / "machine.json"
+    if not args.facts and not path.is_file():
+        return {}
+    try:
+        facts = json.loads(read_text(path, "facts"))
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict):
+        raise BadInput(f"--facts {path}: a JSON object is needed, as `costsim profile` writes machine.json")
+    return facts
 
 
 def _why_not(result: Calibrated) -> str:
@@ -87,13 +145,13 @@ def _rows(args: argparse.Namespace, name: str) -> list[Measurement]:
     from costsim.calibration.measurement import read_measurements
     from costsim.calibration.run import measurements_of, silicon_rows
 
+    own = [row for file in args.measurements or () for row in read_measurements(Path(file))]
     if args.trace:
         from costsim.trace.measurements import trace_rows
 
-        own = read_measurements(Path(args.measurements)) if args.measurements else []
         return [*own, *trace_rows(Path(args.trace))]
-    if args.measurements:
-        return read_measurements(Path(args.measurements))
+    if own:
+        return own
     return silicon_rows(name) if args.silicon else measurements_of(name)
 
 

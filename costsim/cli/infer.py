@@ -35,6 +35,8 @@ PLAN = (
     Key("moe_tp", "ranks that split each expert's width; default: tp/ep, at least 1"),
     Key("comm_sms", "cores kept for communication kernels", minimum=0),
     Key("redundant_experts", "replicas of hot experts beyond one copy of each", minimum=0),
+    Key("imbalance", "busiest expert rank over the mean, as `costsim place` finds; default: from --routing", False),
+    Key("remote_nodes", "further nodes a token is sent to, as `costsim place` finds", whole=False, minimum=0),
 )
 _ISL = Key("isl", "prompt tokens")
 _MTP = (

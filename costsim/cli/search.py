@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli import ask as asking
-from costsim.cli import infer, train
+from costsim.cli import infer, job, train
 from costsim.cli.ask import Key, Words
 from costsim.cli.output import LISTENER, finish, progress
 from costsim.cli.parser import add_choice, add_quantity
@@ -34,11 +34,12 @@ _LOAD_GRID: dict[str, dict[str, list[Any]]] = {
     "decode": {"context": [4096], "batch_per_gpu": [1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512]},
     "prefill": {"isl": [4096], "tokens_per_gpu": [1024, 2048, 4096, 8192, 16384, 32768]},
     "serving": {"isl": [1024], "osl": [1024], "concurrency": [1, 4, 16, 64, 256, 1024]},
-    "training": {"seq": [4096], "micro_batch": [1, 2], "global_batch": [15360]},
+    "training": {"seq": [4096], "micro_batch": [1, 2, 4], "global_batch": [15360]},
 }
 _TRAINING_GRID: dict[str, list[Any]] = {
-    "gpus": [2048], "tp": [1, 2, 4, 8], "pp": [1, 2, 4, 8, 16], "vpp": [1], "ep": [1, 8, 16, 32, 64], "cp": [1],
-    "recompute": ["none", "selective", "full"],
+    "gpus": [2048], "tp": [1, 2, 4, 8], "pp": [1, 2, 4, 8, 16, 32], "vpp": [1, 2, 4],
+    "ep": [1, 2, 4, 8, 16, 32, 64, 128], "cp": [1, 2, 4], "recompute": ["none", "selective", "full"],
+    "schedule": ["1f1b", "interleaved", "zb-h1", "dualpipe"],
 }  # fmt: skip
 
 
@@ -57,9 +58,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{words.name.replace('_', '-')}", metavar="WORDS", help=f"{words.help}: {', '.join(words.choices)}"
         )
+    for name, text in _training_words().items():
+        parser.add_argument(f"--{name}", metavar="WORDS", help=f"training: {text}")
     parser.add_argument(
-        "--recompute", metavar="WORDS", help="activations recomputed in training: none, selective, full"
+        "--write-megatron", metavar="FILE", help="training: write the best layout as Megatron-LM arguments"
     )
+
+
+def _training_words() -> dict[str, str]:
+    """Word fields of a training plan that serving has not, with what they may hold."""
+    from costsim.spec.plan import FRAMEWORKS, SCHEDULE_WORDS
+
+    return {
+        "recompute": "activations recomputed: none, selective, full; lists of tensors with + between them",
+        "schedule": ", ".join(SCHEDULE_WORDS),
+        "framework": f"kernels and number formats: {', '.join(FRAMEWORKS)}",
+    }
 
 
 def _keys() -> list[Key]:
@@ -77,6 +91,9 @@ def run(args: argparse.Namespace) -> int:
     for flag, value in (("--top", args.top), ("--max-gpus", args.max_gpus)):
         if value is not None and value < 1:
             raise BadInput(f"{flag} {value}: must be at least 1")
+    if args.write_megatron is not None and args.phase != "training":
+        raise BadInput("--write-megatron: goes with --phase training")
+    job.check(args)
     model, chip = load_model(args.model), load_accelerator(args.accelerator)
     price, cluster, about = asking.supply(args, chip)
     grid, assumed = _grid(args, model, chip)
@@ -85,7 +102,10 @@ def run(args: argparse.Namespace) -> int:
         max_gpus=args.max_gpus, price=price, cluster=cluster, progress=_bar,
     )  # fmt: skip
     document = frontier_document(result, model.id, chip.id, args.phase, (*assumed, *about), args.top)
-    return finish(args, document)
+    status = finish(args, document)
+    if args.write_megatron is not None and result.best is not None:
+        job.write_layout(args.write_megatron, model, chip, result.best.plan)
+    return status
 
 
 def _grid(args: argparse.Namespace, model: ModelSpec, chip: Accelerator) -> tuple[dict[str, list[Any]], list[str]]:
@@ -95,7 +115,9 @@ def _grid(args: argparse.Namespace, model: ModelSpec, chip: Accelerator) -> tupl
     known = plan_keys(args.phase)
     defaults = dict(_TRAINING_GRID if args.phase == "training" else _SERVING_GRID) | _LOAD_GRID[args.phase]
     precision, _ = asking.precision_for(chip, None)
-    defaults["precision"] = [precision if args.phase != "training" or precision == "fp8" else "bf16"]
+    defaults["precision"] = [precision]
+    if args.phase == "training":
+        defaults["precision"] = ["fp8", "bf16"] if precision == "fp8" else ["bf16"]
     if model.moe is None:
         defaults["ep"] = [1]
     grid: dict[str, list[Any]] = {}

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from costsim.cli import job, whole_run
 from costsim.cli.ask import Key, Words, add_keys, add_subject, answer, given, precision_for, supply, with_assumed
 from costsim.cli.output import extension, finish, progress, write
 from costsim.errors import BadInput
@@ -23,6 +24,9 @@ costsim train
 costsim train --pp 8,16 --ep 32,64 --schedule 1f1b --json
 costsim train --accelerator h100-sxm --gpus 1024 --tp 2 --pp 8 --vpp 4 --schedule interleaved --global-batch 8192
 costsim train --out run.html --perfetto run.json
+costsim train --megatron job.sh --accelerator h100-sxm --write-megatron better.sh
+costsim train --fp8-savings
+costsim train --run --assume final-run-share=30% --assume staff=60
 """
 
 PLAN = (
@@ -35,6 +39,7 @@ PLAN = (
     Key("zero", "ZeRO stage: what data-parallel ranks shard", minimum=0, maximum=3),
     Key("comm_sms", "cores that overlapped transfers take"),
     Key("layers", "cut the model to so many layers"),
+    Key("imbalance", "busiest expert rank over the mean of a measured load; default: from --routing", False),
 )
 LOAD = (
     Key("seq", "tokens of a sequence"),
@@ -58,7 +63,7 @@ def words() -> tuple[Words, ...]:
     from costsim.spec import plan
 
     return (
-        Words("precision", "arithmetic of the matrix products", plan.PRECISIONS),
+        Words("precision", "arithmetic of the matrix products", plan.TRAINING_PRECISIONS),
         Words("recompute", "what the backward pass computes again: none, selective, full, or a list of norm, act, "
               "mla_up_proj, core_attn, mlp, moe", ()),
         Words("routing", "how evenly tokens meet experts", plan.ROUTINGS),
@@ -66,6 +71,7 @@ def words() -> tuple[Words, ...]:
         Words("overlap", "which transfers run beside compute", plan.TRAINING_OVERLAPS),
         Words("framework", "whose kernels and number formats", plan.FRAMEWORKS),
         Words("dispatcher", "how tokens reach experts", plan.DISPATCHERS),
+        Words("graphs", "what runs as captured CUDA graphs", plan.GRAPHS),
     )  # fmt: skip
 
 
@@ -73,6 +79,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_subject(parser, "deepseek-v3", "h800-sxm")
     add_keys(parser, "plan (numbers take lists and ranges)", [*PLAN, *words()])
     add_keys(parser, "load (numbers take lists and ranges)", LOAD)
+    whole_run.configure(parser)
+    job.configure(parser)
     group = parser.add_argument_group("timeline of one plan")
     group.add_argument("--perfetto", metavar="FILE", help="write every task as a Chrome trace (ui.perfetto.dev), .json")
 
@@ -84,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
     _check_trace(args.perfetto)
     model, chip = load_model(args.model), load_accelerator(args.accelerator)
+    from_job = job.apply(args, model, [*PLAN, *words(), *LOAD])
     args.precision, about_precision = precision_for(chip, args.precision)
     if args.precision == "int8" and about_precision:
         args.precision, about_precision = "bf16", [f"--precision bf16 ({chip.id} has no FP8 peak in the catalog)"]
@@ -93,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
         defaults = {**defaults, "schedule": "interleaved"}
     asked = given(args, [*PLAN, *words(), *LOAD], defaults)
     asked = replace(asked, assumed=(*asked.assumed, *about_precision, *about_supply))
+    if whole_run.asked(args):
+        return whole_run.answer(args, asked, model, chip, price, cluster, from_job)
     load_names = {key.name for key in LOAD}
 
     def parts(point: dict[str, Any]) -> tuple[TrainingPlan, TrainingLoad]:
@@ -101,19 +112,28 @@ def run(args: argparse.Namespace) -> int:
 
     def ask(point: dict[str, Any]) -> Report:
         plan, load = parts(point)
-        return predict_training(model, chip, plan, load, price, cluster)
+        return with_said(predict_training(model, chip, plan, load, price, cluster), from_job)
 
     drawn = args.perfetto is not None or (args.out is not None and extension(Path(args.out)) == "html")
     if asked.varied and args.perfetto is not None:
         raise BadInput(f"--perfetto takes one plan; {', '.join(asked.varied)} varies")
     if asked.varied or not drawn:
-        return answer(args, asked, ask)
+        status = answer(args, asked, ask)
+        job.save(args, model, chip, asked)
+        return status
     point = {name: values[0] for name, values in asked.grid.items()}
     report = with_assumed(ask(point), asked.assumed)
     from costsim.predict.training import timeline_of
 
     timeline = timeline_of(model, chip, *parts(point), cluster)
-    return _with_timeline(args, report, timeline)
+    status = _with_timeline(args, report, timeline)
+    job.save(args, model, chip, asked)
+    return status
+
+
+def with_said(report: Report, said: tuple[str, ...]) -> Report:
+    """The report with more notes."""
+    return replace(report, notes=(*report.notes, *said))
 
 
 def _check_trace(path: str | None) -> None:

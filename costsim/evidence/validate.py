@@ -132,13 +132,22 @@ def _serving(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
 
 def _training(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
     plan, load = training_question(point, model, chip)
-    if point.plan.get("recompute"):
-        return predict_training(model, chip, plan, load)
-    return least_recompute(plan, lambda tried: predict_training(model, chip, tried, load))
+
+    def ask(tried: TrainingPlan) -> Report:
+        return predict_training(model, chip, tried, load)
+
+    try:
+        return ask(plan) if point.plan.get("recompute") else least_recompute(plan, ask)
+    except DoesNotFit:
+        if "zero" in point.plan or point.plan.get("overlap") == "none" or point.number("pp", 1.0) > 1:
+            raise
+    # Tables name no sharding; a model that fits on one stage no other way ran with everything sharded.
+    report = least_recompute(replace(plan, zero=3.0), ask)
+    return replace(report, notes=(*report.notes, "zero is not stated: 3 is what fits"))
 
 
 #: policies in the order in which a team turns to them as memory runs out
-_MORE_RECOMPUTE = ("none", "norm,act", "selective", "selective,mlp", "full")
+_MORE_RECOMPUTE = ("none", "mla_up_proj", "norm,act", "selective", "selective,mlp", "full")
 
 
 def least_recompute(plan: TrainingPlan, predict: Callable[[TrainingPlan], Report]) -> Report:
@@ -177,7 +186,8 @@ def training_question(point: Point, model: ModelSpec, chip: Accelerator) -> tupl
         zero=point.number("zero", 1.0), schedule=schedule, overlap=point.plan.get("overlap") or _overlap(point, chip),
         routing=point.plan.get("routing", "trained" if schedule.startswith("dualpipe") else "balanced"),  # type: ignore[arg-type]
         comm_sms=None if comm < 0 else comm, layers=layers,
-        dispatcher=point.plan.get("dispatcher") or _dispatcher(point, model),
+        graphs="attention" if _rack(chip) and "Megatron-Bridge" in point.source else "none",
+        dispatcher=point.plan.get("dispatcher") or _dispatcher(point, model, chip),
     )  # fmt: skip
     tokens = point.number("tokens", -1.0)
     return plan, TrainingLoad(point.number("seq"), batch, micro, None if tokens < 0 else tokens)
@@ -191,19 +201,24 @@ def _overlap(point: Point, chip: Accelerator) -> str:
     return "pair" if spans and "Megatron-Bridge" in point.source else "auto"
 
 
-def _dispatcher(point: Point, model: ModelSpec) -> str:
+def _dispatcher(point: Point, model: ModelSpec, chip: Accelerator) -> str:
     """Megatron-Bridge's recipes send by all-to-all, those of models that limit a token's nodes by DeepEP or HybridEP.
 
     [megatron-bridge]
     """
     plain = model.moe is not None and model.moe.groups == 1
-    return "alltoall" if plain and "Megatron-Bridge" in point.source else "auto"
+    return "alltoall" if plain and "Megatron-Bridge" in point.source and not _rack(chip) else "auto"
+
+
+def _rack(chip: Accelerator) -> bool:
+    """A scale-up domain beyond one node, for which the recipes capture attention and routing and send by HybridEP."""
+    return (chip.datasheet["scale_up_domain"].value or 1.0) > chip.node_devices
 
 
 def _precision(text: str) -> str:
-    """fp8 for every 8-bit recipe a table names (fp8-cs, fp8-mx, mxfp8, …)."""
+    """fp8 for every 8-bit recipe a table names (fp8-cs, mxfp8, …), fp4 for every 4-bit one (nvfp4)."""
     word = text.strip().lower()
-    return "fp8" if "fp8" in word else word
+    return next((dtype for dtype in ("fp8", "fp4") if dtype in word), word)
 
 
 def _training_chunk(point: Point, model: ModelSpec, chip: Accelerator) -> Report:

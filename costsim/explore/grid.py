@@ -39,11 +39,12 @@ class Block:
     def plan_at(self, index: int) -> dict[str, Any]:
         """The plan at a flat index, as plain values."""
         where = np.unravel_index(index, self.shape)
-        numbers = {name: _plain(axis[i]) for name, axis, i in zip(self.names, self.axes, where, strict=True)}
+        numbers = {name: plain(axis[i]) for name, axis, i in zip(self.names, self.axes, where, strict=True)}
         return {**self.words, **numbers}
 
 
-def _plain(value: np.float64) -> int | float:
+def plain(value: np.float64) -> int | float:
+    """A number of a grid as a person writes it."""
     return int(value) if value == np.floor(value) else float(value)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,10 @@ from numpy.typing import NDArray
 
 from costsim.economics.cost import usd_per_mtok
 from costsim.errors import BadInput, UnknownName
+from costsim.explore.families import Family, compared, family_keys
+from costsim.explore.families import Tally as FamilyTally
 from costsim.explore.grid import Block, Values, blocks, plan_count
+from costsim.explore.layouts import played_note, training_fit, training_parts, whole_layers
 from costsim.explore.pareto import pareto
 from costsim.predict.layout import Rule
 from costsim.predict.phases import decode, prefill, serve, setting_for
@@ -61,6 +65,8 @@ class SearchResult:
     best: Found | None
     objective: str
     notes: tuple[str, ...] = ()
+    families: tuple[Family, ...] = ()
+    trade: str = ""
 
     def json(self) -> dict[str, Any]:
         return {
@@ -71,6 +77,8 @@ class SearchResult:
             "best": None if self.best is None else self.best.json(),
             "objective": self.objective,
             "notes": list(self.notes),
+            "families": [family.json() for family in self.families],
+            "trade": self.trade,
         }
 
 
@@ -78,6 +86,8 @@ class SearchResult:
 class _Tally:
     """What the blocks add up to."""
 
+    families: FamilyTally
+    trade: str
     evaluated: int = 0
     feasible: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
@@ -101,8 +111,9 @@ def search(
     """Cost every plan of ``grid`` (plan and load keys → values; words and numbers) for one phase.
 
     Divisibility, memory and targets are masks, so a million plans are a few array operations.
-    The frontier trades latency (tpot_s or ttft_s; memory in training) against ``objective``. Raises BadInput for
-    unknown keys, empty axes, unknown words or dtypes the chip lacks.
+    The frontier trades latency (tpot_s or ttft_s; in training memory, or the step where GPU counts differ) against
+    ``objective``; ``families`` says of each value of each key what stopped its plans or set them back. Raises BadInput
+    for unknown keys, empty axes, unknown words or dtypes the chip lacks.
     """
     if phase not in PHASES:
         raise UnknownName("phase", phase, PHASES)
@@ -117,12 +128,17 @@ def search(
         )
     usd = None if rate is None else in_usd(rate)
     limits = _limits(phase, ttft_s, tpot_s)
-    tally = _Tally()
+    tally = _Tally(FamilyTally(family_keys(grid, _family_names(phase))), _trade(phase, objective, grid))
     for block in blocks(grid):
         _run_block(tally, block, model, chip, phase, objective, limits, max_gpus, usd, cluster)
         if progress is not None:
             progress(tally.evaluated, total)
-    return _result(tally, phase, objective, rate)
+    result = _result(tally, objective, rate)
+    parts = functools.partial(training_parts, model, chip, cluster) if phase == "training" else None
+    sign = OBJECTIVES[objective]
+    if phase == "training" and result.best is not None:
+        result = replace(result, notes=(*result.notes, played_note(model, chip, cluster, result.best.plan)))
+    return replace(result, families=compared(tally.families.families(sign), sign, parts))
 
 
 def _limits(phase: str, ttft_s: float | None, tpot_s: float | None) -> dict[str, float]:
@@ -146,6 +162,8 @@ def _check_keys(phase: str, grid: Mapping[str, Values]) -> None:
     for name in grid:
         if name not in known:
             raise UnknownName(f"key of a {phase} plan", name, known)
+    if len(grid.get("layers", ())) > 1:
+        raise BadInput("layers: a search cuts the model once; give one value")
     required = {f.name for f in (*fields(plan), *fields(load)) if f.default.__class__.__name__ == "_MISSING_TYPE"}
     missing = sorted(required - set(grid))
     if missing:
@@ -166,7 +184,7 @@ def plan_keys(phase: str) -> tuple[str, ...]:
 def _split(block: Block, cls: type[Any]) -> Any:
     names = {f.name for f in fields(cls)}
     both: dict[str, Any] = {**block.words, **block.numbers}
-    return cls(**{name: value for name, value in both.items() if name in names})
+    return cls(**whole_layers({name: value for name, value in both.items() if name in names}))
 
 
 def _run_block(
@@ -176,31 +194,40 @@ def _run_block(
     with np.errstate(all="ignore"):
         metrics, rules, fits = _evaluate(block, model, chip, phase, cluster, usd)
         good = np.ones(block.shape, dtype=bool)
+        out: list[tuple[str, NDArray[np.bool_]]] = []
         for rule in rules:
-            _reject(tally, good, np.broadcast_to(rule.broken, block.shape), rule.reason)
-        _reject(tally, good, ~np.broadcast_to(fits, block.shape), "does not fit in memory")
+            _reject(out, good, np.broadcast_to(rule.broken, block.shape), rule.reason)
+        for reason, broken in fits:
+            _reject(out, good, np.broadcast_to(broken, block.shape), reason)
         if max_gpus is not None and "gpus" in block.numbers:
-            _reject(tally, good, np.broadcast_to(block.numbers["gpus"] > max_gpus, block.shape), "more than max_gpus")
+            _reject(out, good, np.broadcast_to(block.numbers["gpus"] > max_gpus, block.shape), "more than max_gpus")
         for name, limit in limits.items():
-            _reject(tally, good, np.broadcast_to(metrics[name] > limit, block.shape), f"misses the {name} target")
+            _reject(out, good, np.broadcast_to(metrics[name] > limit, block.shape), f"misses the {name} target")
+        cost = np.broadcast_to(metrics[objective] * OBJECTIVES[objective], block.shape)
+    for reason, mask in out:
+        tally.rejected[reason] += int(np.count_nonzero(mask))
+    tally.families.add(block, out, good, cost)
     tally.evaluated += block.size
     count = int(np.count_nonzero(good))
     tally.feasible += count
     if count:
-        _keep_best(tally, block, metrics, good, phase, objective)
+        _keep_best(tally, block, metrics, good, objective)
 
 
-def _reject(tally: _Tally, good: NDArray[np.bool_], broken: NDArray[np.bool_], reason: str) -> None:
-    out = good & broken
-    count = int(np.count_nonzero(out))
-    if count:
-        tally.rejected[reason] += count
+def _reject(
+    out: list[tuple[str, NDArray[np.bool_]]], good: NDArray[np.bool_], broken: NDArray[np.bool_], reason: str
+) -> None:
+    """Plans still good that break here fall out, for this reason alone."""
+    lost = good & broken
+    if lost.any():
+        out.append((reason, lost))
         good &= ~broken
 
 
 def _evaluate(
     block: Block, model: ModelSpec, chip: Accelerator, phase: str, cluster: Cluster | None, usd: float | None
-) -> tuple[dict[str, Array], list[Rule], Any]:
+) -> tuple[dict[str, Array], list[Rule], list[tuple[str, Any]]]:
+    """Metrics, rules, and the ways not to fit in memory, each with where it holds."""
     plan_type, load_type = _types(phase)
     plan, load = _split(block, plan_type), _split(block, load_type)
     if phase == "training":
@@ -208,10 +235,11 @@ def _evaluate(
         step, _ = training_step(model, chip, plan, load, where, strict=False)
         rate = load.global_batch * load.seq / step.step_s / plan.gpus
         metrics = {"step_s": step.step_s, "tokens_per_s_per_gpu": rate, "memory_bytes": step.memory.total_bytes}
-        rules, fits = step.rules, step.memory.total_bytes <= 0.96 * chip.rank().need("memory")
+        rules, fits = step.rules, training_fit(step.memory, chip)
     else:
         setting = setting_for(model, chip, plan, cluster)
-        metrics, rules, fits = _serving_metrics(phase, setting, load)
+        metrics, rules, whole = _serving_metrics(phase, setting, load)
+        fits = [("does not fit in memory", ~np.asarray(whole))]
     if usd is not None:
         metrics["usd_per_mtok"] = usd_per_mtok(usd, metrics["tokens_per_s_per_gpu"])
     return metrics, rules, fits
@@ -232,34 +260,44 @@ def _serving_metrics(phase: str, setting: Any, load: Any) -> tuple[dict[str, Arr
     return metrics, answer.rules, answer.memory.fits
 
 
-def _latency(phase: str) -> str:
-    return {"prefill": "ttft_s", "decode": "tpot_s", "serving": "tpot_s", "training": "memory_bytes"}[phase]
+def _family_names(phase: str) -> tuple[str, ...]:
+    """Keys of the plan, and the micro-batch: what a person chooses, not the load he is given."""
+    return (*(f.name for f in fields(_types(phase)[0])), "micro_batch")
+
+
+def _trade(phase: str, objective: str, grid: Mapping[str, Values]) -> str:
+    """The metric on the other axis of the frontier."""
+    if phase == "training":
+        return "step_s" if len(grid.get("gpus", ())) > 1 and objective != "step_s" else "memory_bytes"
+    return {"prefill": "ttft_s", "decode": "tpot_s", "serving": "tpot_s"}[phase]
 
 
 def _keep_best(
-    tally: _Tally, block: Block, metrics: Mapping[str, Array], good: NDArray[np.bool_], phase: str, objective: str
+    tally: _Tally, block: Block, metrics: Mapping[str, Array], good: NDArray[np.bool_], objective: str
 ) -> None:
     """The block's own frontier and its best plan; the frontier of all blocks is among these."""
     where = np.flatnonzero(good)
     full = {name: np.broadcast_to(value, block.shape).ravel() for name, value in metrics.items()}
     cost = full[objective][where] * OBJECTIVES[objective]
-    latency = full[_latency(phase)][where]
+    latency = full[tally.trade][where]
     chosen = where[pareto(latency, cost)[:KEEP]]
     for index in chosen:
         tally.kept.append((block.plan_at(int(index)), {name: float(values[index]) for name, values in full.items()}))
 
 
-def _result(tally: _Tally, phase: str, objective: str, rate: Price | None) -> SearchResult:
+def _result(tally: _Tally, objective: str, rate: Price | None) -> SearchResult:
     notes = [] if rate is None else [f"price: {rate.text} from {rate.id}, confidence {rate.confidence}"]
     if not tally.kept:
         if tally.rejected:
             reason, count = tally.rejected.most_common(1)[0]
             notes.append(f"no plan is feasible; most ({count:,}) fell out because: {reason}")
-        return SearchResult(tally.evaluated, 0, dict(tally.rejected.most_common()), (), None, objective, tuple(notes))
-    latency = np.array([metrics[_latency(phase)] for _, metrics in tally.kept])
+        return SearchResult(tally.evaluated, 0, dict(tally.rejected.most_common()), (), None, objective, tuple(notes),
+                            trade=tally.trade)  # fmt: skip
+    latency = np.array([metrics[tally.trade] for _, metrics in tally.kept])
     cost = np.array([metrics[objective] * OBJECTIVES[objective] for _, metrics in tally.kept])
     front = tuple(Found(*tally.kept[i]) for i in pareto(latency, cost))
     best = Found(*tally.kept[int(np.argmin(cost))])
     return SearchResult(
-        tally.evaluated, tally.feasible, dict(tally.rejected.most_common()), front, best, objective, tuple(notes)
-    )
+        tally.evaluated, tally.feasible, dict(tally.rejected.most_common()), front, best, objective, tuple(notes),
+        trade=tally.trade,
+    )  # fmt: skip

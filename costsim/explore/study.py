@@ -8,9 +8,11 @@ from typing import Any
 
 from costsim.errors import BadInput
 from costsim.explore.search import search
+from costsim.predict.fp8 import Fp8Savings, fp8_savings
 from costsim.predict.inference import predict_inference
 from costsim.predict.post.recipe import predict_recipe
 from costsim.predict.report import Report
+from costsim.predict.run import RunResult, training_run
 from costsim.predict.training import predict_training
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.catalog import load_accelerator, load_model
@@ -18,6 +20,7 @@ from costsim.spec.model import ModelSpec
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingPlan, TrainingLoad, TrainingPlan
 from costsim.spec.price import Price, default_rate, parse_rate
 from costsim.spec.recipe import load_recipe
+from costsim.spec.run import PhaseSpec, RunSpec, known_runs, load_run
 from costsim.spec.scenario import Scenario
 
 GPUS = [1, 2, 4, 8, 16, 32, 64, 80, 128, 144, 160, 256, 320]
@@ -49,6 +52,8 @@ class Study:
     precisions: tuple[tuple[Deployment, Deployment], ...]
     training: tuple[tuple[str, Report | None, str], ...]
     rate: Price | None
+    run: RunResult | None = None
+    fp8: Fp8Savings | None = None
     post_training: tuple[Report, ...] = ()
 
 
@@ -74,7 +79,11 @@ def study(scenario: Scenario, progress: Callable[[str], None] | None = None) -> 
         if "bf16" in formats and best != "bf16":
             pairs.append((deployments[-1], _deploy(model, chip, "bf16", scenario, rate)))
         runs.append((chip.id, *_train(model, chip, scenario, rate)))
-    return Study(scenario, model, tuple(deployments), tuple(pairs), tuple(runs), rate, _post_trained(model, rate))
+    run = _whole_run(model, chips[0], runs[0][1], rate)
+    savings = _savings(model, chips[0], runs[0][1], rate)
+    return Study(
+        scenario, model, tuple(deployments), tuple(pairs), tuple(runs), rate, run, savings, _post_trained(model, rate)
+    )
 
 
 def _post_trained(model: ModelSpec, rate: Price | None) -> tuple[Report, ...]:
@@ -123,6 +132,36 @@ def _cheapest(
         else PrefillLoad(best.pop("isl"), best.pop("tokens_per_gpu"))
     )
     return predict_inference(model, chip, ServingPlan(**best), load, rate or default_rate(chip))
+
+
+def _whole_run(model: ModelSpec, chip: Accelerator, report: Report | None, rate: Price | None) -> RunResult | None:
+    """All phases of the training run on the layout that was priced; one phase where no catalogued run is this one."""
+    if report is None:
+        return None
+    plan, load = TrainingPlan(**report.inputs["plan"]), TrainingLoad(**report.inputs["load"])
+    spec = load_run(model.id) if model.id in known_runs() else None
+    first = None if spec is None else spec.phase[0]
+    asked = (load.tokens, load.seq, load.global_batch)
+    if first is None or spec is None or (first.all_tokens, first.seq, first.global_batch) != asked:
+        one = PhaseSpec(
+            name="pre-training", tokens=float(load.tokens or 0), seq=int(load.seq), global_batch=int(load.global_batch)
+        )
+        spec = RunSpec(id="one-phase", title=f"{model.name}, one phase", model=model.id, phase=(one,))
+    try:
+        return training_run(model, chip, spec, plan, float(load.micro_batch), rate)
+    except BadInput:
+        return None
+
+
+def _savings(model: ModelSpec, chip: Accelerator, report: Report | None, rate: Price | None) -> Fp8Savings | None:
+    """FP8 against BF16 on the layout that was priced; None where the chip has no FP8 or BF16 fits nowhere near it."""
+    if report is None or not chip.known("fp8"):
+        return None
+    plan, load = TrainingPlan(**report.inputs["plan"]), TrainingLoad(**report.inputs["load"])
+    try:
+        return fp8_savings(model, chip, plan, load, rate)
+    except BadInput:
+        return None
 
 
 def _train(model: ModelSpec, chip: Accelerator, scenario: Scenario, rate: Price | None) -> tuple[Report | None, str]:

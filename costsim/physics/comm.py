@@ -38,7 +38,8 @@ def expert_wires(model: ModelSpec, layout: Layout, tokens: Num, count: Num, low_
         kinds = ("dispatch_ll", "combine_ll")
     else:
         touched_nodes, touched_ranks = units_touched(moe, nodes), units_touched(moe, layout.ep)
-        out_copies = touched_nodes * (1.0 - 1.0 / nodes)
+        # A token's own node is one of those it reaches as often as any other.
+        out_copies = touched_nodes * (1.0 - 1.0 / nodes) if layout.remote_nodes is None else layout.remote_nodes
         up_copies = touched_ranks * (1.0 - 1.0 / layout.ep)
         kinds = ("dispatch", "combine")
     # Only layouts whose replicas differ need to exchange tokens; one replica already holds them all.

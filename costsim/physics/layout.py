@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from costsim.num import Num
-from costsim.physics.routing import imbalance
+from costsim.physics.routing import imbalance, known_imbalance
 from costsim.spec.model import ModelSpec
 
 
@@ -17,7 +17,8 @@ class Layout:
 
     ``tp`` splits attention and dense FFN; ``ep`` ranks share one set of routed experts and ``moe_tp``
     splits each expert's width. ``domain`` is how many ranks share the scale-up fabric.
-    ``slots`` counts the routed experts (``replicas`` of them included, in all) on a rank.
+    ``slots`` counts the routed experts (``replicas`` of them included, in all) on a rank. ``imbalance`` and
+    ``remote_nodes`` are those of a known placement and take the place of what ``routing`` would say.
     """
 
     tp: Num
@@ -31,6 +32,8 @@ class Layout:
     kv_dtype: str
     routing: str = "balanced"
     replicas: Num = 0.0
+    imbalance: Num | None = None
+    remote_nodes: Num | None = None
 
     @property
     def attention_dp(self) -> Num:
@@ -39,6 +42,8 @@ class Layout:
 
     def skew(self, pairs: Num, phase: str) -> Num:
         """Load of the busiest expert rank over the mean, when each rank gets ``pairs`` token-expert pairs."""
+        if self.imbalance is not None:
+            return known_imbalance(self.imbalance, self.slots, self.ep, pairs / self.slots)
         return imbalance(self.routing, phase, self.slots, self.ep, pairs / self.slots, self.replicas)
 
 

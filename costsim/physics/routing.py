@@ -133,3 +133,12 @@ def imbalance(
     untouched = _busiest(np.sqrt(POPULARITY_SIGMA**2 + sampling), slots, ranks)
     # A balancer that would make things worse is not used.
     return np.minimum(_planned(slots, ranks, replicas) * drifted, untouched)
+
+
+def known_imbalance(busiest: Num, slots: Num, ranks: Num, tokens_per_slot: Num) -> Num:
+    """Imbalance of a placement whose busiest rank carries ``busiest`` times the mean over a window, met by a batch.
+
+    The window is long; a batch of few tokens adds its sampling noise, 1/tokens_per_slot of variance a slot.
+    """
+    sampling = np.log1p(1.0 / np.maximum(tokens_per_slot, 1e-9))
+    return np.asarray(busiest, dtype=float) * _busiest(np.sqrt(sampling), slots, ranks)

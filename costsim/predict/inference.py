@@ -193,6 +193,8 @@ def _notes(setting: Setting, rate: Price | None, power: Power | None, kind: str)
         notes.append(f"two micro-batches overlap; {cores}")
     if plan.routing != "balanced":
         notes.append(f"routing {plan.routing}: the busiest expert rank sets the time")
+    if plan.imbalance is not None:
+        notes.append(f"a known placement: the busiest expert rank carries {float(plan.imbalance):.3g} times the mean")
     if plan.routing == "production":
         notes.append(
             "production: throughput is scaled to a 24 h fleet average (prefill 0.5, decode 0.8 of the kernel path)"

@@ -69,6 +69,8 @@ def serving_layout(model: ModelSpec, chip: Accelerator, plan: ServingPlan, clust
         kv_dtype=plan.kv_dtype,
         routing=plan.routing,
         replicas=np.maximum(_as(plan.redundant_experts), ep - (model.moe.experts if model.moe else ep)),
+        imbalance=None if plan.imbalance is None else _as(plan.imbalance),
+        remote_nodes=None if plan.remote_nodes is None else _as(plan.remote_nodes),
     )
 
 
@@ -129,8 +131,31 @@ def plan_rules(model: ModelSpec, chip: Accelerator, plan: ServingPlan, layout: L
         _divides("moe_tp", layout.moe_tp, "expert width", model.moe.intermediate),
         Rule("ep exceeds experts", most, over),
         _whole_slots(model.moe.experts, plan, layout),
+        *_placement_rules(plan, layout),
     ]
     return rules
+
+
+def _placement_rules(plan: ServingPlan, layout: Layout) -> list[Rule]:
+    """A stated placement: its busiest rank between the mean and everything, its remote nodes fewer than there are."""
+    rules = []
+    if plan.imbalance is not None:
+        rules.append(imbalance_rule(plan.imbalance, layout.ep))
+    if plan.remote_nodes is not None:
+        nodes = np.maximum(layout.ep * layout.moe_tp / layout.domain, 1.0)
+        message = f"remote_nodes = {_shown(plan.remote_nodes)}: from 0 to the other nodes, {_shown(nodes)} − 1"
+        away = _as(plan.remote_nodes)
+        with np.errstate(invalid="ignore"):
+            rules.append(Rule("remote_nodes out of range", message, ~((away >= 0) & (away <= nodes - 1.0 + 1e-9))))
+    return rules
+
+
+def imbalance_rule(imbalance: Num, ep: Num) -> Rule:
+    """Busiest rank over the mean: at least 1, at most all ranks' load on one."""
+    v = _as(imbalance)
+    with np.errstate(invalid="ignore"):
+        broken = ~((v >= 1.0) & (v <= np.maximum(_as(ep), 1.0)))
+    return Rule("imbalance out of range", f"imbalance = {_shown(imbalance)}: from 1 to ep = {_shown(ep)}", broken)
 
 
 def _whole_slots(experts: int, plan: ServingPlan, layout: Layout) -> Rule:

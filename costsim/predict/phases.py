@@ -159,7 +159,7 @@ def prefill(setting: Setting, load: PrefillLoad, *, strict: bool = True) -> Answ
     }
     if strict:
         # Useful work counts every token once, however unevenly experts are met.
-        even = prefill_demand(model, replace(layout, routing="balanced"), tokens / batches, isl, cached)
+        even = prefill_demand(model, replace(layout, routing="balanced", imbalance=None), tokens / batches, isl, cached)
         metrics["flop_per_token"] = (even.flop * layout.pp / (tokens / batches) * layout.tp, "FLOP")
         metrics["mfu"] = (_mfu(even.flop * batches * layout.pp, step_s, setting), "")
     return Answer(setting, phase, step, 0.0, step_s, rate, memory, metrics, rules, batches, 1.0)
@@ -206,7 +206,7 @@ def decode(setting: Setting, load: DecodeLoad, *, strict: bool = True) -> Answer
     }
     if strict:
         # Useful work is one forward pass for each token kept; rejected drafts and skew are not.
-        even = decode_demand(model, replace(layout, routing="balanced"), part, context, 1.0)
+        even = decode_demand(model, replace(layout, routing="balanced", imbalance=None), part, context, 1.0)
         metrics["mfu"] = (_mfu(even.flop * batches * kept * layout.pp, step_s, setting), "")
     return Answer(setting, phase, step, draft_s, step_s, rate, memory, metrics, rules, batches, kept)
 

@@ -39,8 +39,10 @@ def frontier_document(
     if result.frontier:
         shown = thin(result.frontier, top)
         sections.append(
-            Section(_front_title(phase), (), [_table(shown, len(result.frontier))], [_chart(result, phase)])
+            Section(_front_title(result, phase), (), [_table(shown, len(result.frontier))], [_chart(result)])
         )
+    if len(result.families) > 1:
+        sections.append(_families(result))
     if result.rejected:
         rows: list[list[Content]] = [
             [reason, count, Cell(f"{count / result.evaluated:.1%}", count)] for reason, count in result.rejected.items()
@@ -76,8 +78,24 @@ def metric_text(name: str, value: float) -> str:
     return number(value) if unit in ("token/s", "USD/Mtok", "") else quantity(value, unit)
 
 
-def _front_title(phase: str) -> str:
-    return "Frontier: memory against cost" if phase == "training" else "Frontier: latency against cost"
+def _front_title(result: SearchResult, phase: str) -> str:
+    if phase != "training":
+        return "Frontier: latency against cost"
+    return f"Frontier: {label(result.trade)} against {label(result.objective)}"
+
+
+def _families(result: SearchResult) -> Section:
+    """Each value of each key: what stopped its plans, or what its best plan loses on."""
+    rows: list[list[Content]] = []
+    for family in result.families:
+        best = None if family.best is None else Cell(metric_text(result.objective, family.best), family.best)
+        why = family.behind if family.feasible else family.reason
+        if family.feasible and not family.behind:
+            why = "holds the best"
+        share = family.feasible / family.evaluated
+        rows.append([f"{label(family.key)} {family.value}", family.feasible, Cell(f"{share:.0%}", share), best, why])
+    columns = ("family", "feasible", "of its plans", f"best {label(result.objective)}", "why")
+    return Section("Families of plans", (), [Table(columns, rows)])
 
 
 def _table(found: Sequence[Found], whole: int) -> Table:
@@ -92,8 +110,8 @@ def _table(found: Sequence[Found], whole: int) -> Table:
     return Table((*(label(key) for key in varied), *(label(m) for m in metrics)), rows, caption)
 
 
-def _chart(result: SearchResult, phase: str) -> Chart:
-    latency = {"prefill": "ttft_s", "training": "memory_bytes"}.get(phase, "tpot_s")
+def _chart(result: SearchResult) -> Chart:
+    latency = result.trade
     x = [f.metrics[latency] for f in result.frontier]
     y = [f.metrics[result.objective] for f in result.frontier]
     text = [" ".join(f"{k}={v}" for k, v in f.plan.items()) for f in result.frontier]
@@ -102,9 +120,10 @@ def _chart(result: SearchResult, phase: str) -> Chart:
         "line": {"color": PALETTE[0], "shape": "hv"}, "marker": {"size": 6},
         "hovertemplate": "%{text}<br>%{x:.3~s}, %{y:.4g}<extra></extra>",
     }  # fmt: skip
+    unit = "bytes" if latency == "memory_bytes" else "s"
     layout = {
         "title": {"text": "Pareto frontier"}, "height": 420,
-        "xaxis": {"title": {"text": f"{label(latency)}, {'bytes' if phase == 'training' else 's'}"}, "type": "log"},
+        "xaxis": {"title": {"text": f"{label(latency)}, {unit}"}, "type": "log"},
         "yaxis": {"title": {"text": label(result.objective)}, "type": "log"},
     }  # fmt: skip
     return Chart(

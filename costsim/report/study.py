@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from costsim.evidence.validate import Row
@@ -11,8 +12,10 @@ from costsim.predict.report import Metric, Report
 from costsim.report.accuracy import accuracy_document
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
 from costsim.report.figures import breakdown_bar, grouped_bar
+from costsim.report.fp8 import savings_payload, savings_section
 from costsim.report.pages import breakdown_words
 from costsim.report.post_training import recipes_section
+from costsim.report.run import ladder_section, run_payload
 from costsim.report.words import band, number, percent, quantity, value_text
 from costsim.units import GIGA
 from costsim.version import __version__
@@ -33,7 +36,9 @@ def study_document(study: Study, rows: Sequence[Row]) -> Document:
         _time(study),
         _memory(study),
         _training(study),
+        *([] if study.fp8 is None else [replace(savings_section(study.fp8), heading="Training in FP8 against BF16")]),
         recipes_section(study.post_training),
+        _ladder(study),
         Section("Published figures beside ours", accuracy.sections[0].paragraphs, accuracy.sections[1].tables,
                 accuracy.sections[1].charts),
         _notes(study),
@@ -61,6 +66,8 @@ def _payload(study: Study, accuracy: Document) -> dict[str, Any]:
         "deployments": [deployment(d) for d in study.deployments],
         "precisions": [[deployment(a), deployment(b)] for a, b in study.precisions],
         "training": [{"accelerator": name, "report": report(r), "reason": why} for name, r, why in study.training],
+        "fp8_savings": None if study.fp8 is None else savings_payload(study.fp8),
+        "run": None if study.run is None else run_payload(study.run),
         "post_training": [r.json() for r in study.post_training],
         "validation": accuracy.payload,
         "version": __version__,
@@ -99,7 +106,7 @@ def _headline(study: Study) -> Section:
     if run is not None:
         sentences.append(
             f"Training on {_tokens(study)} tokens with {study.scenario.training.gpus} {name}: "
-            f"{_text(run, 'gpu_hours')} and {_text(run, 'usd_per_run')} (first order, nothing overlapped)."
+            f"{_text(run, 'gpu_hours')} and {_text(run, 'usd_per_run')} ({run.inputs['plan']['schedule']} schedule)."
         )
     return Section("In short", [*sentences, GRADES])
 
@@ -255,18 +262,29 @@ def _training(study: Study) -> Section:
         step = report.metrics["step_s"].value
         plan = report.inputs["plan"]
         numbers = [_number(report, key) for key in ("mfu_causal", "gpu_hours", "usd_per_run")]
-        how = f"{plan['precision']}, recompute {plan['recompute']}"
+        how = f"{plan['schedule']}, {plan['precision']}, recompute {plan['recompute']}"
         rows.append([name, how, Cell(quantity(step, "s"), step), *numbers, report.metrics["step_s"].grade])
     part = study.scenario.training
     words = (
-        f"{part.gpus} devices, pp {part.pp}, ep {part.ep}, {_tokens(study)} tokens. First order: kernels timed alone, "
-        "1F1B, no overlap. The published run (DualPipe, overlapped all-to-all) took 19.93 s a step and 2.664M GPU "
-        "hours: this figure comes near it because missing overlap and optimistic backward kernels cancel, so do not "
-        "read it as validated. MFU* divides by the BF16 peak, also for FP8."
+        f"{part.gpus} devices, pp {part.pp}, ep {part.ep}, {_tokens(study)} tokens, played task by task on the "
+        "schedule. The published run on H800 (DualPipe, overlapped all-to-all) took 19.93 s a step and 2.664M GPU "
+        "hours without restarts; no constant here was fitted to it. MFU* divides by the BF16 peak, also for FP8."
     )
-    return Section(
-        "Training, first order", [words], [Table(("chip", "as", "step", "MFU*", "GPU hours", "USD", "grade"), rows)]
+    return Section("Training", [words], [Table(("chip", "as", "step", "MFU*", "GPU hours", "USD", "grade"), rows)])
+
+
+def _ladder(study: Study) -> Section:
+    """From the price of the run to what a company spends, with how long the run takes and how often it stops."""
+    run = study.run
+    if run is None or run.ladder is None:
+        return Section("The cost ladder")
+    section, metrics = ladder_section(run, run.ladder), run.report.metrics
+    told = (
+        f"{run.spec.title}: {_text(run.report, 'gpu_hours')} in {_text(run.report, 'days')}, about "
+        f"{metrics['stops'].value:.0f} stops, goodput {value_text('goodput', metrics['goodput'])}, "
+        f"{_text(run.report, 'energy_mwh')}. `costsim train --run` shows the assumptions and moves them."
     )
+    return replace(section, paragraphs=[told, *section.paragraphs])
 
 
 def _notes(study: Study) -> Section:

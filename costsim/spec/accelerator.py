@@ -83,6 +83,7 @@ class Accelerator(Frozen):
     """One chip or card of the catalog.
 
     ``sibling`` names the part with the same silicon whose measurements carry over at grade C;
+    ``calibration`` is a file of laws that lies beside a user's own TOML; the catalog's parts have theirs by id.
     ``dies`` > 1 means that a rank of a parallel plan is one die (Ascend 910C: a card of two).
     """
 
@@ -99,6 +100,7 @@ class Accelerator(Frozen):
     scale_up_fabric: str = ""
     memory_type: str = ""
     notes: str = ""
+    calibration: str = ""
     datasheet: dict[str, Datum]
 
     @field_validator("datasheet", mode="before")

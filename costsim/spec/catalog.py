@@ -42,9 +42,13 @@ def _find(kind: str, name: str, folder: Path) -> Path:
 
 @lru_cache(maxsize=256)
 def load_accelerator(name: str) -> Accelerator:
-    """An accelerator by id (``h800-sxm``) or by the path of a TOML file."""
+    """An accelerator by id (``h800-sxm``) or by a TOML file, beside which ``<id>.json`` may hold its laws."""
     path = _find("accelerator", name, ACCELERATORS)
-    return build(Accelerator, read_toml(path, "accelerator"), str(path.name))
+    chip = build(Accelerator, read_toml(path, "accelerator"), str(path.name))
+    if path.parent == ACCELERATORS:
+        return chip
+    beside = path.parent / (chip.calibration or f"{chip.id}.json")
+    return chip.model_copy(update={"calibration": str(beside) if beside.is_file() else ""})
 
 
 @lru_cache(maxsize=256)

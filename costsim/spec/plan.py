@@ -28,6 +28,8 @@ class ServingPlan:
     one set of experts; ``moe_tp`` splits each expert's width (None: tp/ep, at least 1); attention data
     parallelism follows as ranks / (tp·pp).
     ``comm_sms``: cores reserved for communication kernels (None: what the overlap mode usually takes).
+    ``imbalance``: busiest expert rank over the mean and ``remote_nodes``: further nodes that a token is sent to, both
+    of a measured or planned placement (None: what ``routing`` says).
     """
 
     gpus: Num
@@ -41,6 +43,8 @@ class ServingPlan:
     comm_sms: Num | None = None
     redundant_experts: Num = 0
     routing: Routing = "balanced"
+    imbalance: Num | None = None
+    remote_nodes: Num | None = None
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,12 @@ class ServingLoad:
     mtp_acceptance: Num = 0.0
 
 
+TRAINING_PRECISIONS = ("fp8", "bf16", "fp4")
 SCHEDULE_WORDS = ("auto", "gpipe", "1f1b", "interleaved", "zb-h1", "dualpipe", "dualpipev")
 TRAINING_OVERLAPS = ("auto", "none", "gradients", "pair")
 FRAMEWORKS = ("auto", "megatron", "deepseek")
 DISPATCHERS = ("auto", "deepep", "alltoall")
+GRAPHS = ("none", "attention")
 
 
 @dataclass(frozen=True)
@@ -93,8 +99,10 @@ class TrainingPlan:
     gradients. ``comm_sms``: cores kept for transfers (auto: 20 under pair, else none). ``framework`` decides kernels
     and number formats: deepseek (block-scaled FP8, BF16 moments) or megatron; auto is deepseek for DualPipe.
     ``dispatcher``: deepep (two hops, one copy for each node and rank) or alltoall (one copy for each expert); auto is
-    alltoall for Megatron without overlap. ``recompute``: none, selective, full, or a list of tensors. ``layers`` cuts
-    the model short.
+    alltoall for Megatron without overlap. ``graphs``: attention where attention and routing run as captured graphs,
+    which leaves short gaps and nothing to launch. ``recompute``: none, selective, full, or a list of tensors.
+    ``layers`` cuts the model short.
+    ``imbalance``: busiest expert rank over the mean of a measured load (None: what ``routing`` says).
     """
 
     gpus: Num
@@ -112,7 +120,9 @@ class TrainingPlan:
     comm_sms: Num | None = None
     framework: str = "auto"
     dispatcher: str = "auto"
+    graphs: str = "none"
     layers: int | None = None
+    imbalance: Num | None = None
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,23 @@ def default_rate(chip: Accelerator) -> Price | None:
     return rate.model_copy(update={**update, "confidence": "D", "note": f"{note}; {rate.note}".rstrip("; ")})
 
 
+def cluster_price(chip: Accelerator) -> tuple[float, bool] | None:
+    """(USD, all in) to buy one card: with its share of server and network where such a price exists, else bare.
+
+    Falls back to the ``sibling`` of the card; None where neither has a price.
+    """
+    for owner in (chip, None if chip.sibling is None else load_accelerator(chip.sibling)):
+        if owner is None:
+            continue
+        name, share = owner.id, chip.dies / owner.dies
+        whole, bare = _best(name, "capex_cluster"), _best(name, "purchase")
+        if whole is not None or bare is not None:
+            found = whole or bare
+            assert found is not None
+            return in_usd(found) * share, whole is not None
+    return None
+
+
 def _own_rate(chip: Accelerator) -> Price | None:
     return _best(chip.id, *RENTALS) or _best(chip.id, "tco_owning_neocloud") or _amortised(chip)
 

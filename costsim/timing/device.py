@@ -56,7 +56,7 @@ class Device:
 
     ``laws`` maps ``family/dtype`` to its law. ``up`` and ``out`` are None where unknown or absent;
     a question that needs them is refused by name. ``in_network_reduction``: the scale-up switch adds
-    (NVLink SHARP), so an all-reduce sends each byte once.
+    (NVLink SHARP), so an all-reduce sends each byte once. ``processor``: a CPU, whose laws have no tiles.
     """
 
     id: str
@@ -67,6 +67,7 @@ class Device:
     out: float | None
     laws: Mapping[str, FittedLaw]
     in_network_reduction: bool = False
+    processor: bool = False
 
     def peak(self, dtype: str) -> float:
         return self.peaks[dtype]

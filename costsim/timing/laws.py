@@ -180,6 +180,67 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
+class Panel:
+    """Matrix products of a processor, which cuts no tiles for cores to wait on: small blocks, worked off in turn.
+
+    compute = flop·(1 + m0/m·(m − 1)/(m − 1 + m1))·(1 + n0/n)·(1 + k0/k)/(peak·efficiency): laying the weights out in
+    blocks costs as much as m0 rows, of which few rows pay a part and one row, a plain dot product, nothing; n0 and k0
+    are what edges cost. fixed = overhead + groups·group (one call each); memory = bytes/(bandwidth·memory_efficiency).
+    Experts count as their two products together, with the sizes of the first.
+    """
+
+    kind: ClassVar[str] = "panel"
+    overhead_s: float
+    group_s: float
+    efficiency: float
+    m0: float
+    m1: float
+    n0: float
+    k0: float
+    memory_efficiency: float
+
+    def terms(self, work: Work, supply: Supply) -> tuple[Num, Num, Num]:
+        m, n, k, groups = (work.shape[name] for name in ("m", "n", "k", "groups"))
+        more = np.maximum(m - 1.0, 0.0)
+        laid_out = self.m0 / m * more / (more + self.m1)
+        edges = (1.0 + laid_out) * (1.0 + self.n0 / n) * (1.0 + self.k0 / k)
+        compute = work.flop * edges / (supply.peak * self.efficiency * supply.cores_share)
+        fixed = self.overhead_s + groups * self.group_s
+        return fixed, compute, work.bytes / (supply.bandwidth * self.memory_efficiency)
+
+
+@dataclass(frozen=True, slots=True)
+class Unpadded(Attend):
+    """Attention of a processor: :class:`Attend` without the 64 rows that a tensor core multiplies at least."""
+
+    kind: ClassVar[str] = "unpadded"
+
+    def terms(self, work: Work, supply: Supply) -> tuple[Num, Num, Num]:
+        context = np.maximum(work.shape["context"], 1.0)
+        compute = work.flop * (1.0 + self.s0 / context) / (supply.peak * self.efficiency * supply.cores_share)
+        return self.overhead_s, compute, work.bytes / (supply.bandwidth * self.memory_efficiency)
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """Memory-bound kernels of a processor: the first ``cache_bytes`` at the near rate, the rest at the far one.
+
+    t = overhead + min(bytes, cache)/(bandwidth·near_efficiency) + max(bytes − cache, 0)/(bandwidth·memory_efficiency).
+    """
+
+    kind: ClassVar[str] = "cached"
+    overhead_s: float
+    near_efficiency: float
+    memory_efficiency: float
+    cache_bytes: float
+
+    def terms(self, work: Work, supply: Supply) -> tuple[Num, Num, Num]:
+        near = np.minimum(work.bytes, self.cache_bytes) / self.near_efficiency
+        far = np.maximum(np.asarray(work.bytes) - self.cache_bytes, 0.0) / self.memory_efficiency
+        return self.overhead_s, 0.0, (near + far) / supply.bandwidth
+
+
+@dataclass(frozen=True, slots=True)
 class Hop:
     """Transfers on two fabrics at once, the slower one setting the time.
 
@@ -209,15 +270,17 @@ class Hop:
         return self.fixed(out_s, ranks) + wire
 
 
-AnyLaw = Tile | Tiling | Attend | Stream | Hop
-KINDS: dict[str, type[AnyLaw]] = {law.kind: law for law in (Tile, Tiling, Experts, Attend, Stream, Hop)}
+AnyLaw = Tile | Tiling | Attend | Stream | Hop | Panel | Cached
+KINDS: dict[str, type[AnyLaw]] = {
+    law.kind: law for law in (Tile, Tiling, Experts, Attend, Stream, Hop, Panel, Unpadded, Cached)
+}
 
 
 def law_from(kind: str, parameters: Mapping[str, float]) -> AnyLaw:
     """A law from its stored form; an efficiency outside (0, 1] means a wrong table and is refused."""
     cls = KINDS[kind]
     for name, value in parameters.items():
-        low = 0.0 if name.endswith(("_s", "k0", "s0", "edge", "quantisation")) else 1e-6
+        low = 0.0 if name.endswith(("_s", "m0", "m1", "n0", "k0", "s0", "edge", "quantisation")) else 1e-6
         high = 1.0 if "efficiency" in name or name == "quantisation" else np.inf
         if not low <= value <= high:
             raise ValueError(f"{kind}: {name} = {value} is outside [{low}, {high}]")

@@ -85,7 +85,7 @@ def _context_wires(model: ModelSpec, shard: Shard, heads: Num, kv_heads: Num) ->
 
     def wire(name: str, moved: Num) -> Wire:
         size = B16 * t * moved
-        return Wire(name, "dispatch", size, 0.0 * size, shard.cp, shard.domain, many, "cp")
+        return Wire(name, "all_to_all", size, 0.0 * size, shard.cp, shard.domain, many, "cp")
 
     there = np.where(swap, (q + kv + o) * away, kv * (shard.cp - 1.0))
     return Passes((wire("context exchange", there),), (wire("context exchange backward", there),))

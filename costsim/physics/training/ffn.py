@@ -105,7 +105,8 @@ def expert_wires(model: ModelSpec, shard: Shard, recipe: Recipe) -> Passes:
     eight = h * (act_bytes("fp8") if recipe.eight_bit_dispatch else B16)
 
     def wire(name: str, kind: str, size: Num) -> Wire:
-        return Wire(name, kind, own * up * size * skew, own * out * size * skew, shard.ep, shard.domain, many, kind)
+        law = "all_to_all" if recipe.copies else kind
+        return Wire(name, law, own * up * size * skew, own * out * size * skew, shard.ep, shard.domain, many, kind)
 
     return Passes(
         (wire("dispatch", "dispatch", eight), wire("combine", "combine", h * B16)),

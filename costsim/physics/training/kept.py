@@ -18,10 +18,8 @@ from costsim.spec.model import ModelSpec
 
 
 def gemm_input(recipe: Recipe) -> float:
-    """Bytes per element of a kept GEMM input: FP8 with its scales, both ways round without tile scales, or BF16."""
-    if recipe.dtype not in ("fp8", "int8"):
-        return B16
-    return act_bytes("fp8")
+    """Bytes per element of a kept GEMM input: FP8 or FP4 with its scales, or BF16."""
+    return act_bytes(recipe.dtype) + (1.0 / 16.0 if recipe.dtype == "fp4" else 0.0)
 
 
 def attention_kept(model: ModelSpec, shard: Shard, recipe: Recipe, policy: frozenset[str]) -> Num:

@@ -86,7 +86,7 @@ def linear(
         f"{name} wgrad", "gemm_wgrad", kind, forward.flop, operands + added, 1.0, part,
         {"m": n, "n": k, "k": m, "groups": groups, "added_bytes": added},
     )  # fmt: skip
-    if kind not in ("fp8", "int8"):
+    if kind not in ("fp8", "fp4"):
         return Passes((forward,), (dgrad,), (wgrad,))
     turned = _transposes(f"{name} transpose", groups * m * (k + n), recipe, part)
     if recipe.block_scaled:
@@ -105,7 +105,7 @@ def _casts(name: str, elements: Num, recipe: Recipe, part: str, wanted: bool) ->
     if not wanted:
         return ()
     reads = B16 if recipe.block_scaled else 2.0 * B16
-    return (stream(name, elements * (reads + act_bytes("fp8")), 1.0, part),)
+    return (stream(name, elements * (reads + act_bytes(recipe.dtype)), 1.0, part),)
 
 
 def _transposes(name: str, elements: Num, recipe: Recipe, part: str) -> tuple[Op, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from costsim.num import Num
-from costsim.physics.routing import imbalance
+from costsim.physics.routing import imbalance, known_imbalance
 from costsim.spec.model import ModelSpec
 
 
@@ -16,7 +16,8 @@ class Shard:
     """Widths of the layout and the tokens that a tensor-parallel group sees in one micro-batch.
 
     ``tokens`` = sequences·seq/cp; sequence parallelism keeps tokens/tp of them on each rank between the blocks.
-    ``slots``: routed experts of a rank. ``domain``: ranks that share the scale-up fabric.
+    ``slots``: routed experts of a rank. ``domain``: ranks that share the scale-up fabric. ``imbalance``: busiest
+    expert rank over the mean where it is known (None: what ``routing`` says).
     """
 
     tokens: Num
@@ -29,6 +30,7 @@ class Shard:
     slots: Num
     domain: Num
     routing: str = "balanced"
+    imbalance: Num | None = None
 
     @property
     def own(self) -> Num:
@@ -43,6 +45,8 @@ class Shard:
 
     def skew(self, pairs: Num) -> Num:
         """Load of the busiest expert rank over the mean."""
+        if self.imbalance is not None:
+            return known_imbalance(self.imbalance, self.slots, self.ep, pairs / self.slots)
         return imbalance(self.routing, "prefill", self.slots, self.ep, pairs / self.slots)
 
     def split(self, width: Num) -> Num:

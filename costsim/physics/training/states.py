@@ -35,8 +35,8 @@ class Convention:
 
     @property
     def traffic_bytes(self) -> float:
-        """One update: read gradient, master and moments; write master, moments and the 16-bit weight."""
-        return self.gradient_bytes + 2.0 * (self.master_bytes + self.moment_bytes) + self.weight_bytes
+        """One update: read gradient, master and moments; write master and moments."""
+        return self.gradient_bytes + 2.0 * (self.master_bytes + self.moment_bytes)
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,13 @@ def gradient_wires(
 
 
 def optimiser_ops(params: Num, held: Held, convention: Convention) -> list[Op]:
-    """AdamW on this rank's shard, and the norm of its gradients for clipping: memory-bound."""
+    """What follows the sum of gradients, memory-bound: their mean (all of them), norm and clipping, AdamW and weights
+    written out on this rank's shard, and gradients cleared for the next step."""
+    c, whole = convention, held.dense + held.expert
     return [
-        stream("optimiser", params * convention.traffic_bytes, 1.0, "step"),
-        stream("gradient norm", params * 2.0 * convention.gradient_bytes, 1.0, "step"),
-        stream("clear gradients", (held.dense + held.expert) * convention.gradient_bytes, 1.0, "step"),
+        stream("mean gradients", whole * 2.0 * c.gradient_bytes, 1.0, "step"),
+        stream("gradient norm, clip", params * 3.0 * c.gradient_bytes, 1.0, "step"),
+        stream("optimiser", params * c.traffic_bytes, 1.0, "step"),
+        stream("weights out", params * (c.master_bytes + max(c.weight_bytes, 1.0)), 1.0, "step"),
+        stream("clear gradients", whole * c.gradient_bytes, 1.0, "step"),
     ]

@@ -10,6 +10,7 @@ import numpy as np
 from costsim.physics.op import Op, Wire
 from costsim.predict.training.setting import TrainingSetting
 from costsim.predict.training.step import TrainingStep
+from costsim.spec.catalog import load_accelerator
 from costsim.timing.device import worse, worst
 from costsim.timing.duration import combined_band, grade_at, light_s
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 KERNEL_BAND = 0.10
 #: what is assumed of software where a plan does not say: overlap of transfers, versions, clocks
 SOFTWARE_BAND = 0.10
+#: what a change of part adds: no training kernels of this part or of its twin are published, and frameworks follow a
+#: new part for a year (published steps of one layout on one new part differ by as much between releases)
+TRANSFER_BAND = 0.20
 #: an op that takes less of the step than this does not set its grade
 MATTERS = 0.02
 
@@ -41,8 +45,9 @@ def step_band(setting: TrainingSetting, step: TrainingStep, parts: Parts | None)
     rows = [(float(np.max(t.total_s)) * float(np.max(often)), t) for t, often in step.timed
             if not (hides and isinstance(t.item, Wire))]  # fmt: skip
     low, high, _ = combined_band(((s, t.each.fitted) for s, t in rows), seconds)
-    down = float(np.sqrt((1.0 - low / seconds) ** 2 + KERNEL_BAND**2 + SOFTWARE_BAND**2))
-    up = float(np.sqrt((high / seconds - 1.0) ** 2 + KERNEL_BAND**2 + SOFTWARE_BAND**2))
+    model = KERNEL_BAND**2 + SOFTWARE_BAND**2 + (0.0 if _measured(setting) else TRANSFER_BAND**2)
+    down = float(np.sqrt((1.0 - low / seconds) ** 2 + model))
+    up = float(np.sqrt((high / seconds - 1.0) ** 2 + model))
     light = sum(float(np.max(light_s(t.item, setting.device) * t.item.count)) * float(np.max(often))
                 for t, often in step.timed if isinstance(t.item, Op))  # fmt: skip
     floor = min(light / seconds, 1.0)
@@ -50,3 +55,9 @@ def step_band(setting: TrainingSetting, step: TrainingStep, parts: Parts | None)
               for s, t in rows if s >= MATTERS * seconds]  # fmt: skip
     # The ratios of training kernels come from another part or format at least for some of them.
     return Band(max(1.0 - down, floor, 0.05), 1.0 + up, worst([*grades, worse("B")]))
+
+
+def _measured(setting: TrainingSetting) -> bool:
+    """Whether the constants come from kernels of this part, or of the part with the same silicon."""
+    chip, source = setting.chip, setting.constants.measured_on
+    return chip.id == source or chip.sibling == source or load_accelerator(source).sibling == chip.id

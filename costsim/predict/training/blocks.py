@@ -11,6 +11,7 @@ from costsim.physics.training.attention import attention_block
 from costsim.physics.training.ends import embedding_block, head_block, mtp_block
 from costsim.physics.training.ffn import dense_block, moe_block
 from costsim.physics.training.passes import Passes
+from costsim.predict.system import system_of
 from costsim.predict.training.kernels import Clock, TimedPasses, timed
 from costsim.predict.training.setting import TrainingSetting
 
@@ -46,6 +47,7 @@ class Blocks:
     passes: dict[str, Passes]
     timed: dict[str, TimedPasses]
     slow: Num
+    clock: Clock
 
     def seconds(self, kind: str) -> PassSeconds:
         """A block's seconds in a chunk of its own, with what is exposed of its transfers."""
@@ -62,7 +64,7 @@ class Blocks:
         block = self.timed[kind]
         device = block.compute_s(which, *parts) * self.slow
         looped = not self.setting.recipe.block_scaled
-        launches = block.launches(which, looped) * self.setting.constants.host_launch
+        launches = block.launches(which, looped, self.clock) * self.setting.constants.host_launch
         if parts:
             # A part takes its share of what the whole pass has to wait for.
             whole = block.compute_s(which) * self.slow
@@ -90,7 +92,8 @@ class Blocks:
 def blocks_of(setting: TrainingSetting, cores_share: Num = 1.0, slow: Num = 1.0) -> Blocks:
     """Every block of the model, timed on ``cores_share`` of the cores; ``slow``: the slowest rank's compute."""
     model, shard, recipe, policy = setting.model, setting.shard, setting.recipe, setting.policy
-    clock = Clock(setting.device, setting.constants, cores_share, recipe.block_scaled)
+    graph = system_of(setting.chip).kernel_gap_s if setting.plan.graphs != "none" else None
+    clock = Clock(setting.device, setting.constants, cores_share, recipe.block_scaled, graph)
     attention = attention_block(model, shard, recipe, policy)
     passes = {"embedding": embedding_block(model, shard), "head": head_block(model, shard, recipe)}
     if model.dense_layers:
@@ -99,7 +102,7 @@ def blocks_of(setting: TrainingSetting, cores_share: Num = 1.0, slow: Num = 1.0)
         passes["moe"] = attention + moe_block(model, shard, recipe, policy)
     if model.mtp_layers:
         passes["mtp"] = mtp_block(model, shard, recipe, policy).times(float(model.mtp_layers))
-    return Blocks(setting, passes, {kind: timed(block, clock) for kind, block in passes.items()}, slow)
+    return Blocks(setting, passes, {kind: timed(block, clock) for kind, block in passes.items()}, slow, clock)
 
 
 def beside_transfers(blocks: Blocks) -> Blocks:

@@ -25,6 +25,7 @@ class Clock:
     constants: TrainingConstants
     cores_share: Num = 1.0
     block_scaled: bool = False
+    graph_gap_s: float | None = None
 
     def op(self, op: Op) -> Duration:
         """Seconds of one execution.
@@ -68,14 +69,22 @@ class Clock:
         laws = {f"{forward}/{op.dtype}": own}
         return time_op(replace(op, family=forward), replace(self.device, laws=laws), self.cores_share)
 
+    def captured(self, op: Op) -> bool:
+        """Whether this op runs inside a captured graph: attention and what prepares the experts."""
+        return self.graph_gap_s is not None and (op.part == "attn" or op.name.startswith("expert layout"))
+
+    def gap_s(self, op: Op) -> float:
+        """Idle seconds before the next kernel."""
+        return self.graph_gap_s if self.graph_gap_s is not None and self.captured(op) else self.constants.kernel_gap
+
     def ops(self, items: Iterable[Op | Wire]) -> tuple[Timed, ...]:
-        """Every op of a pass, idle time before the next kernel included (nothing is captured in graphs); no wires."""
+        """Every op of a pass, idle time before the next kernel included; no wires."""
         out = []
         for item in items:
             if isinstance(item, Wire) or not bool(np.any(np.asarray(item.count) > 0)):
                 continue
             each = self.op(item)
-            out.append(Timed(item, replace(each, time_s=each.time_s + self.constants.kernel_gap)))
+            out.append(Timed(item, replace(each, time_s=each.time_s + self.gap_s(item))))
         return tuple(out)
 
     def wires(self, items: Iterable[Op | Wire]) -> tuple[Timed, ...]:
@@ -107,10 +116,12 @@ class TimedPasses:
             t for t in getattr(self, which) if isinstance(t.item, Wire) and (not parts or t.item.part in parts)
         )
 
-    def launches(self, which: str, looped: bool) -> Num:
-        """Kernels of one pass. ``looped``: each expert's product is a launch of its own."""
+    def launches(self, which: str, looped: bool, clock: Clock) -> Num:
+        """Kernels that the host launches in one pass. ``looped``: each expert's product is a launch of its own."""
         out: Num = 0.0
         for t in getattr(self, which):
+            if isinstance(t.item, Op) and clock.captured(t.item):
+                continue
             each = t.item.shape.get("groups", 1.0) if looped and isinstance(t.item, Op) else 1.0
             out = out + t.item.count * each
         return out

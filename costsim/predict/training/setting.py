@@ -15,7 +15,7 @@ from costsim.physics.training.passes import Recipe
 from costsim.physics.training.recompute import recomputed_tensors
 from costsim.physics.training.shard import Shard
 from costsim.physics.training.states import Convention
-from costsim.predict.layout import Rule, _divides, _whole, positive
+from costsim.predict.layout import Rule, _divides, _whole, imbalance_rule, positive
 from costsim.predict.training.constants import TrainingConstants, training_constants
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster
@@ -23,10 +23,11 @@ from costsim.spec.model import ModelSpec
 from costsim.spec.plan import (
     DISPATCHERS,
     FRAMEWORKS,
-    PRECISIONS,
+    GRAPHS,
     ROUTINGS,
     SCHEDULE_WORDS,
     TRAINING_OVERLAPS,
+    TRAINING_PRECISIONS,
     TrainingLoad,
     TrainingPlan,
 )
@@ -103,11 +104,12 @@ def schedule_word(plan: TrainingPlan) -> str:
 def check_words(plan: TrainingPlan, chip: Accelerator) -> None:
     """Refuse words that no list holds and number formats that the chip lacks."""
     for field, value, known in (
-        ("precision", plan.precision, PRECISIONS[:2]),
+        ("precision", plan.precision, TRAINING_PRECISIONS),
         ("routing", plan.routing, ROUTINGS),
         ("overlap", plan.overlap, TRAINING_OVERLAPS),
         ("framework", plan.framework, FRAMEWORKS),
         ("dispatcher", plan.dispatcher, DISPATCHERS),
+        ("graphs", plan.graphs, GRAPHS),
     ):
         if value not in known:
             raise BadInput(f"{field}: {str(value)[:40]!r} is not one of {', '.join(known)}")
@@ -142,7 +144,7 @@ def training_setting(
     recipe = Recipe(
         plan.precision, block_scaled=deepseek, eight_bit_dispatch=deepseek and plan.precision == "fp8",
         copies=_copies(plan, deepseek, overlap), split_norm=not deepseek,
-        grad_bytes=2.0 if plan.precision == "fp8" and not deepseek else 4.0,
+        grad_bytes=4.0 if deepseek or plan.precision == "bf16" else 2.0,
     )  # fmt: skip
     ranks = as_array(plan.gpus) * chip.dies
     return TrainingSetting(
@@ -165,6 +167,9 @@ def _convention(deepseek: bool, precision: str) -> Convention:
         return Convention(moment_bytes=4.0, placeholders=False, eight_bit_copy=1.0 if precision == "fp8" else 0.0)
     if precision == "fp8":
         return Convention(weight_bytes=0.0, gradient_bytes=2.0, eight_bit_copy=2.0)
+    if precision == "fp4":
+        # Weights stay in 16 bits, with packed copies and their scales both ways round.
+        return Convention(gradient_bytes=2.0, eight_bit_copy=1.125)
     return Convention()
 
 
@@ -177,6 +182,7 @@ def _shard(model: ModelSpec, chip: Accelerator, plan: TrainingPlan, load: Traini
         moe_tp=np.where(ep > 1, 1.0, as_array(plan.tp)) if model.moe else np.ones_like(ep),
         slots=np.maximum(model.moe.experts / ep, 1.0) if model.moe else np.ones_like(ep),
         domain=float(cluster.scale_up_domain * chip.dies), routing=plan.routing,
+        imbalance=None if plan.imbalance is None else as_array(plan.imbalance),
     )  # fmt: skip
 
 
@@ -206,6 +212,8 @@ def training_rules(model: ModelSpec, chip: Accelerator, plan: TrainingPlan, load
             _divides("ep", plan.ep, "experts", model.moe.experts),
             _divides("ep", plan.ep, "gpus / pp", ranks / np.maximum(as_array(plan.pp), 1)),
         ]
+        if plan.imbalance is not None:
+            rules.append(imbalance_rule(plan.imbalance, plan.ep))
     return rules
 
 

@@ -1,0 +1,84 @@
+"""Timing: warm-up, samples of a few milliseconds, and samples thrown out while someone else used the device."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from model.profile.backends.interface import Backend
+
+#: a sample lasts at least this long, so that the clock and its reading do not matter
+SAMPLE_S = 3e-3
+#: others may use this share of the device's time (of one core on a CPU) before a visit's samples are thrown out
+OTHERS = 0.10
+#: the shortest visit in which the kernel's ticks of 10 ms can show that share, and what two of them may be off by
+WINDOW_S, TICK_S = 0.06, 0.015
+
+
+@dataclass
+class Samples:
+    """Seconds of one call, from several visits; ``rejected`` were taken while others used the device."""
+
+    kept: list[float] = field(default_factory=list)
+    disturbed: list[float] = field(default_factory=list)
+    visits: int = 0
+
+    @property
+    def rejected(self) -> int:
+        return len(self.disturbed) if self.kept else 0
+
+    @property
+    def used(self) -> list[float]:
+        """The samples that count: undisturbed ones, or all where there are none."""
+        return self.kept or self.disturbed
+
+    @property
+    def seconds(self) -> float:
+        """Lower quartile: what remains disturbed is always slower, never faster."""
+        ordered = sorted(self.used)
+        return ordered[(len(ordered) - 1) // 4]
+
+    @property
+    def spread(self) -> float:
+        """How far a repeat may lie off: (median of the slower half − lower quartile) / lower quartile.
+
+        Where no sample was undisturbed, OTHERS more: what the bound on others cannot see is the least that they change.
+        """
+        ordered = sorted(self.used)
+        seen = (statistics.median(ordered[len(ordered) // 2 :]) - self.seconds) / self.seconds
+        return seen if self.kept else seen + OTHERS
+
+
+def visit(backend: Backend, call: Callable[[], Any], samples: Samples, *, count: int, warm: int = 2) -> int:
+    """Add at least ``count`` samples of ``call``, each the mean of as many calls as last SAMPLE_S; how often it ran.
+
+    A sample that waited for the device is disturbed, and so is a whole visit if others used more than OTHERS of the
+    device meanwhile (beyond what this process leaves free). Short visits are lengthened to WINDOW_S, which is what it
+    takes to see others at all.
+    """
+    once = min(backend.seconds(call) for _ in range(warm))
+    backend.synchronize()
+    turns = max(1, math.ceil(SAMPLE_S / max(once, 1e-7)))
+    before, taken, spent = backend.others_busy_s(), Samples(), 0.0
+
+    def many() -> None:
+        for _ in range(turns):
+            call()
+
+    while len(taken.kept) + len(taken.disturbed) < count or (before is not None and spent < WINDOW_S):
+        own = time.process_time()
+        elapsed = backend.seconds(many)
+        fair, stalled = backend.fair(elapsed, time.process_time() - own)
+        (taken.disturbed if stalled else taken.kept).append(fair / turns)
+        spent += elapsed
+    after = backend.others_busy_s()
+    others = 0.0 if before is None or after is None else max(after - before, 0.0)
+    if others > max((OTHERS + backend.spare()) * spent, TICK_S):
+        taken.disturbed, taken.kept = taken.disturbed + taken.kept, []
+    samples.kept += taken.kept
+    samples.disturbed += taken.disturbed
+    return warm + turns * (len(taken.kept) + len(taken.disturbed))
