@@ -36,9 +36,9 @@ _PAGES = {
         "同一布局在 FP8 与 BF16 下：时间、显存与费用省在哪里。",
     "From the bill of one run to what a programme costs: which part each headline number includes.":
         "从一次训练的账单到整个项目的成本：每个数字包含哪一部分。",
-    "Public statements about DeepSeek's costs: each computed, judged, and with the condition under which it holds.":
+    "Public statements about DeepSeek's costs: each computed and judged, with the condition under which it holds.":
         "关于 DeepSeek 成本的公开说法：逐条计算、判断，并给出成立条件。",
-    "DeepSeek's published serving day: nodes hour by hour, cost and theoretical income, computed beside the published.":
+    "DeepSeek's published serving day: nodes hour by hour, cost and theoretical income, beside the published.":
         "DeepSeek 公布的一天服务：逐时节点数、成本与理论收入，与公布值并列。",
 }  # fmt: skip
 

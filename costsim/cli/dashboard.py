@@ -77,10 +77,11 @@ def command(address: str, port: int, hosts: list[str], browser: bool) -> list[st
     """How Streamlit is started: no telemetry, no file watcher, bounded uploads, and only the names that were told."""
     options = {
         "server.address": address, "server.port": str(port), "server.headless": str(not browser).lower(),
-        "server.maxUploadSize": str(UPLOAD_MB), "server.maxMessageSize": str(MESSAGE_MB), "server.showEmailPrompt": "false",
+        "server.maxUploadSize": str(UPLOAD_MB), "server.maxMessageSize": str(MESSAGE_MB),
+        "server.showEmailPrompt": "false",
         "server.fileWatcherType": "none", "server.runOnSave": "false", "server.enableStaticServing": "false",
-        "browser.gatherUsageStats": "false", "client.toolbarMode": "viewer", "client.showErrorDetails": "none",
-        "client.showErrorLinks": "false", "logger.level": "error",
+        "browser.gatherUsageStats": "false", "client.toolbarMode": "viewer",
+        "client.showErrorDetails": "none", "client.showErrorLinks": "false", "logger.level": "error",
     }  # fmt: skip
     for mode, (primary, page, panel, ink) in _THEME.items():
         options |= {f"theme.{mode}.primaryColor": primary, f"theme.{mode}.backgroundColor": page,

@@ -6,5 +6,5 @@ from dashboards.page import Page
 
 PAGE = Page(
     id="claims", title="Claims", icon=":material/gavel:", group="Evidence", order=130, verb="claims", long=True,
-    lead="Public statements about DeepSeek's costs: each computed, judged, and with the condition under which it holds.",
+    lead="Public statements about DeepSeek's costs: each computed and judged, with the condition under which it holds.",
 )  # fmt: skip

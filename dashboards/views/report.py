@@ -66,7 +66,8 @@ PAGE = Page(
         Control("pp", "pp", "whole", "Pipeline stages (pp)", _T.pp, low=1, high=256, more=True),
         Control("ep", "ep", "whole", "Expert parallel (ep)", _T.ep, low=1, high=100_000, more=True),
         Control("seq", "seq", "whole", "Tokens of a sequence", _T.seq, low=1, high=10_000_000, more=True),
-        Control("global_batch", "gb", "whole", "Sequences per step", _T.global_batch, low=1, high=10_000_000, more=True),
+        Control("global_batch", "gb", "whole", "Sequences per step", _T.global_batch, low=1, high=10_000_000,
+                more=True),
         Control("tokens", "tok", "real", "Tokens of the run", _T.tokens, low=1.0, high=1e15, more=True),
     ),
 )  # fmt: skip

@@ -20,7 +20,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "out" / "screenshots"
-WAIT_MS = 45_000
+WAIT_MS = 60_000
 #: Streamlit's page tries these below its own address first, and finds them at the root
 EXPECTED_404 = ("/_stcore/health", "/_stcore/host-config")
 
@@ -80,6 +80,7 @@ class Visitor:
 
     def __init__(self, browser: Any, address: str, **context: Any) -> None:
         self.context = browser.new_context(**({"viewport": {"width": 1400, "height": 1700}} | context))
+        self.context.set_default_timeout(WAIT_MS)
         self.page = self.context.new_page()
         self.address = address
         self.complaints: list[str] = []

@@ -43,7 +43,7 @@ def test_values_stay_when_one_leaves_and_comes_back(visit: Callable[..., Any]) -
 
 
 def _download(visitor: Any, name: str) -> bytes:
-    with visitor.page.expect_download(timeout=45_000) as waiting:
+    with visitor.page.expect_download(timeout=60_000) as waiting:
         visitor.page.get_by_role("button", name=name, exact=False).last.click()
     return Path(waiting.value.path()).read_bytes()
 
@@ -71,7 +71,7 @@ def test_a_saved_question_opens_its_page(visit: Callable[..., Any], said: Callab
     visitor.page.locator(_UPLOAD).set_input_files(
         {"name": "q.toml", "mimeType": "application/toml", "buffer": text.encode()}
     )
-    visitor.page.get_by_role("heading", name="Training", exact=True).wait_for(timeout=45_000)
+    visitor.page.get_by_role("heading", name="Training", exact=True).wait_for(timeout=60_000)
     visitor.sees("nonsense").sees("seq")
     hours = said("train", "--gpus=1024")["metrics"]["gpu_hours"]["value"]
     visitor.number(f"{hours:,.0f} GPU h", "gpu_hours")
@@ -83,7 +83,7 @@ def test_malformed_uploads_are_one_line(visit: Callable[..., Any], data: bytes) 
     visitor.page.get_by_text("Load a question (TOML)").click()
     visitor.page.locator(_UPLOAD).set_input_files({"name": "q.toml", "mimeType": "text/plain", "buffer": data})
     alert = visitor.page.locator("[data-testid=stSidebar] [data-testid=stAlert]")
-    alert.wait_for(timeout=45_000)
+    alert.wait_for(timeout=60_000)
     assert "Traceback" not in alert.inner_text()
     visitor.sees("Where from?")
 
@@ -94,7 +94,7 @@ def test_oversized_uploads_are_refused_and_the_app_stays_up(visit: Callable[...,
     visitor.page.locator(_UPLOAD).set_input_files(
         {"name": "q.toml", "mimeType": "text/plain", "buffer": b"#" * 3_000_000}
     )
-    visitor.page.locator("[data-testid=stSidebar]").get_by_text("must be", exact=False).first.wait_for(timeout=45_000)
+    visitor.page.locator("[data-testid=stSidebar]").get_by_text("must be", exact=False).first.wait_for(timeout=60_000)
     visitor.type_in("Requests per card", "16").settled().sees("Where from?")
 
 
@@ -111,7 +111,7 @@ FORGED = (
 @pytest.mark.parametrize("path", FORGED)
 def test_forged_links_are_mended_or_refused(visit: Callable[..., Any], path: str) -> None:
     visitor = visit(path)
-    visitor.page.get_by_test_id("stAlert").first.wait_for(timeout=45_000)
+    visitor.page.get_by_test_id("stAlert").first.wait_for(timeout=60_000)
     assert visitor.page.locator("img[src=x]").count() == 0
     assert "Traceback" not in visitor.page.get_by_test_id("stMain").inner_text()
 
