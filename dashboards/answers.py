@@ -23,7 +23,9 @@ from costsim.report.document import Document
 from costsim.version import __version__
 
 #: answers kept for all sessions together, and long questions that run at a time
-KEPT, AT_A_TIME = 160, 2
+KEPT, AT_A_TIME = 160, 3
+#: seconds after which a long question that no page watches any more is dropped
+UNWATCHED_S = 20.0
 
 Argv = tuple[str, ...]
 _answers: OrderedDict[str, Document] = OrderedDict()
@@ -112,12 +114,25 @@ class Job:
     text: str = ""
     share: float | None = None
     unwanted: threading.Event = field(default_factory=threading.Event)
+    watched: threading.Event = field(default_factory=threading.Event)
     future: Future[Document] | None = None
 
     def start(self) -> Job:
         """Take a place in the queue."""
+        self.watched.set()
         self.future = _pool.submit(self._work)
+        threading.Thread(target=self._drop_when_unwatched, daemon=True).start()
         return self
+
+    def _drop_when_unwatched(self) -> None:
+        """A closed tab watches nothing: its question must not keep others waiting."""
+        while not self.done and self.watched.wait(UNWATCHED_S):
+            self.watched.clear()
+            self.unwanted.wait(UNWATCHED_S)
+            if self.unwanted.is_set():
+                return
+        if not self.done:
+            self.cancel()
 
     def _work(self) -> Document:
         self._told("", None)

@@ -21,7 +21,9 @@ def main() -> None:
     choose_language()
     st.html(STYLE)
     groups = pages.navigation()
-    chosen = st.navigation({tr(name): list(of.values()) for name, of in groups.items()}, position="sidebar")
+    chosen = st.navigation(
+        {tr(name): list(of.values()) for name, of in groups.items()}, position="sidebar", expanded=True
+    )
     with st.sidebar:
         _side()
     chosen.run()

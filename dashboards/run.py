@@ -151,6 +151,7 @@ def long(name: str, argv: answers.Argv) -> Document | None:
 
 @st.fragment(run_every=REFRESH_S)
 def _watch(job: Job, name: str) -> None:
+    job.watched.set()
     if job.done:
         st.rerun()
     text = safe(job.text) or tr("working …")

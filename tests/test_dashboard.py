@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,14 @@ def test_a_long_question_tells_how_far_it_is_and_stops_when_told() -> None:
         job.future.result(timeout=30)
     assert isinstance(job.error(), answers.Cancelled)
     assert any(share is not None and 0 < share <= 1 for share in heard)
+
+
+def test_a_question_that_nobody_watches_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "UNWATCHED_S", 0.05)
+    job = answers.Job(("search", "--batch-per-gpu=1:3999", "--gpus=8:256:8")).start()
+    assert job.future is not None
+    with pytest.raises((answers.Cancelled, CancelledError)):
+        job.future.result(timeout=30)
 
 
 def test_presets_are_answered() -> None:

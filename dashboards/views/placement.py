@@ -37,7 +37,7 @@ PAGE = Page(
         Control("slots", "s", "whole", "Experts held, copies included", 288, low=1, high=4096),
         Control("groups", "gr", "whole", "Groups of experts", 8, low=1, high=256),
         Control("objective", "o", "word", "Goal", "both", ("both", "balance", "local")),
-        Control("quick", "k", "flag", "The placement alone, without the study", False),
+        Control("quick", "k", "flag", "The placement alone, without the study", True),
         Control("seed", "sd", "whole", "Seed", None, low=0, high=2_000_000_000, more=True),
     ),
 )  # fmt: skip

@@ -108,6 +108,11 @@ class Visitor:
         playwright.expect(app).to_have_attribute("data-test-script-state", "notRunning", timeout=WAIT_MS)
         return self
 
+    def whole(self) -> Visitor:
+        """Wait until every part of the page has arrived."""
+        self.settled().page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")
+        return self
+
     def sees(self, text: str) -> Visitor:
         playwright.expect(self.page.get_by_test_id("stMain")).to_contain_text(text, timeout=WAIT_MS)
         return self
@@ -131,7 +136,7 @@ class Visitor:
 
     def shot(self, name: str) -> Visitor:
         SHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=str(SHOTS / f"{name}.png"))
+        self.whole().page.screenshot(path=str(SHOTS / f"{name}.png"))
         return self
 
     def done(self) -> None:
