@@ -11,7 +11,7 @@ from costsim.report.document import Chart, Document, Table
 from costsim.report.figures import breakdown_bar
 from costsim.report.pages import breakdown_words, flat, input_text
 from costsim.report.words import band, label, value_text
-from dashboards import show
+from dashboards import evidence, show
 from dashboards.page import Page
 from dashboards.words import name_of, tr
 
@@ -37,6 +37,7 @@ def view(page: Page, document: Document) -> None:
         return
     show.table(inputs(first, document))
     show.table(numbers(first, document))
+    evidence.attributed(page.id, first, document)
     lines = {"A": _lines(first), "B": _lines(document)}
     if lines["A"] and lines["B"]:
         show.chart(

@@ -11,7 +11,7 @@ import streamlit as st
 
 from costsim.errors import BadInput
 from costsim.report.document import Document
-from dashboards import answers, compare, draw, export, origin, show, state
+from dashboards import answers, compare, draw, evidence, export, origin, show, state
 from dashboards.answers import Job
 from dashboards.page import Page
 from dashboards.words import name_of, safe, tr
@@ -76,6 +76,8 @@ def views_of(page: Page, document: Document) -> dict[str, Callable[[Seen], None]
     views: dict[str, Callable[[Seen], None]] = {ANSWER: answer_view, **(page.views or {})}
     if show.metrics_of(document):
         views |= {COMPARE: lambda seen: compare.view(seen.page, seen.document), EXPLAIN: explain_view}
+    if evidence.has("sensitivity", document):
+        views["Sensitivity"] = evidence.sensitivity
     return views
 
 

@@ -64,7 +64,9 @@ _SETTINGS = {
     "Play so many times as fast": "播放倍速", "Burstiness of arrivals (cv)": "到达突发性 (cv)",
     "Cards of a separate prefill pool": "独立预填充池卡数", "Router": "请求路由", "Prefix cache": "前缀缓存",
     "Prompts beside answers, or first": "提示与回答并行或先行", "New tokens of an iteration": "每轮新 token",
-    "Requests that decode on a rank": "每个 rank 的解码请求", "Seed": "随机种子", "Show": "显示", "One chip": "单个芯片",
+    "Requests that decode on a rank": "每个 rank 的解码请求", "Seed": "随机种子", "Units come after the load, not ahead of it": "负载到后再扩容（不提前）",
+    "Load of a unit that is aimed at": "单元目标负载", "How often the scaler acts": "扩缩容间隔",
+    "What an idle card earns": "空闲卡出租价", "Also request by request": "另外逐请求播放", "Show": "显示", "One chip": "单个芯片",
     "All chips": "全部芯片", "Add your own": "添加自己的芯片", "Question": "问题", "one step": "一步",
     "a published recipe": "公开配方", "two ways compared": "两种做法对比", "Recipe": "配方", "Compared": "对比",
     "Algorithm": "算法", "Questions of a step": "每步问题数", "Answers to each question": "每题回答数",
@@ -81,7 +83,7 @@ _SETTINGS = {
 }  # fmt: skip
 
 _PAGE_WORDS = {
-    "Answer": "结果", "Curves": "曲线", "Roofline": "Roofline", "Pipeline": "流水线", "Compare A and B": "A/B 对比",
+    "Sensitivity": "敏感性", "What the difference is made of": "差异由什么构成", "Answer": "结果", "Curves": "曲线", "Roofline": "Roofline", "Pipeline": "流水线", "Compare A and B": "A/B 对比",
     "Explain a number": "解释数字", "View": "视图", "Where from?": "从何而来？", "grade": "等级", "no band": "无区间",
     "The terms, laws and sources of this number": "此数字的组成、规律与来源", "Number": "数字",
     "measured on this part, inside the measured shapes": "在本芯片上实测，处于测量范围内",
