@@ -1,4 +1,4 @@
-"""Answers set against each other by the engine: what a difference is made of, what a number rests on, how sure an order is."""
+"""Answers set against each other by the engine: a difference attributed, a number's tornado, an order's robustness."""
 
 from __future__ import annotations
 

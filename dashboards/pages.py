@@ -49,9 +49,14 @@ def streamlit_page(page: Page) -> Any:
 
 
 def _run(name: str) -> None:
+    from dashboards.answers import Defect
     from dashboards.run import run
+    from dashboards.show import refusal
 
-    run(all_pages()[name])
+    try:
+        run(all_pages()[name])
+    except Exception as error:  # whatever went wrong, the visitor sees one line and the rest of the dashboard
+        refusal(Defect(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))
 
 
 def take_file(data: bytes) -> Page:

@@ -8,7 +8,7 @@ from dashboards import catalog
 from dashboards.controls import QUANTITY, Control
 from dashboards.page import Page
 
-DECODE, PREFILL, SERVING, TRAINING = search.PHASES
+DECODE, PREFILL, SERVING, TRAINING = "decode", "prefill", "serving", "training"
 _SERVE = (DECODE, PREFILL, SERVING)
 
 PAGE = Page(
@@ -17,7 +17,7 @@ PAGE = Page(
          "Fields take lists and ranges: 8,16,32 or 1:256 or 64:1024:64.",
     mode="phase", long=True,
     controls=(
-        Control("phase", "ph", "word", "Phase", DECODE, search.PHASES),
+        Control("phase", "ph", "word", "Phase", DECODE, (DECODE, PREFILL, SERVING, TRAINING)),
         catalog.MODEL, catalog.CHIP, catalog.PRICE,
         Control("objective", "obj", "word", "Best", {TRAINING: "step_s"} | dict.fromkeys(_SERVE, "usd_per_mtok"),
                 search.OBJECTIVES),
