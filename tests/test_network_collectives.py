@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -200,6 +202,32 @@ def group_limited_tokens(tokens: int, ranks: int, seed: int) -> tuple[np.ndarray
     inside = rng.random((tokens, 4, 32)).argsort(axis=2)[:, :, :2]
     experts = (groups[:, :, None] * 32 + inside).reshape(tokens, 8)
     return experts // (256 // ranks), np.arange(tokens) % ranks
+
+
+def test_nics_are_as_uneven_as_nodes_not_as_ranks() -> None:
+    """Tokens of log-normal popularity on experts in order: what the closed form says of the busiest NIC is between the
+    mean and what single tokens bring it, and far from what its rank is sent inside the node."""
+    model = catalog.load_model("deepseek-v3")
+    rng, ranks, tokens = np.random.default_rng(3), 32, 6000
+    for _ in range(3):
+        score = np.log(rng.lognormal(0.0, 0.8, 256)) + rng.gumbel(size=(tokens, 256))
+        groups = np.sort(score.reshape(tokens, 8, 32), axis=2)[:, :, -2:].sum(axis=2)
+        allowed = np.argsort(groups, axis=1)[:, -4:]
+        masked = np.where((np.arange(8) == allowed[:, :, None]).any(axis=1).repeat(32, axis=1), score, -np.inf)
+        target = np.argsort(masked, axis=1)[:, -8:] // 8
+        sent = traffic.token_traffic(target, rng.integers(0, ranks, tokens), ranks, 8, 1.0)
+        load = np.bincount(target.ravel(), minlength=ranks)
+        rank, nic = float(load.max() / load.mean()), float(sent.out.sum(axis=0).max() / sent.out.sum(axis=0).mean())
+        layout = Layout(1, 1, 32, 1, 32, 8, 8.0, "fp8", "bf16", imbalance=rank)
+        node = float(layout.node_skew(1e6, "prefill", 4.0))
+        assert nic < 1.0 + 0.5 * (rank - 1.0)
+        assert abs(node - nic) < 0.3 * (rank - nic)
+        assert float(replace(layout, imbalance=None, routing="default").node_skew(1e6, "prefill", 1.0)) == 1.0
+        normal, low = (expert_wires(model, layout, 1e6, 1.0, way)[0] for way in (False, True))
+        even = [expert_wires(model, replace(layout, imbalance=1.0), 1e6, 1.0, way)[0] for way in (False, True)]
+        assert normal.up_bytes / even[0].up_bytes == pytest.approx(rank, rel=0.01)
+        assert normal.out_bytes / even[0].out_bytes == pytest.approx(node, rel=0.01)
+        assert low.out_bytes / even[1].out_bytes == pytest.approx(rank, rel=0.01)
 
 
 @pytest.mark.parametrize("low_latency", [False, True])

@@ -98,13 +98,18 @@ def test_static_balance_at_ep144(sigma: float, most: float) -> None:
 
 
 def test_next_window_is_no_worse_on_average() -> None:
-    ours, base = [], []
+    """Over many windows that the search never saw: one window alone is a coin toss at differences this small."""
+    ahead = []
     for sigma in (0.4, 0.6, 0.8, 1.0):
-        w, later = loads(sigma), loads(sigma, later=True)
-        base.append(eplb.eplb(EP144, w).imbalance(later).mean())
-        ours.append(optimise(EP144, w, V3).imbalance(later).mean())
-    assert np.mean(ours) <= np.mean(base)
-    assert (np.array(ours) <= np.array(base) * 1.005).all()
+        w = loads(sigma)
+        base, ours = eplb.eplb(EP144, w), optimise(EP144, w, V3)
+        later = windows(w, 0.15, 60, seed=2024)
+        gain = np.array([(base.imbalance(x) - ours.imbalance(x)).mean() for x in later])
+        assert gain.mean() > -2.0 * gain.std() / len(gain) ** 0.5
+        ahead.append(gain.mean())
+        recorded = loads(sigma, later=True)
+        assert ours.imbalance(recorded).mean() <= base.imbalance(recorded).mean() * 1.005
+    assert np.mean(ahead) > 5e-4
 
 
 @pytest.mark.parametrize("sigma", [0.6, 0.8, 1.0])

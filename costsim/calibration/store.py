@@ -156,10 +156,11 @@ def _fitted(entry: Mapping[str, Any], origin: str) -> FittedLaw:
 class Laws(Mapping[str, FittedLaw]):
     """family/dtype → law: measured here, else lent by a twin, relative or stranger; other kernels cost a grade."""
 
-    def __init__(self, chip: Accelerator) -> None:
+    def __init__(self, chip: Accelerator, instead: Mapping[str, FittedLaw] | None = None) -> None:
+        """``instead``: laws that a question puts in the place of this part's own."""
         self._chip = chip
         self._own = read_calibration(chip.id) if not chip.calibration else own_calibration(chip.calibration, chip.id)
-        self._found: dict[str, FittedLaw | None] = {}
+        self._found: dict[str, FittedLaw | None] = dict(instead or {})
 
     def _search(self, key: str) -> FittedLaw | None:
         """Nearest evidence first: here and on near twins any kernel of the kind, then relatives, then strangers."""
@@ -225,7 +226,9 @@ def _stand_in(law: FittedLaw, key: str) -> FittedLaw:
     return replace(law, grade=grade, low=min(law.low, low), high=max(law.high, high), correction=None)
 
 
-def device_for(chip: Accelerator, cluster: Cluster | None = None) -> Device:
+def device_for(
+    chip: Accelerator, cluster: Cluster | None = None, instead: Mapping[str, FittedLaw] | None = None
+) -> Device:
     """The device one rank of a plan sees: a die of a multi-die card, with the cluster's fabrics."""
     rank = chip.rank()
     dies = chip.dies
@@ -244,10 +247,10 @@ def device_for(chip: Accelerator, cluster: Cluster | None = None) -> Device:
         id=chip.id,
         peaks=peaks,
         bandwidth=rank.need("memory_bandwidth"),
-        cores=tile_cores(rank) or _typical_cores(rank),
+        cores=cores_of(chip),
         up=up,
         out=out,
-        laws=Laws(chip),
+        laws=Laws(chip, instead),
         in_network_reduction=chip.architecture in _REDUCES_IN_SWITCH and chip.node_devices >= 8,
         processor=chip.torch_device == "cpu",
     )
@@ -255,6 +258,12 @@ def device_for(chip: Accelerator, cluster: Cluster | None = None) -> Device:
 
 def _known(chip: Accelerator, key: str) -> float | None:
     return chip.datasheet[key].value
+
+
+def cores_of(chip: Accelerator) -> float:
+    """Cores of one rank's device that run tiles."""
+    rank = chip.rank()
+    return tile_cores(rank) or _typical_cores(rank)
 
 
 def _typical_cores(chip: Accelerator) -> float:

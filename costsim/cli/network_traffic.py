@@ -46,16 +46,28 @@ def read_matrix(path: Path, ranks: int) -> Array:
         if path.suffix.lower() == ".npy":
             if path.is_file() and path.stat().st_size > MAX_MATRIX_BYTES:
                 raise BadInput(f"--matrix {path}: larger than {MAX_MATRIX_BYTES:,} bytes; is this the right file?")
-            found = np.asarray(np.load(path, allow_pickle=False), dtype=float)
+            found = _npy(path, ranks)
         else:
             lines = [line for line in read_text(path, "--matrix", MAX_MATRIX_BYTES).splitlines() if line.strip()]
             found = np.array([[float(cell) for cell in line.split(",")] for line in lines])
     except OSError as error:
         raise BadInput(f"--matrix {path}: cannot be read ({error.strerror})") from None
-    except (ValueError, TypeError, EOFError) as error:
+    except (ValueError, TypeError, EOFError, OverflowError) as error:
         if isinstance(error, BadInput):
             raise
         raise BadInput(f"--matrix {path}: not a square of numbers ({str(error)[:80]})") from None
     if found.shape != (ranks, ranks):
         raise BadInput(f"--matrix {path}: has shape {found.shape}; {ranks} ranks take {ranks} × {ranks}")
     return found
+
+
+def _npy(path: Path, ranks: int) -> Array:
+    """The matrix, mapped first: a header may claim any size."""
+    import numpy as np
+
+    found = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "iuf":
+        raise ValueError("needs one array of integers or floats")
+    if found.shape != (ranks, ranks):
+        raise BadInput(f"--matrix {path}: has shape {found.shape}; {ranks} ranks take {ranks} × {ranks}")
+    return np.array(found, dtype=float)

@@ -21,8 +21,8 @@ _B16 = 2.0
 def expert_wires(model: ModelSpec, layout: Layout, tokens: Num, count: Num, low_latency: bool) -> list[Wire]:
     """Dispatch and combine of one MoE layer, where attention replicas send to each other's experts.
 
-    ``tokens`` are split over the replica's tp ranks before they are sent. The busiest receiver sets the
-    time, so bytes grow with the expert imbalance.
+    ``tokens`` are split over the replica's tp ranks before they are sent. The busiest receiver sets the time: inside
+    a node, and everywhere in low latency, bytes grow with the ranks' imbalance, over the network with the nodes'.
     """
     moe = model.moe
     assert moe is not None
@@ -35,17 +35,19 @@ def expert_wires(model: ModelSpec, layout: Layout, tokens: Num, count: Num, low_
     if low_latency:
         remote_share = 1.0 - 1.0 / nodes
         out_copies, up_copies = moe.top_k * remote_share, moe.top_k * (1.0 - remote_share)
+        out_skew = skew
         kinds = ("dispatch_ll", "combine_ll")
     else:
         touched_nodes, touched_ranks = units_touched(moe, nodes), units_touched(moe, layout.ep)
         # A token's own node is one of those it reaches as often as any other.
         out_copies = touched_nodes * (1.0 - 1.0 / nodes) if layout.remote_nodes is None else layout.remote_nodes
         up_copies = touched_ranks * (1.0 - 1.0 / layout.ep)
+        out_skew = layout.node_skew(own * moe.top_k, "prefill", nodes)
         kinds = ("dispatch", "combine")
     # Only layouts whose replicas differ need to exchange tokens; one replica already holds them all.
     needed = (group > layout.tp) * 1.0
     return [
-        Wire(kind, kind, own * up_copies * size * skew, own * out_copies * size * skew, group, layout.domain,
+        Wire(kind, kind, own * up_copies * size * skew, own * out_copies * size * out_skew, group, layout.domain,
              count * needed, part)
         for kind, size, part in ((kinds[0], sent, "dispatch"), (kinds[1], back, "combine"))
     ]  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from costsim.num import Num
-from costsim.physics.routing import imbalance, known_imbalance
+from costsim.physics.routing import imbalance, known_imbalance, node_share
 from costsim.spec.model import ModelSpec
 
 
@@ -45,6 +45,18 @@ class Layout:
         if self.imbalance is not None:
             return known_imbalance(self.imbalance, self.slots, self.ep, pairs / self.slots)
         return imbalance(self.routing, phase, self.slots, self.ep, pairs / self.slots, self.replicas)
+
+    def node_skew(self, pairs: Num, phase: str, nodes: Num) -> Num:
+        """Load of the busiest of ``nodes`` over the mean: hot and cold ranks of a node share its NICs.
+
+        Normal kernels send a token once to a node, to the rank of the sender's index, whichever rank there holds the
+        expert; so what a NIC receives is as uneven as nodes are, not as ranks. [deepep; deepseek-v3-report, sec. 3.2.2]
+        """
+        within = np.maximum(self.ep / nodes, 1.0)
+        if self.imbalance is not None:
+            return 1.0 + (self.skew(pairs, phase) - 1.0) * node_share(self.ep, nodes)
+        skew = imbalance(self.routing, phase, self.slots * within, nodes, pairs / self.slots, self.replicas)
+        return np.maximum(skew, 1.0)  # of one node the closed form falls below the mean
 
 
 def expert_slots(model: ModelSpec, ep: Num, redundant: Num) -> Num:

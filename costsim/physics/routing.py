@@ -80,13 +80,27 @@ def _busiest(spread: Num, slots: Num, ranks: Num) -> Num:
     the expected maximum of R normals is about √(2 ln R) − (ln ln R + ln 4π)/(2√(2 ln R)) (Cramér).
     """
     variance = np.log1p(np.expm1(spread**2) / slots)
-    ranks = np.maximum(np.asarray(ranks, dtype=float), 1.0)
-    log_r = np.log(np.maximum(ranks, 3.0))
+    busiest: Num = np.exp(np.sqrt(variance) * _largest(ranks) - variance / 2.0)
+    return busiest
+
+
+def _largest(count: Num) -> Num:
+    """Expected largest of ``count`` standard normals, see :func:`_busiest`."""
+    count = np.maximum(np.asarray(count, dtype=float), 1.0)
+    log_r = np.log(np.maximum(count, 3.0))
     root = np.sqrt(2.0 * log_r)
     top = root - (np.log(log_r) + np.log(4.0 * np.pi)) / (2.0 * root)
-    top = top * np.minimum(np.log(ranks) / np.log(3.0), 1.0)  # one rank has no maximum over others
-    busiest: Num = np.exp(np.sqrt(variance) * top - variance / 2.0)
-    return busiest
+    largest: Num = top * np.minimum(np.log(count) / np.log(3.0), 1.0)  # one has no maximum over others
+    return largest
+
+
+def node_share(ranks: Num, nodes: Num) -> Num:
+    """Excess of the busiest of ``nodes`` as a share of the busiest rank's: means of R/N independent ranks vary by
+    √(N/R) of a rank, and the largest of N sticks out less than the largest of R."""
+    within = np.maximum(np.asarray(ranks, dtype=float) / nodes, 1.0)
+    of_ranks = np.maximum(_largest(ranks), 1e-9)
+    share: Num = np.minimum(_largest(nodes) / of_ranks, 1.0) / np.sqrt(within)
+    return share
 
 
 #: replicas from which on the hottest experts no longer stick out; fewer leave a share of their excess

@@ -22,6 +22,8 @@ MOST_LAYERS, MOST_EXPERTS, MOST_TOKENS, MOST_TOP_K = 1024, 4096, 4_000_000, 64
 MOST_BYTES, MOST_TEXT_BYTES = 2_000_000_000, 64_000_000
 LARGEST_COUNT = 1e18
 FORMATS = (".npy", ".csv", ".json")
+#: headings of a first column that counts layers instead of tokens
+INDEX_COLUMNS = ("layer", "layers", "layer_id", "index", "id", "")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def read_loads(path: str | Path, experts: int | None = None) -> ExpertLoads:
 def _npy(file: Path) -> NDArray[Any]:
     try:
         table = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, OverflowError) as error:  # a header may claim any shape
         raise BadInput(f"{file}: no numpy array of numbers ({str(error).splitlines()[0][:80]})") from None
     if not isinstance(table, np.ndarray):
         raise BadInput(f"{file}: a .npz archive; save one array with np.save")
@@ -67,13 +69,15 @@ def _npy(file: Path) -> NDArray[Any]:
 
 
 def _csv(file: Path) -> NDArray[Any]:
-    with file.open(encoding="utf-8", newline="") as stream:
+    with file.open(encoding="utf-8-sig", newline="") as stream:  # spreadsheets begin a file with a byte-order mark
         try:
             rows = [row for row in csv.reader(stream) if any(cell.strip() for cell in row)]
         except csv.Error as error:
             raise BadInput(f"{file}: not CSV ({error})") from None
-    if rows and not _is_number(rows[0][0]):
-        rows = rows[1:]  # a heading
+    if rows and not any(_is_number(cell) for cell in rows[0]):
+        heading, rows = [cell.strip().lower() for cell in rows[0]], rows[1:]
+        if heading[0] in INDEX_COLUMNS:
+            raise BadInput(f"{file}: column {heading[0]!r} numbers the layers; leave it out, every column is an expert")
     for number, row in enumerate(rows, 1):
         for cell in row:
             if not _is_number(cell):
@@ -104,7 +108,9 @@ def _json(file: Path) -> NDArray[Any]:
 
 def _rectangular(rows: Any, file: Path) -> NDArray[Any]:
     """Nested lists as an array; ragged rows and anything but numbers are refused."""
-    if not isinstance(rows, list) or not rows:
+    if not isinstance(rows, list):
+        raise BadInput(f"{file}: holds {str(rows)[:30]!r}; a list of rows, one row of token counts a layer, is needed")
+    if not rows:
         raise BadInput(f"{file}: empty; one row of token counts a layer is needed")
     if all(isinstance(row, list) for row in rows) and len({len(row) for row in rows}) > 1:
         lengths = sorted({len(row) for row in rows})

@@ -172,9 +172,9 @@ def _whole_slots(experts: int, plan: ServingPlan, layout: Layout) -> Rule:
     return Rule("experts do not spread evenly over ep", message, broken)
 
 
-def comm_sms_rule(plan: ServingPlan, cores: float) -> Rule:
+def comm_sms_rule(comm_sms: Num | None, cores: float) -> Rule:
     """Communication may not take every core."""
-    sms = _as(0.0 if plan.comm_sms is None else plan.comm_sms)
+    sms = _as(0.0 if comm_sms is None else comm_sms)
     with np.errstate(invalid="ignore"):
         broken = ~((sms >= 0) & (sms < cores))
     return Rule("comm_sms out of range", f"comm_sms = {_shown(sms)}: must be from 0 to {cores - 1:g}", broken)

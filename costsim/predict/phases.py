@@ -123,7 +123,7 @@ def _sending_cores(setting: Setting) -> list[Rule]:
 
 def _rules(setting: Setting, loads: dict[str, Any]) -> list[Rule]:
     rules = plan_rules(setting.model, setting.chip, setting.plan, setting.layout)
-    return [*rules, comm_sms_rule(setting.plan, setting.device.cores), *positive(loads)]
+    return [*rules, comm_sms_rule(setting.plan.comm_sms, setting.device.cores), *positive(loads)]
 
 
 def _production(setting: Setting, phase: str) -> float:

@@ -88,7 +88,7 @@ def moe_kept(model: ModelSpec, shard: Shard, recipe: Recipe, policy: frozenset[s
     rows = pairs * h * gemm_input(recipe)
     routed = rows + _gated_kept(pairs, moe.intermediate / shard.moe_tp, recipe, policy)
     shared = _gated_kept(shard.tokens, moe.shared_experts * moe.intermediate / shard.tp, recipe, policy)
-    return kept + routed + (0.0 if "mlp" in policy else shared)
+    return kept + routed + shared
 
 
 def head_kept(model: ModelSpec, shard: Shard) -> Num:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from costsim.physics.op import Op, Wire
+from costsim.predict.training.constants import same_silicon
 from costsim.predict.training.setting import TrainingSetting
 from costsim.predict.training.step import TrainingStep
-from costsim.spec.catalog import load_accelerator
 from costsim.timing.device import worse, worst
 from costsim.timing.duration import combined_band, grade_at, light_s
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 KERNEL_BAND = 0.10
 #: what is assumed of software where a plan does not say: overlap of transfers, versions, clocks
 SOFTWARE_BAND = 0.10
-#: what a change of part adds: no training kernels of this part or of its twin are published, and frameworks follow a
+#: what a change of part or format adds: no such training kernels of this silicon are published, and frameworks follow a
 #: new part for a year (published steps of one layout on one new part differ by as much between releases)
 TRANSFER_BAND = 0.20
 #: an op that takes less of the step than this does not set its grade
@@ -58,6 +58,6 @@ def step_band(setting: TrainingSetting, step: TrainingStep, parts: Parts | None)
 
 
 def _measured(setting: TrainingSetting) -> bool:
-    """Whether the constants come from kernels of this part, or of the part with the same silicon."""
-    chip, source = setting.chip, setting.constants.measured_on
-    return chip.id == source or chip.sibling == source or load_accelerator(source).sibling == chip.id
+    """Whether the constants come from kernels of this silicon in this number format."""
+    c = setting.constants
+    return same_silicon(setting.chip, c.measured_on) and setting.plan.precision == c.measured_in

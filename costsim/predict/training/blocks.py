@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -108,8 +108,3 @@ def blocks_of(setting: TrainingSetting, cores_share: Num = 1.0, slow: Num = 1.0)
 def beside_transfers(blocks: Blocks) -> Blocks:
     """The same blocks on the cores that overlapped transfers leave."""
     return blocks_of(blocks.setting, blocks.setting.pair_share, blocks.slow)
-
-
-def without_recompute(setting: TrainingSetting) -> TrainingSetting:
-    """The setting that computes nothing twice, to count useful work."""
-    return replace(setting, policy=frozenset())

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from costsim import units
+from costsim.calibration.store import device_for
 from costsim.errors import BadInput
 from costsim.num import Num
 from costsim.predict.system import PATH
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.base import read_toml
 from costsim.spec.catalog import load_accelerator
+from costsim.timing.device import FittedLaw, worst
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class TrainingConstants:
     with ``_s0`` the extra context of the law. ``kernel_gap``: seconds between kernels; ``pair_slowdown``: transfers
     beside compute over alone; ``speed_spread``: standard deviation of speed between like devices; ``host_launch``:
     host seconds of a kernel's launch; ``collective_launch``: what a collective takes longer when a framework calls it;
-    ``measured_on``: part of the GEMM ratios.
+    ``measured_on``, ``measured_in``: part and number format of the GEMM ratios.
     """
 
     gemm: float
@@ -46,6 +48,7 @@ class TrainingConstants:
     host_launch: float
     collective_launch: float
     measured_on: str
+    measured_in: str
     sources: tuple[str, ...] = ()
 
 
@@ -64,7 +67,7 @@ def constants_for(architecture: str) -> TrainingConstants:
         entry = merged[field.name]
         named = entry.get("source", [])
         sources += [named] if isinstance(named, str) else named
-        if field.name == "measured_on":
+        if field.name in ("measured_on", "measured_in"):
             values[field.name] = str(entry["value"])
             continue
         quantity = "time" if field.name in ("kernel_gap", "host_launch", "collective_launch") else "ratio"
@@ -100,6 +103,27 @@ def training_constants(chip: Accelerator) -> TrainingConstants:
     return replace(
         found, gemm=max(found.gemm * scale, 1.0), block_weight_gradient=max(found.block_weight_gradient * scale, 1.0)
     )
+
+
+def same_silicon(chip: Accelerator, source: str) -> bool:
+    """Whether ``source`` is this part or its twin in the catalog."""
+    return chip.id == source or chip.sibling == source or load_accelerator(source).sibling == chip.id
+
+
+def laws_of_ratios(chip: Accelerator, constants: TrainingConstants) -> dict[str, FittedLaw]:
+    """The GEMM law that the ratios divide by, for parts with the same compute as the one they were taken on.
+
+    H100 and H800 are one die, but their laws come from two kernel libraries: the ratio of a trace to one law, put on
+    the other, would count the difference of the libraries as slower clocks.
+    """
+    source, key = constants.measured_on, f"gemm/{constants.measured_in}"
+    if chip.calibration or chip.id == source or not same_silicon(chip, source) or chip.dies != 1:
+        return {}
+    other = load_accelerator(source)
+    if not (chip.known("bf16") and other.known("bf16")) or abs(chip.need("bf16") / other.need("bf16") - 1.0) > 0.02:
+        return {}
+    law = device_for(other).law("gemm", constants.measured_in)
+    return {key: replace(law, grade=worst([law.grade, "C"]))}
 
 
 def _flop_per_joule(chip: Accelerator) -> float | None:

@@ -87,14 +87,20 @@ def stage_counts(setting: TrainingSetting, which: str) -> dict[str, Num]:
                 "mtp": (model.mtp_layers > 0) * ends, "head": ends}  # fmt: skip
     alone = np.asarray(pp <= 1)
     first, last = alone | (which == "first"), alone | (which == "last")
+    folded = setting.schedule in ("dualpipe", "dualpipev")
+    stages = stages * (2.0 if setting.schedule == "dualpipev" else 1.0)
     uneven = np.asarray((model.layers % stages != 0) | (model.mtp_layers > 0)) & ~alone
-    if setting.mirrored:
+    if folded:
         # The ends' rank has first and last stage, and fewer layers for it; the others share the rest.
         first = last = alone | (which != "second")
     # A hand-made cut rounds up, and gives the ends fewer layers for what else they hold.
     most = copies * stages / pp * np.ceil(model.layers / stages - 1e-9)
+    if setting.schedule == "dualpipev":
+        most = np.ceil(model.layers / pp - 1e-9)
     ends = np.maximum(n - 1.0 - (model.mtp_layers > 0), 0.0)
-    light = (1.0 if model.moe_layers and model.dense_layers else 0.0) * (not setting.mirrored)
+    if folded:
+        ends = np.floor(ends + 1e-9)  # whole layers: the other pairs of stages are full
+    light = (1.0 if model.moe_layers and model.dense_layers else 0.0) * (not folded)
     cut = np.where(last, ends, most + light * first)
     n = np.where(uneven, cut, n)
     dense = np.where(first, np.minimum(float(model.dense_layers), n), 0.0) if model.moe_layers else n

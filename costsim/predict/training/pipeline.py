@@ -35,7 +35,9 @@ class Cut:
 
 
 def engine_schedule(setting: TrainingSetting) -> Schedule:
-    """The schedule that plays this plan."""
+    """The schedule that plays this plan: interleaving one stage a rank is 1F1B."""
+    if setting.schedule == "interleaved" and _one(setting.plan.vpp) <= 1:
+        return SCHEDULES["1f1b"]
     return SCHEDULES[ENGINE.get(setting.schedule, setting.schedule)]
 
 
@@ -192,7 +194,7 @@ def program_of(setting: TrainingSetting) -> Program:
         return schedule.program(pp, m, vpp)
     if setting.schedule not in ("1f1b", "interleaved"):
         raise BadInput(f"overlap: pair needs 1f1b, interleaved, dualpipe or dualpipev, not {setting.schedule}")
-    return _paired_program(setting.schedule, pp, m, vpp)
+    return _paired_program(schedule.name, pp, m, vpp)
 
 
 @lru_cache(maxsize=16)

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.calibration.store import device_for
+from costsim.calibration.store import cores_of, device_for
 from costsim.errors import BadInput
 from costsim.num import Num
 from costsim.physics.training.passes import Recipe
 from costsim.physics.training.recompute import recomputed_tensors
 from costsim.physics.training.shard import Shard
 from costsim.physics.training.states import Convention
-from costsim.predict.layout import Rule, _divides, _whole, imbalance_rule, positive
-from costsim.predict.training.constants import TrainingConstants, training_constants
+from costsim.predict.layout import Rule, _divides, _whole, comm_sms_rule, imbalance_rule, positive
+from costsim.predict.training.constants import TrainingConstants, laws_of_ratios, training_constants
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster
 from costsim.spec.model import ModelSpec
@@ -147,9 +147,11 @@ def training_setting(
         grad_bytes=4.0 if deepseek or plan.precision == "bf16" else 2.0,
     )  # fmt: skip
     ranks = as_array(plan.gpus) * chip.dies
+    constants = training_constants(chip)
     return TrainingSetting(
-        model=model, chip=chip, plan=plan, load=load, cluster=cluster, device=device_for(chip, cluster),
-        constants=training_constants(chip), shard=_shard(model, chip, plan, load, cluster), recipe=recipe,
+        model=model, chip=chip, plan=plan, load=load, cluster=cluster,
+        device=device_for(chip, cluster, laws_of_ratios(chip, constants)), constants=constants,
+        shard=_shard(model, chip, plan, load, cluster), recipe=recipe,
         convention=_convention(deepseek, plan.precision), policy=recomputed_tensors(plan.recompute),
         schedule=schedule, overlap=overlap, ranks=ranks,
     )  # fmt: skip
@@ -198,11 +200,15 @@ def training_rules(model: ModelSpec, chip: Accelerator, plan: TrainingPlan, load
         _divides("tp", plan.tp, "attention heads", model.attention.heads),
         _divides("tp × pp × cp", as_array(plan.tp) * plan.pp * plan.cp, "gpus", ranks),
         _divides("micro_batch × dp", as_array(load.micro_batch) * dp, "global_batch", load.global_batch),
+        _divides("cp", plan.cp, "seq", load.seq),
     ]
+    if plan.comm_sms is not None:
+        rules.append(comm_sms_rule(plan.comm_sms, cores_of(chip)))
     beyond = "zero: must be 0, 1, 2 or 3 (what dp ranks shard: optimiser state, gradients, weights)"
     rules.append(Rule("zero stage unknown", beyond, as_array(plan.zero) > 3))
     layers = plan.layers or model.layers
-    deep = as_array(plan.pp) * plan.vpp > layers + model.mtp_layers
+    # Embedding and head may each have a stage of their own.
+    deep = as_array(plan.pp) * plan.vpp > layers + model.mtp_layers + 2
     rules.append(Rule("pp × vpp exceeds layers", f"pp × vpp exceeds the {layers} layers of {model.id}", deep))
     rules += _schedule_rules(plan, load, dp)
     if model.moe is None:
@@ -231,11 +237,21 @@ def _schedule_rules(plan: TrainingPlan, load: TrainingLoad, dp: Num) -> list[Rul
         )  # fmt: skip
         few = f"{word} needs an even number of micro-batches, at least 2·pp; raise global_batch or lower pp"
         rules.append(Rule("too few micro-batches for DualPipe", few, np.asarray((m < least) | (m % 2 != 0))))
+    alone = np.asarray((pp > 1) & (as_array(plan.vpp) <= 1) & (plan.overlap == "pair"))
+    if word not in ("dualpipe", "dualpipev"):
+        # Neighbours whose warm-ups differ by one forward would run their pairs in turn. [megatron-core-moe]
+        message = "overlap: pair needs interleaved stages (vpp > 1), dualpipe or dualpipev where pp > 1"
+        rules.append(Rule("pairs without interleaving", message, alone))
     if word != "interleaved":
         message = f"vpp: schedule {word} has one stage a rank; use interleaved for vpp > 1"
         rules.append(Rule("vpp without interleaving", message, as_array(plan.vpp) > 1))
     else:
-        message = "interleaved: micro-batches must be a multiple of pp"
+        first, stages = float(m.flat[0]), float(pp.flat[0])
+        near = stages * max(np.round(first / stages), 1.0) if np.isfinite(first) and stages >= 1 else 1.0
+        message = (
+            f"interleaved: {first:g} micro-batches on a data-parallel rank must be a multiple of pp = {stages:g}; "
+            f"global_batch × {near / first if first else 1.0:g} gives {near:g}"
+        )
         ragged = np.asarray((m % np.maximum(pp, 1.0) != 0) & (as_array(plan.vpp) > 1))
         rules.append(Rule("micro-batches not a multiple of pp", message, ragged))
     return rules

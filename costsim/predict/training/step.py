@@ -170,9 +170,10 @@ def _schedule_parts(
     per_rank = stages / pp
     f, b, w = (x * per_rank * m for x in (mean.forward_s, mean.backward_s, mean.weight_s))
     out: dict[str, Num] = {"m": m, "pair": 0.0 * f, "hidden": 0.0 * f, "alone": 1.0}
+    if setting.schedule in ("dualpipe", "dualpipev"):
+        return out | _paired(setting, blocks, mean, stages)
     if setting.overlap == "pair":
-        dual = setting.schedule in ("dualpipe", "dualpipev")
-        return out | (_paired if dual else _paired_in_turn)(setting, blocks, mean, stages)
+        return out | _paired_in_turn(setting, blocks, mean, stages)
     # The slowest stage is on one rank, whose other stages are typical; every rank waits for that one.
     period = per_rank * typical + np.where(pp > 1, most - typical, 0.0)
     trip = (pp - 1.0) * typical
@@ -185,27 +186,50 @@ def _schedule_parts(
 
 
 def _paired(setting: TrainingSetting, blocks: Blocks, mean: PassSeconds, stages: Num) -> dict[str, Num]:
-    """DualPipe and DualPipeV by their closed forms on stages of the mean, in pairs of the slowest."""
+    """DualPipe and DualPipeV by their closed forms on stages of the mean, in pairs of the slowest.
+
+    Without overlap a pair is a forward and then a backward, and hides nothing.
+    """
     from costsim.schedule import SCHEDULES, Chunk, Pipe
 
     m, pp = setting.micro_batches, as_array(setting.plan.pp)
     schedule = SCHEDULES[setting.schedule] if setting.schedule in ("dualpipe", "dualpipev") else SCHEDULES["dualpipe"]
-    _, pair = pair_of_stages(setting, beside_transfers(blocks), stages)
-    pair = np.maximum(pair, np.maximum(mean.forward_s, mean.backward_s + mean.weight_s))
+    overlaps = setting.overlap == "pair"
+    both = mean.forward_s + mean.backward_s + mean.weight_s
+    if overlaps:
+        _, pair = pair_of_stages(setting, beside_transfers(blocks), stages)
+        pair = np.maximum(pair, np.maximum(mean.forward_s, mean.backward_s + mean.weight_s))
+    else:
+        pair = slowest_mirrored_s(setting, blocks, stages)
     chunk, pipe = Chunk(mean.forward_s, mean.backward_s, mean.weight_s, pair), Pipe(pp, m)
     work, wall = schedule.work_s(chunk, pipe), schedule.step_s(chunk, pipe)
     wide = 2.0 if setting.schedule == "dualpipev" else 1.0
-    both = mean.forward_s + mean.backward_s + mean.weight_s
     # Work is pairs and the rest alone; how many are paired follows from the two.
     with np.errstate(invalid="ignore", divide="ignore"):
         pairs = np.where(pair != both, (wide * m * both - work) / (both - pair), 0.0)
     alone = wide * m - pairs
     apart = np.minimum(alone, wide * pp - 1.0)
+    hidden = pairs * (mean.forward_wire_s + mean.backward_wire_s) * overlaps
     return {
         "m": m, "forward": alone * mean.forward_s, "weight": apart * mean.weight_s, "pair": pairs * pair, "busy": work,
         "backward": alone * mean.backward_s + (alone - apart) * mean.weight_s, "wall": wall,
-        "hidden": pairs * (mean.forward_wire_s + mean.backward_wire_s), "alone": alone / (wide * m),
+        "hidden": hidden, "alone": alone / (wide * m) if overlaps else 1.0,
     }  # fmt: skip
+
+
+def slowest_mirrored_s(setting: TrainingSetting, blocks: Blocks, stages: Num) -> Num:
+    """All passes of a stage on average over two mirrored ones, in the slowest pair of a balanced cut."""
+    model = setting.model
+
+    def full(kind: str) -> Num:
+        s = blocks.seconds(kind)
+        return s.forward_s + s.backward_s + s.weight_s
+
+    ends = full("embedding") + full("head") + (full("mtp") if model.mtp_layers else 0.0)
+    layer = full("moe" if model.moe_layers else "dense")
+    seconds = whole_model(setting).seconds(blocks)
+    mean = (seconds.forward_s + seconds.backward_s + seconds.weight_s) / stages
+    return heaviest_group(setting, layer, ends, mean, stages)
 
 
 def _paired_in_turn(setting: TrainingSetting, blocks: Blocks, mean: PassSeconds, stages: Num) -> dict[str, Num]:
@@ -233,7 +257,12 @@ def pair_of_stages(setting: TrainingSetting, beside: Blocks, stages: Num) -> tup
     if not model.moe_layers:
         seconds = whole_model(setting).seconds(beside)
         both = (seconds.forward_s + seconds.backward_s + seconds.weight_s) / stages
-        return both, both
+        ends = beside.seconds("head") + beside.seconds("embedding")
+        dense = beside.seconds("dense")
+        return both, heaviest_group(
+            setting, dense.forward_s + dense.backward_s + dense.weight_s,
+            ends.forward_s + ends.backward_s + ends.weight_s, both, stages,
+        )  # fmt: skip
     pair = layer_pair(beside)
     layer = pair_seconds(pair, 4.0) / 4.0
     rest = NOTHING
@@ -248,10 +277,18 @@ def pair_of_stages(setting: TrainingSetting, beside: Blocks, stages: Num) -> tup
     # Dense layers are counted as routed ones here: they are few, and nearly as long.
     ends = beside.seconds("head").times(1.0 + mtp) + beside.seconds("embedding")
     one = ends.forward_s + ends.backward_s + ends.weight_s + layer * mtp
-    if setting.schedule in ("dualpipe", "dualpipev"):
-        # Stages from both ends share a rank, and a pair holds one of each.
-        return mean, np.maximum(mean, whole_layers(layer, one, model.layers, stages / 2.0) / 2.0)
-    return mean, np.maximum(mean, whole_layers(layer, one, model.layers, stages))
+    return mean, heaviest_group(setting, layer, one, mean, stages)
+
+
+def heaviest_group(setting: TrainingSetting, layer: Num, ends: Num, mean: Num, stages: Num) -> Num:
+    """Seconds of the stage that everyone waits for: layers cut evenly where they divide, with the ends on top, else by
+    hand. Under DualPipe stages from both ends share a rank, and a pair holds one of each."""
+    model = setting.model
+    wide = 2.0 if setting.schedule in ("dualpipe", "dualpipev") else 1.0
+    groups = stages / wide
+    even = np.asarray((model.layers % stages == 0) & (not model.mtp_layers))
+    cut = np.where(even, model.layers / groups * layer + ends, whole_layers(layer, ends, model.layers, groups))
+    return np.maximum(mean, cut / wide)
 
 
 def _exposed(blocks: Blocks, setting: TrainingSetting, stages: Num) -> Num:
