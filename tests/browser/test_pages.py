@@ -45,8 +45,8 @@ def test_every_page_opens_clean_and_draws(visit: Callable[..., Any], name: str) 
 def test_overview_control(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
     visitor = visit().type_in("Requests per card", "64")
     visitor.number(shown(said("infer", "--phase=decode", "--batch-per-gpu=64"), "tpot_s"), "tpot_s")
-    visitor.type_in("Cards that train", "1024")
-    visitor.number(shown(said("train", "--gpus=1024"), "gpu_hours"), "gpu_hours")
+    visitor.type_in("Cards that train", "4096")
+    visitor.number(shown(said("train", "--gpus=4096"), "gpu_hours"), "gpu_hours")
 
 
 def test_inference_control(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
@@ -85,10 +85,10 @@ def test_network_control(visit: Callable[..., Any]) -> None:
 
 def test_validation_control(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
     root = Path(__file__).resolve().parents[2]
-    rows = said("validate", f"--points={root / 'hwprofiles' / 'points' / 'serving_phases.csv'}")["rows"]
-    visitor = visit("validation")
+    rows = said("validate", f"--points={root / 'hwprofiles' / 'points' / 'post_training.csv'}")["rows"]
+    visitor = visit("validation").sees("measured points predicted")
     visitor.page.get_by_role("combobox").first.click()
-    visitor.page.get_by_role("option", name="serving_phases").click()
+    visitor.page.get_by_role("option", name="post_training").click()
     known = sum(row["predicted"] is not None for row in rows)
     visitor.sees(f"{known} of {len(rows)} measured points predicted")
 

@@ -66,14 +66,14 @@ def test_exports_parse(visit: Callable[..., Any], said: Callable[..., Any]) -> N
 
 def test_a_saved_question_opens_its_page(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
     visitor = visit()
-    text = 'page = "training"\nversion = 1\n[values]\ngpus = 1024\nnonsense = "<b>"\nseq = -3\n'
+    text = 'page = "training"\nversion = 1\n[values]\ngpus = 4096\nnonsense = "<b>"\nseq = -3\n'
     visitor.page.get_by_text("Load a question (TOML)").click()
     visitor.page.locator(_UPLOAD).set_input_files(
         {"name": "q.toml", "mimeType": "application/toml", "buffer": text.encode()}
     )
     visitor.page.get_by_role("heading", name="Training", exact=True).wait_for(timeout=60_000)
     visitor.sees("nonsense").sees("seq")
-    hours = said("train", "--gpus=1024")["metrics"]["gpu_hours"]["value"]
+    hours = said("train", "--gpus=4096")["metrics"]["gpu_hours"]["value"]
     visitor.number(f"{hours:,.0f} GPU h", "gpu_hours")
 
 
