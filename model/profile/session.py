@@ -82,9 +82,7 @@ class Session:
 
     def _add(self, key: str, fresh: Samples, joules: float | None) -> None:
         store = self.samples.setdefault(key, Samples())
-        store.kept += fresh.kept
-        store.disturbed += fresh.disturbed
-        store.visits += fresh.visits
+        store.join(fresh)
         if joules is not None:
             self.energy[key] = joules
 

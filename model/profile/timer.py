@@ -21,11 +21,15 @@ WINDOW_S, TICK_S = 0.06, 0.015
 
 @dataclass
 class Samples:
-    """Seconds of one call, from several visits; ``rejected`` were taken while others used the device."""
+    """Seconds of one call, from several visits; ``rejected`` were taken while others used the device.
+
+    ``by_visit``: what each visit alone would have answered; minutes lie between them.
+    """
 
     kept: list[float] = field(default_factory=list)
     disturbed: list[float] = field(default_factory=list)
     visits: int = 0
+    by_visit: list[float] = field(default_factory=list)
 
     @property
     def rejected(self) -> int:
@@ -44,13 +48,27 @@ class Samples:
 
     @property
     def spread(self) -> float:
-        """How far a repeat may lie off: (median of the slower half − lower quartile) / lower quartile.
+        """How far a repeat may lie off: the slower half against the answer, among samples and among visits.
 
-        Where no sample was undisturbed, OTHERS more: what the bound on others cannot see is the least that they change.
+        max over both of (median of the slower half − lower quartile) / lower quartile. A machine changes more from
+        minute to minute than within a visit; one visit alone, or none undisturbed, cannot show that, and OTHERS is
+        added: what the bound on others lets pass.
         """
-        ordered = sorted(self.used)
-        seen = (statistics.median(ordered[len(ordered) // 2 :]) - self.seconds) / self.seconds
-        return seen if self.kept else seen + OTHERS
+        seen = max(_slower(self.used, self.seconds), _slower(self.by_visit, self.seconds))
+        return seen if self.kept and len(self.by_visit) > 1 else seen + OTHERS
+
+    def join(self, fresh: Samples) -> None:
+        """One more visit."""
+        self.by_visit.append(fresh.seconds)
+        self.kept += fresh.kept
+        self.disturbed += fresh.disturbed
+        self.visits += fresh.visits
+
+
+def _slower(values: list[float], least: float) -> float:
+    """Median of the slower half over ``least``, less one; 0 where there is nothing."""
+    ordered = sorted(values)
+    return max(statistics.median(ordered[len(ordered) // 2 :]) / least - 1.0, 0.0) if ordered else 0.0
 
 
 def visit(backend: Backend, call: Callable[[], Any], samples: Samples, *, count: int, warm: int = 2) -> int:

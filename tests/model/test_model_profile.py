@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the profiler needs torch: pip install costsim[profile]")
@@ -243,7 +244,9 @@ def test_the_lower_quartile_speaks_and_disturbed_samples_only_where_there_is_not
     lonely = timer.Samples(disturbed=[2.0, 3.0])
     assert lonely.seconds == 2.0
     assert lonely.spread == pytest.approx(0.5 + timer.OTHERS)
-    assert timer.Samples(kept=[2.0, 3.0]).spread == pytest.approx(0.5)
+    assert timer.Samples(kept=[2.0, 3.0], by_visit=[2.0, 2.0]).spread == pytest.approx(0.5)
+    assert timer.Samples(kept=[2.0, 2.0], by_visit=[2.0, 2.6]).spread == pytest.approx(0.3)
+    assert timer.Samples(kept=[2.0, 2.0], by_visit=[2.0]).spread == pytest.approx(timer.OTHERS)
 
 
 def test_a_session_goes_on_where_it_stopped(tmp_path):
@@ -447,3 +450,20 @@ def test_two_ranks_profile_their_collectives(tmp_path):
     )
     assert by_size[-1][1] > by_size[0][1]
     assert (tmp_path / "collectives.csv").is_file()
+
+
+def test_a_repeat_lies_within_the_stated_spread():
+    """Two sessions on a machine that is 0–30 % slower from visit to visit and 3 % noisy within one."""
+    rng = np.random.default_rng(7)
+
+    def session():
+        samples = timer.Samples()
+        for _ in range(4):
+            level = 1.0 + 0.3 * rng.random()
+            samples.join(timer.Samples(kept=list(level * (1.0 + 0.03 * rng.random(12))), visits=1))
+        return samples
+
+    pairs = [(session(), session()) for _ in range(300)]
+    inside = [abs(a.seconds - b.seconds) <= a.spread * a.seconds + b.spread * b.seconds for a, b in pairs]
+    assert np.mean(inside) > 0.9
+    assert np.mean([a.spread for a, _ in pairs]) < 0.3
