@@ -1,1 +1,1 @@
-"""The web dashboard: it formats reports and computes nothing."""
+"""The web dashboard: it asks the verbs of the command line, shows what they answer, and computes nothing."""

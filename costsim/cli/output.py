@@ -7,6 +7,8 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,18 @@ if TYPE_CHECKING:
     from costsim.report.document import Document
 
 FORMATS = ("json", "csv", "md", "html")
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who takes answers and words on progress (with the share done, where it is known) instead of the terminal."""
+
+    answer: Callable[[Document], None]
+    told: Callable[[str, float | None], None]
+
+
+#: set by a program that asks verbs in its own process, such as the dashboard; per thread
+LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 def check_out(out: str | None, formats: tuple[str, ...] = FORMATS) -> None:
@@ -47,6 +61,10 @@ def finish(
     """Write ``--out``, then print the JSON or the tables; ``view`` replaces the document's own tables."""
     from costsim.report.jsonable import dumps
 
+    listener = LISTENER.get()
+    if listener is not None:
+        listener.answer(document)
+        return 0
     if args.out is not None:
         write(Path(args.out), rendered(document, extension(Path(args.out))))
         progress(f"wrote {args.out}")
@@ -113,7 +131,10 @@ def console() -> Console:
     return Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
 
 
-def progress(text: str) -> None:
-    """A word on what is going on, for a person at a terminal only."""
-    if sys.stderr.isatty():
+def progress(text: str, share: float | None = None) -> None:
+    """A word on what is going on, for a person at a terminal only, or for who listens."""
+    listener = LISTENER.get()
+    if listener is not None:
+        listener.told(text, None if share is None else min(max(share, 0.0), 1.0))
+    elif sys.stderr.isatty():
         print(text, file=sys.stderr, flush=True)

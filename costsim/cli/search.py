@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from costsim.cli import ask as asking
 from costsim.cli import deployments, infer, job, train
 from costsim.cli.ask import Key, Words
-from costsim.cli.output import finish
+from costsim.cli.output import LISTENER, finish, progress
 from costsim.cli.parser import add_choice, add_quantity
 from costsim.errors import BadInput
 
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     grid, assumed = _grid(args, model, chip)
     result = search(
         model, chip, args.phase, grid, objective=args.objective, ttft_s=args.ttft, tpot_s=args.tpot,
-        max_gpus=args.max_gpus, price=price, cluster=cluster, progress=_bar if sys.stderr.isatty() else None,
+        max_gpus=args.max_gpus, price=price, cluster=cluster, progress=_bar,
     )  # fmt: skip
     document = frontier_document(result, model.id, chip.id, args.phase, (*assumed, *about), args.top)
     status = finish(args, document)
@@ -155,5 +155,9 @@ def _refuse_foreign(args: argparse.Namespace, known: tuple[str, ...]) -> None:
 
 def _bar(done: int, total: int) -> None:
     """Progress on a terminal, one line that rewrites itself."""
+    if LISTENER.get() is not None:
+        progress(f"{done:,} of {total:,} plans", done / total)
+    if LISTENER.get() is not None or not sys.stderr.isatty():
+        return
     end = "\n" if done >= total else ""
     print(f"\r{done:,} of {total:,} plans", end=end, file=sys.stderr, flush=True)

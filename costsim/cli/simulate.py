@@ -120,7 +120,7 @@ def simulated(args: argparse.Namespace, load: tuple[Requests, int | None, list[s
     requests, concurrency, about_load = load or _load(args)
     result = predict_simulation(
         model, chip, plan, requests, service, concurrency=concurrency, price=price, cluster=cluster,
-        progress=lambda done, every: progress(f"{done:,} of {every:,} requests"),
+        progress=lambda done, every: progress(f"{done:,} of {every:,} requests", done / every),
         bands=not args.no_bands, record=getattr(args, "perfetto", None) is not None,
     )  # fmt: skip
     return replace(result, report=asking.with_assumed(result.report, (*about, *about_supply, *about_load)))

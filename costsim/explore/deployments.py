@@ -19,7 +19,8 @@ from costsim.errors import BadInput
 from costsim.explore.grid import Block, Values, blocks
 from costsim.explore.pareto import pareto
 from costsim.predict.layout import Rule
-from costsim.predict.phases import KV_SHARE, decode, prefill, serve, setting_for
+from costsim.predict.phases import KV_SHARE, decode, prefill, setting_for
+from costsim.predict.steady import serve
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from costsim import units
 from costsim.predict.report import Metric
@@ -116,6 +117,6 @@ def label(name: str) -> str:
             break
     for unit in ("_j_per_", "_usd_per_"):
         name = name.replace(unit, "_per_")
-    words = name.replace("_per_s", "/s").replace("_", " ").replace("-", " ").split()
+    words = re.sub(r"_per_s(?=_|$)", "/s", name).replace("_", " ").replace("-", " ").split()
     spelled = [_RESPELLED.get(word, word.upper() if word in _ACRONYMS else word) for word in words]
     return " ".join(spelled)

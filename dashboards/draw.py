@@ -1,0 +1,80 @@
+"""Controls as widgets, in the order declared; the rarely used ones under a fold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from dashboards import state, uploads
+from dashboards.controls import Control
+from dashboards.page import Page
+from dashboards.words import tr
+
+
+def controls(page: Page) -> dict[str, Any]:
+    """Draw every control of the page and return the values chosen."""
+    values: dict[str, Any] = {}
+    mode = page.default_mode
+    for control in page.controls:
+        if control.name == page.mode:
+            mode = str(_widget(page, "", control) or page.default_mode)
+            values[control.name] = mode
+    shown = [control for control in page.controls if control.shown(mode) and control.name != page.mode]
+    for control in shown:
+        if not control.more:
+            values[control.name] = _widget(page, mode, control)
+    rest = [control for control in shown if control.more]
+    if rest:
+        with st.expander(tr("More settings")):
+            for control in rest:
+                values[control.name] = _widget(page, mode, control)
+    order = [control.name for control in page.controls if control.name in values]
+    return {name: values[name] for name in order}
+
+
+def _widget(page: Page, mode: str, control: Control) -> Any:
+    name = state.key(page, mode, control.name)
+    if name not in st.session_state:
+        st.session_state[name] = control.at(mode)
+    shared: dict[str, Any] = {"key": name, "help": tr(control.help) or None}
+    text = tr(control.label)
+    if control.kind == "whole":
+        return st.number_input(text, int(control.low), int(control.high), step=1, **_empty(control, mode), **shared)
+    if control.kind == "real":
+        return st.number_input(text, control.low, control.high, format="%.6g", **_empty(control, mode), **shared)
+    if control.kind == "flag":
+        return st.toggle(text, **shared)
+    if control.kind == "words":
+        return st.multiselect(text, _options(control, st.session_state[name]), format_func=_shown, **shared)
+    if control.kind == "text":
+        value = st.text_input(text, max_chars=160, placeholder=tr("default"), **shared)
+        try:
+            return control.checked((value or "").strip())
+        except ValueError:
+            st.error(f"{text}: {tr('write it like')} `{control.help or control.at(mode)}`")
+            st.stop()
+    options = _options(control, st.session_state[name])
+    if control.name == page.mode and len(options) < 5:
+        return st.segmented_control(text, options, required=True, format_func=_shown, **shared)
+    return st.selectbox(text, options, format_func=_shown, **_empty(control, mode, index=True), **shared)
+
+
+def _empty(control: Control, mode: str, index: bool = False) -> dict[str, Any]:
+    """A widget whose default is the verb's own may stay empty, and says so."""
+    if control.at(mode) is not None:
+        return {}
+    return {"index" if index else "value": None, "placeholder": tr("default")}
+
+
+def _options(control: Control, value: Any) -> list[str]:
+    """The words, with what is chosen even where it has gone since: the answer then says what is wrong."""
+    known = list(control.choices())
+    chosen = value if isinstance(value, list) else [value]
+    return [*known, *(word for word in chosen if word is not None and word not in known)]
+
+
+def _shown(word: str) -> str:
+    if word.startswith(uploads.OWN):
+        return f"{uploads.own_chips().get(word, tr('gone'))} ({tr('yours')})"
+    return tr(word)

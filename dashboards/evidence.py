@@ -1,0 +1,66 @@
+"""Answers set against each other by the engine: a difference attributed, a number's tornado, an order's robustness."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from costsim.cli.main import available
+from costsim.errors import BadInput
+from costsim.report.document import Document
+from costsim.report.jsonable import dumps
+from dashboards import answers, origin, show, uploads
+from dashboards.words import name_of, tr
+
+if TYPE_CHECKING:
+    from dashboards.run import Seen
+
+#: kinds of answers that the verbs read back
+KINDS = ("prefill", "decode", "serving", "training", "post_training")
+_MOST = 2_000_000
+
+
+def has(verb: str, document: Document) -> bool:
+    """Whether this installation can ask this verb about this answer."""
+    return verb in available() and document.payload.get("kind") in KINDS
+
+
+def attributed(name: str, first: Document, second: Document) -> None:
+    """Why two answers differ, input by input, adding up."""
+    if has("diff", first) and has("diff", second) and first.payload.get("kind") == second.payload.get("kind"):
+        st.subheader(tr("What the difference is made of"), anchor=False)
+        _asked(f"{name}.diff", ("diff", _file(first), _file(second)), "diff")
+
+
+@st.fragment
+def sensitivity(seen: Seen) -> None:
+    """A tornado over the bands of what a number rests on; with an A, how often B beats it."""
+    from dashboards.compare import kept
+
+    page, document = seen.page, seen.document
+    names = [name for name in page.headline if name in show.metrics_of(document)]
+    metric = st.selectbox(tr("Number"), names, format_func=name_of, key=f"{page.id}/sensitive")
+    if not metric:
+        return
+    first = kept(page)
+    others = [_file(first)] if first is not None and has("sensitivity", first) else []
+    _asked(f"{page.id}.sensitivity", ("sensitivity", _file(document), *others, f"--metric={metric}"), "tornado")
+
+
+def _asked(name: str, argv: tuple[str, ...], key: str) -> None:
+    from dashboards.run import long
+
+    try:
+        found = long(name, argv)
+    except (BadInput, answers.Defect) as error:
+        show.refusal(error)
+        return
+    if found is not None:
+        show.sections(found, key)
+        origin.command(tuple("answer.json" if word.startswith("/") else word for word in argv))
+
+
+def _file(document: Document) -> str:
+    """An answer as the file that verbs read back."""
+    return str(uploads.keep(dumps(document.payload).encode(), ".json", _MOST))

@@ -1,0 +1,85 @@
+"""Where a number came from: its tree of terms, the laws behind them, and the sources, in a dialog."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from costsim.errors import BadInput
+from costsim.report.document import Cell, Chart, Document, Table
+from costsim.report.figures import waterfall
+from costsim.report.words import band, percent, quantity, value_text
+from dashboards import answers, show
+from dashboards.page import Page
+from dashboards.words import name_of, safe, tr
+
+
+def open_dialog(page: Page, values: dict[str, Any], document: Document, metric: str) -> None:
+    """The dialog for one metric of an answer."""
+
+    @st.dialog(f"{tr('Where from?')} · {name_of(metric)}", width="large")
+    def _opened() -> None:
+        explained(page, values, document, metric, "dialog")
+
+    _opened()
+
+
+def explained(page: Page, values: dict[str, Any], document: Document, metric: str, key: str) -> None:
+    """Term by term where `costsim explain` knows the question; else its parts, inputs, notes and sources."""
+    if page.explains:
+        try:
+            found = answers.ask(page.argv(values, "explain", (metric,)))
+        except (BadInput, answers.Defect) as error:
+            show.refusal(error)
+        else:
+            _tree(found, key)
+            show.sections(found, f"explain.{key}")
+            show.references(found.payload.get("sources", ()))
+            return
+    metrics = show.metrics_of(document)
+    if metric in metrics:
+        found_metric = metrics[metric]
+        grade = found_metric.grade
+        st.markdown(
+            f"**{safe(value_text(metric, found_metric))}**, {safe(band(metric, found_metric)) or tr('no band')}, "
+            f"{tr('grade')} {grade}: {tr(show.GRADE_WORDS.get(grade[:1], ''))}"
+        )
+    rest = [part for part in document.sections if part.heading in ("Time", "Inputs", "Notes", "Memory per device")]
+    for number, part in enumerate(rest):
+        show.section(part, f"explain.{key}.{number}")
+    show.references(document.payload.get("sources", ()))
+    command(page.argv(values))
+
+
+def _tree(found: Document, key: str) -> None:
+    """The first level of the tree as a bridge that ends in the number."""
+    payload = found.payload
+    tree = payload["tree"]
+    terms = [(str(term["name"]), float(term["value"])) for term in tree.get("children", ()) if term["value"]]
+    st.markdown(f"**{safe(found.title)}**")
+    if len(terms) > 1:
+        unit = str(payload["tree_unit"])
+        figure = waterfall(terms, tr("The terms that it is the sum of"), unit, total=str(tree["name"]))
+        words = ", ".join(f"{name} {quantity(value, unit)}" for name, value in terms)
+        show.chart(Chart(figure, f"{words}."), f"tree.{key}.{payload['metric']}")
+
+
+def memory_table(document: Document) -> Table | None:
+    """Bytes by kind with the share of the capacity that the engine states."""
+    memory = document.payload.get("memory") or {}
+    rows = [
+        [name_of(name), Cell(quantity(value, "B"), value)] for name, value in memory.items() if name.endswith("bytes")
+    ]
+    return Table((tr("memory per device"), tr("size")), rows) if rows else None
+
+
+def command(argv: tuple[str, ...]) -> None:
+    """The same question on the command line."""
+    import shlex
+
+    st.caption(tr("The same on the command line"))
+    st.code(shlex.join(["costsim", *argv]), language="bash", wrap_lines=True)
+
+
+__all__ = ["command", "explained", "memory_table", "open_dialog", "percent"]

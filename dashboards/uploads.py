@@ -1,0 +1,100 @@
+"""Files that a reader hands over: bounded, kept under their digest in one private folder, never under a name given."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from costsim.errors import BadInput
+from costsim.spec.accelerator import Accelerator
+from costsim.spec.base import build
+
+#: megabytes of a scenario or a chip, and of a trace or a measurement file; files kept at a time
+TEXT_MB, DATA_MB, MOST_FILES = 1, 48, 60
+TEXT_BYTES, DATA_BYTES = 1_000_000, 48_000_000
+#: what the value of a control looks like where it means an uploaded chip
+OWN = "own-"
+_lock = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def folder() -> Path:
+    """The private folder of this process, removed when it ends."""
+    import atexit
+
+    path = Path(tempfile.mkdtemp(prefix="costsim-dashboard-"))
+    atexit.register(shutil.rmtree, path, True)
+    return path
+
+
+def keep(data: bytes, suffix: str, most: int = TEXT_BYTES) -> Path:
+    """The bytes under their digest; the oldest files make room. BadInput for too many bytes or none."""
+    if not data:
+        raise BadInput("the file is empty; choose one with content")
+    if len(data) > most:
+        raise BadInput(f"the file is larger than {most:,} bytes; choose a smaller one")
+    path = folder().joinpath(f"{hashlib.sha256(data).hexdigest()[:16]}{suffix}")
+    with _lock:
+        if not path.is_file():
+            path.write_bytes(data)
+        os.utime(path)
+        files = sorted(folder().iterdir(), key=lambda file: file.stat().st_mtime, reverse=True)
+        for old in files[MOST_FILES:]:
+            old.unlink(missing_ok=True)
+    return path
+
+
+def text_of(data: bytes) -> str:
+    """The text of a small upload; BadInput where it is none."""
+    if len(data) > TEXT_BYTES:
+        raise BadInput(f"the file is larger than {TEXT_BYTES:,} bytes; is it the right one?")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadInput("the file is not UTF-8 text; save it as a .toml file") from None
+    if "\0" in text:
+        raise BadInput("the file is not text (it holds NUL bytes); save it as a .toml file")
+    return text
+
+
+def table_of(data: bytes) -> dict[str, Any]:
+    """The TOML table in an upload; BadInput in one line where it is none."""
+    try:
+        return tomllib.loads(text_of(data))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise BadInput(f"not valid TOML: {str(error)[:160]}") from None
+
+
+def add_chip(data: bytes) -> str:
+    """Take a chip's TOML into this session and return the value that stands for it in controls."""
+    chip = build(Accelerator, table_of(data), "your chip")
+    path = keep(data, ".toml")
+    own: dict[str, str] = st.session_state.setdefault("own chips", {})
+    value = f"{OWN}{path.stem}"
+    own[value] = chip.id
+    while len(own) > 12:
+        own.pop(next(iter(own)))
+    return value
+
+
+def own_chips() -> dict[str, str]:
+    """Value of a control → id, of the chips that this session brought and that are still there."""
+    own: dict[str, str] = st.session_state.get("own chips", {})
+    return {value: name for value, name in own.items() if spelled(value) != value}
+
+
+def spelled(value: str) -> str:
+    """A control's value as the verb reads it: an own chip becomes its file."""
+    if not value.startswith(OWN):
+        return value
+    path = folder().joinpath(f"{value.removeprefix(OWN)}.toml")
+    return str(path) if value in st.session_state.get("own chips", {}) and path.is_file() else value

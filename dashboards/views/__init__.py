@@ -1,0 +1,1 @@
+"""One module a page; adding one here adds it to the dashboard."""

@@ -1,0 +1,77 @@
+"""Hardware: a chip's datasheet with sources, its laws against measured points, chips side by side, your own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from costsim.errors import BadInput
+from costsim.spec.catalog import ACCELERATORS
+from dashboards import answers, catalog, export, show, state, uploads
+from dashboards.controls import Control
+from dashboards.page import Page
+from dashboards.words import safe, tr
+
+VIEWS = ("One chip", "All chips", "Add your own")
+
+
+def show_page(page: Page, values: dict[str, Any]) -> None:
+    """One chip, the catalog, or a form for another."""
+    view = values["view_of"]
+    if view == "Add your own":
+        _own()
+        return
+    argv = page.argv(values)
+    try:
+        from dashboards.run import long
+
+        document = long(page.id, argv)
+    except (BadInput, answers.Defect) as error:
+        show.refusal(error)
+        return
+    if document is None:
+        return
+    st.markdown(f"**{safe(document.title)}**")
+    show.sections(document, f"hw.{view}")
+    export.panel(page, values, document, argv)
+
+
+def subject(values: dict[str, Any]) -> list[str]:
+    """``hw list``, or ``hw show ID`` with the plots that a page of it has."""
+    if values.get("view_of") == "All chips":
+        return ["list"]
+    return ["show", uploads.spelled(str(values.get("accelerator") or "h800-sxm")), "--out=page.html"]
+
+
+def _own() -> None:
+    st.markdown(
+        tr("Start from a chip near yours, change what differs, and press Add. It is kept for this session only.")
+    )
+    base = st.selectbox(tr("Start from"), catalog.shipped_chips(), key="hardware/base")
+    text = ACCELERATORS.joinpath(f"{base}.toml").read_text(encoding="utf-8")
+    if st.session_state.get("hardware/shown base") != base:
+        st.session_state["hardware/shown base"] = base
+        st.session_state["hardware/text"] = text
+    edited = st.text_area(tr("The chip as TOML"), key="hardware/text", height=420, max_chars=uploads.TEXT_BYTES)
+    given = st.file_uploader(tr("or a TOML file"), type=["toml"], key="hardware/file", max_upload_size=uploads.TEXT_MB)
+    if not st.button(tr("Add"), type="primary", key="hardware/add"):
+        return
+    try:
+        value = uploads.add_chip(given.getvalue() if given is not None else (edited or "").encode())
+    except BadInput as error:
+        show.refusal(error)
+        return
+    state.later(PAGE, {"view_of": "One chip", "accelerator": value})
+    st.rerun()
+
+
+PAGE = Page(
+    id="hardware", title="Hardware", icon=":material/memory:", group="Evidence", order=100, verb="hw",
+    lead="What the vendor states, what was measured, and how well the laws meet the points.",
+    mode="view_of", subject=subject, show=show_page,
+    controls=(
+        Control("view_of", "w", "word", "Show", VIEWS[0], VIEWS),
+        Control("accelerator", "a", "word", "Accelerator", "h800-sxm", catalog.chips, modes=(VIEWS[0],)),
+    ),
+)  # fmt: skip

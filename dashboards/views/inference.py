@@ -1,0 +1,105 @@
+"""Inference: prefill, decode or a closed-loop deployment; its bridge, curves and roofline."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from costsim.cli import infer
+from costsim.errors import BadInput
+from costsim.report.curves import curve_chart
+from costsim.report.roofline import roofline_chart
+from costsim.spec import plan
+from dashboards import answers, catalog, origin, show
+from dashboards.controls import Control
+from dashboards.page import Page
+from dashboards.run import Seen
+from dashboards.words import tr
+
+PREFILL, DECODE, SERVING = infer.PHASES
+_D = infer.DEFAULTS
+
+
+def _by_phase(name: str) -> dict[str, object]:
+    return {phase: _D[phase].get(name) for phase in infer.PHASES}
+
+
+#: what a curve varies, and over which values
+CURVE = {
+    PREFILL: ("tokens_per_gpu", "1024,2048,4096,8192,12288,16384,24576,32768,49152,65536"),
+    DECODE: ("batch_per_gpu", "2,4,8,16,24,32,48,64,96,128,160,192,256,320,384,512"),
+    SERVING: ("concurrency", "1,2,4,8,16,32,64,128,192,256,384,512,768,1024,2048"),
+}
+
+
+def curves(seen: Seen) -> None:
+    """Latency, throughput and cost as the load grows; points that do not fit are listed."""
+    phase = seen.page.mode_of(seen.values)
+    name, points = CURVE[phase]
+    try:
+        grid = answers.ask(seen.page.argv({**seen.values, name: points}))
+    except (BadInput, answers.Defect) as error:
+        show.refusal(error)
+        return
+    for number, chart in enumerate(curve_chart(grid.payload["rows"], name, phase)):
+        show.chart(chart, f"curve.{phase}.{number}")
+    show.sections(grid, "curve")
+
+
+def roofline(seen: Seen) -> None:
+    """Every op by its arithmetic intensity under the datasheet's roof."""
+    metric = "decode_step_s" if seen.page.mode_of(seen.values) == SERVING else "step_s"
+    if metric not in show.metrics_of(seen.document):
+        metric = "ttft_s"
+    try:
+        found = answers.ask(seen.page.argv(seen.values, "explain", (metric,)))
+    except (BadInput, answers.Defect) as error:
+        show.refusal(error)
+        return
+    show.chart(roofline_chart(found.payload), "roofline")
+    st.caption(tr("Time of an op by the size of its point; the roof is the datasheet's, dense."))
+    origin.command(seen.page.argv(seen.values, "explain", (metric,)))
+
+
+PAGE = Page(
+    id="inference", title="Inference", icon=":material/bolt:", group="Answers", order=20, verb="infer",
+    lead="What one serving phase or a whole deployment does, needs and costs.",
+    mode="phase", explains=True,
+    headline=("tpot_s", "ttft_s", "tokens_per_s_per_gpu", "output_tokens_per_s_per_gpu", "usd_per_mtok_output",
+              "usd_per_mtok_input", "joules_per_token_output", "mfu", "mbu"),
+    controls=(
+        Control("phase", "ph", "word", "Phase", DECODE, infer.PHASES),
+        catalog.MODEL, catalog.CHIP, catalog.PRICE,
+        Control("gpus", "g", "whole", "Cards", _by_phase("gpus"), low=1, high=100_000),
+        Control("context", "ctx", "whole", "Mean context", _by_phase("context"), low=1, high=10_000_000,
+                modes=(DECODE,)),
+        Control("batch_per_gpu", "b", "real", "Requests per card", {DECODE: 128.0}, low=1e-6, high=1e6,
+                modes=(DECODE,)),
+        Control("isl", "isl", "whole", "Prompt tokens", _by_phase("isl"), low=1, high=10_000_000,
+                modes=(PREFILL, SERVING)),
+        Control("tokens_per_gpu", "t", "whole", "Tokens per card and step", _by_phase("tokens_per_gpu"), low=1,
+                high=10_000_000, modes=(PREFILL,)),
+        Control("osl", "osl", "whole", "Answer tokens", _by_phase("osl"), low=1, high=10_000_000, modes=(SERVING,)),
+        Control("concurrency", "n", "whole", "Requests in flight", _by_phase("concurrency"), low=1, high=1_000_000,
+                modes=(SERVING,)),
+        Control("overlap", "o", "word", "Overlap", None, plan.OVERLAPS),
+        Control("tp", "tp", "whole", "Tensor parallel (tp)", 1, low=1, high=4096, more=True),
+        Control("pp", "pp", "whole", "Pipeline stages (pp)", 1, low=1, high=256, more=True),
+        Control("ep", "ep", "whole", "Expert parallel (ep)", None, low=1, high=100_000, more=True,
+                help="the default for MoE models with tp 1 is all ranks"),
+        Control("moe_tp", "mtp", "whole", "Split of each expert (moe-tp)", None, low=1, high=4096, more=True),
+        Control("precision", "pr", "word", "Precision", None, plan.PRECISIONS, more=True,
+                help="the default is FP8 where the chip has it, else INT8, else BF16"),
+        Control("kv_dtype", "kv", "word", "KV cache format", "bf16", plan.KV_DTYPES, more=True),
+        Control("routing", "r", "word", "Routing", "balanced", plan.ROUTINGS, more=True),
+        Control("redundant_experts", "re", "whole", "Redundant experts", 0, low=0, high=100_000, more=True),
+        Control("comm_sms", "sms", "whole", "Cores for communication", None, low=0, high=10_000, more=True),
+        Control("cached", "hit", "whole", "Prompt tokens in the prefix cache", 0, low=0, high=10_000_000,
+                modes=(PREFILL, SERVING), more=True),
+        Control("mtp_tokens", "mt", "whole", "MTP: tokens drafted per step", 0, low=0, high=16, modes=(DECODE, SERVING),
+                more=True),
+        Control("mtp_acceptance", "ma", "real", "MTP: chance of acceptance", 0.0, low=0, high=1,
+                modes=(DECODE, SERVING), more=True),
+        catalog.CLUSTER,
+    ),
+    views={"Curves": curves, "Roofline": roofline},
+)  # fmt: skip

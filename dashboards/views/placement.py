@@ -1,0 +1,43 @@
+"""Expert placement: experts on cards for a load; balance, traffic, step time and cost, before and after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dashboards import catalog, uploads
+from dashboards.controls import Control, options_of
+from dashboards.page import Page
+
+#: laws of synthetic loads, by how uneven they are
+LOADS = (
+    "lognormal:0.3",
+    "lognormal:0.5",
+    "lognormal:0.8",
+    "lognormal:1.2",
+    "powerlaw:0.5",
+    "powerlaw:0.8",
+    "powerlaw:1.0",
+)
+
+
+def subject(values: dict[str, Any]) -> list[str]:
+    """The options of ``place``."""
+    return options_of(PAGE.controls, values, "", uploads.spelled)
+
+
+PAGE = Page(
+    id="placement", title="Expert placement", icon=":material/grid_view:", group="Answers", order=70, verb="place",
+    lead="Which expert lives on which card, how often each is copied, and what that does to balance, links and cost.",
+    subject=subject, long=True, needs=("--loads", "--quick"),
+    controls=(
+        Control("loads", "l", "word", "Load of the experts", "lognormal:0.8", LOADS),
+        catalog.MODEL, catalog.CHIP,
+        Control("gpus", "g", "whole", "Expert-parallel ranks", 32, low=1, high=1024),
+        Control("nodes", "n", "whole", "Nodes", 4, low=1, high=512),
+        Control("slots", "s", "whole", "Experts held, copies included", 288, low=1, high=4096),
+        Control("groups", "gr", "whole", "Groups of experts", 8, low=1, high=256),
+        Control("objective", "o", "word", "Goal", "both", ("both", "balance", "local")),
+        Control("quick", "k", "flag", "The placement alone, without the study", True),
+        Control("seed", "sd", "whole", "Seed", None, low=0, high=2_000_000_000, more=True),
+    ),
+)  # fmt: skip

@@ -1,0 +1,73 @@
+"""Full report: the main job of the command line for one scenario, on many chips side by side."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from costsim.spec import plan
+from costsim.spec.scenario import Scenario
+from dashboards import catalog, uploads
+from dashboards.controls import QUANTITY, RATE, TITLE, Control
+from dashboards.page import Page
+
+_BASE = Scenario()
+#: table of a scenario file → values of the page that stand in it
+_PARTS = {
+    "model": {"model": "id"}, "cluster": {"accelerator": "accelerator", "compare": "compare"},
+    "plan": {"precision": "precision", "routing": "routing", "max_gpus": "max_gpus"},
+    "workload": {"isl": "isl", "context": "context", "tpot": "tpot"},
+    "training": {name: name for name in ("gpus", "pp", "ep", "seq", "global_batch", "tokens")},
+    "price": {"rate": "rate"},
+}  # fmt: skip
+
+
+def scenario_toml(values: dict[str, Any]) -> str:
+    """The values as the file that `costsim report FILE` reads."""
+    lines = [f"title = {json.dumps(values.get('title') or _BASE.title, ensure_ascii=False)}"]
+    for part, names in _PARTS.items():
+        lines.extend(["", f"[{part}]"])
+        stated = {key: values.get(name) for name, key in names.items()}
+        lines.extend(f"{key} = {_toml(value)}" for key, value in stated.items() if value is not None and value != "")
+    return "\n".join([*lines, ""])
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, str):
+        return json.dumps(uploads.spelled(value), ensure_ascii=False)
+    return json.dumps(value)
+
+
+def subject(values: dict[str, Any]) -> list[str]:
+    """The scenario in a file of this process."""
+    return [str(uploads.keep(scenario_toml(values).encode(), ".toml")), "--folder=-"]
+
+
+_T = _BASE.training
+PAGE = Page(
+    id="report", title="Full report", icon=":material/summarize:", group="Answers", order=80, verb="report", long=True,
+    lead="The cost and efficiency report of one scenario: the best deployment on every chip, FP8 against 16 bits, "
+         "training, published figures beside ours.",
+    subject=subject,
+    controls=(
+        Control("title", "ti", "text", "Title", _BASE.title, pattern=TITLE),
+        catalog.MODEL, catalog.CHIP,
+        Control("compare", "with", "words", "Compare with", ["h200-sxm", "h20-96g", "ascend-910c"], catalog.chips),
+        Control("rate", "p", "text", "Price of a card", None, pattern=RATE, help="2 USD/h"),
+        Control("isl", "isl", "whole", "Prompt tokens", _BASE.workload.isl, low=1, high=10_000_000),
+        Control("context", "ctx", "whole", "Mean context", _BASE.workload.context, low=1, high=10_000_000),
+        Control("tpot", "tpot", "text", "Largest time per output token", "100 ms", pattern=QUANTITY, help="50 ms"),
+        Control("max_gpus", "mg", "whole", "At most so many cards", _BASE.plan.max_gpus, low=1, high=100_000),
+        Control("precision", "pr", "word", "Precision", "best", ("best", *plan.PRECISIONS), more=True),
+        Control("routing", "r", "word", "Routing", "balanced", plan.ROUTINGS, more=True),
+        Control("gpus", "g", "whole", "Cards that train", _T.gpus, low=1, high=1_000_000, more=True),
+        Control("pp", "pp", "whole", "Pipeline stages (pp)", _T.pp, low=1, high=256, more=True),
+        Control("ep", "ep", "whole", "Expert parallel (ep)", _T.ep, low=1, high=100_000, more=True),
+        Control("seq", "seq", "whole", "Tokens of a sequence", _T.seq, low=1, high=10_000_000, more=True),
+        Control("global_batch", "gb", "whole", "Sequences per step", _T.global_batch, low=1, high=10_000_000,
+                more=True),
+        Control("tokens", "tok", "real", "Tokens of the run", _T.tokens, low=1.0, high=1e15, more=True),
+    ),
+)  # fmt: skip

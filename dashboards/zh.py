@@ -1,0 +1,150 @@
+"""Chinese for the words of the page; what is missing here stays English."""
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+_PAGES = {
+    "Answers": "求解", "Evidence": "依据", "Overview": "总览", "Inference": "推理", "Deployment search": "部署搜索",
+    "Serving simulation": "服务仿真", "Training": "训练", "Post-training": "后训练", "Full report": "完整报告",
+    "Hardware": "硬件", "Networks": "网络", "Validation": "验证", "Profiling runs": "性能剖析",
+    "Expert placement": "专家放置", "FP8 savings": "FP8 节省", "Cost of a whole run": "整个项目的成本",
+    "Claims": "公开说法", "Fleet day": "集群的一天",
+    "One model on one chip at one price: what a million tokens and a training run cost.":
+        "一个模型、一种芯片、一个价格：百万 token 与一次训练要花多少钱。",
+    "What one serving phase or a whole deployment does, needs and costs.": "一个推理阶段或整套部署的速度、内存与成本。",
+    "Every plan of a grid costed: the frontier between latency and cost, and what the rest failed on. "
+    "Fields take lists and ranges: 8,16,32 or 1:256 or 64:1024:64.":
+        "对网格中每个方案计价：延迟与成本的前沿，以及其余方案为何落选。可填列表或区间：8,16,32、1:256 或 64:1024:64。",
+    "Requests one by one through a deployment: queues, latency quantiles, goodput, money.":
+        "逐个请求通过部署：排队、延迟分位数、有效吞吐与费用。",
+    "One training layout: step time and its parts, MFU, memory, GPU hours and USD of the run.":
+        "一种训练布局：步时间及其组成、MFU、显存、GPU 小时与费用。",
+    "Rollout, scoring, update and weight sync: GPU hours and USD of a step or of a whole recipe.":
+        "生成、评分、更新与权重同步：一步或整个配方的 GPU 小时与费用。",
+    "The cost and efficiency report of one scenario: the best deployment on every chip, FP8 against 16 bits, "
+    "training, published figures beside ours.": "一个场景的成本与效率报告：各芯片的最佳部署、FP8 对比 16 位、训练，以及与公开数字的对照。",
+    "What the vendor states, what was measured, and how well the laws meet the points.":
+        "厂商标称、实测数据，以及拟合规律与测点的吻合程度。",
+    "Topologies and clusters as graphs: what they cost, how far apart ranks are, what traffic does to links.":
+        "把拓扑与集群看作图：造价、距离、流量对链路的影响。",
+    "Predicted against measured: the largest misses first, what cannot be predicted and why.":
+        "预测与实测对照：误差最大者在前，并说明哪些无法预测及原因。",
+    "A profiler's trace read as streams, kernels, overlap and waiting.": "把剖析器的记录读作流、内核、重叠与等待。",
+    "Which expert lives on which card, how often each is copied, and what that does to balance, links and cost.":
+        "每个专家放在哪张卡、复制几份，以及对均衡、链路与成本的影响。",
+    "The same layout in FP8 and in BF16: where time, memory and money are saved.":
+        "同一布局在 FP8 与 BF16 下：时间、显存与费用省在哪里。",
+    "From the bill of one run to what a programme costs: which part each headline number includes.":
+        "从一次训练的账单到整个项目的成本：每个数字包含哪一部分。",
+    "Public statements about DeepSeek's costs: each computed and judged, with the condition under which it holds.":
+        "关于 DeepSeek 成本的公开说法：逐条计算、判断，并给出成立条件。",
+    "DeepSeek's published serving day: nodes hour by hour, cost and theoretical income, beside the published.":
+        "DeepSeek 公布的一天服务：逐时节点数、成本与理论收入，与公布值并列。",
+}  # fmt: skip
+
+_SETTINGS = {
+    "Model": "模型", "Accelerator": "加速器", "Cluster": "集群", "Price of a card": "单卡价格", "Precision": "精度",
+    "Phase": "阶段", "Cards": "卡数", "Mean context": "平均上下文", "Requests per card": "每卡请求数",
+    "Prompt tokens": "输入 token", "Answer tokens": "输出 token", "Tokens per card and step": "每卡每步 token",
+    "Requests in flight": "并发请求", "Overlap": "通信重叠", "Tensor parallel (tp)": "张量并行 (tp)",
+    "Pipeline stages (pp)": "流水线级数 (pp)", "Expert parallel (ep)": "专家并行 (ep)",
+    "Context parallel (cp)": "上下文并行 (cp)", "Virtual stages (vpp)": "虚拟级数 (vpp)",
+    "Split of each expert (moe-tp)": "专家内切分 (moe-tp)", "KV cache format": "KV 缓存格式", "Routing": "路由",
+    "Redundant experts": "冗余专家", "Cores for communication": "用于通信的核心",
+    "Prompt tokens in the prefix cache": "命中前缀缓存的 token", "MTP: tokens drafted per step": "MTP：每步草拟 token",
+    "MTP: chance of acceptance": "MTP：接受概率", "More settings": "更多设置", "default": "默认", "prefill": "预填充",
+    "decode": "解码", "serving": "整体服务", "training": "训练", "Best": "优化目标",
+    "Largest time per output token": "每个输出 token 的最长时间", "Largest time to first token": "首 token 最长时间",
+    "At most so many cards": "卡数上限", "Sequences per step": "每步序列数", "Micro-batch": "微批",
+    "Tokens of the run": "训练 token 总数", "Tokens of a sequence": "序列长度", "Schedule": "流水线调度",
+    "ZeRO stage": "ZeRO 级别", "Recompute": "重计算", "Cards that prefill": "预填充卡数", "Cards that decode": "解码卡数",
+    "Cards that train": "训练卡数", "Load": "负载", "rate": "到达率", "concurrency": "并发", "trace": "记录",
+    "Requests a second": "每秒请求", "Recorded trace": "记录的负载", "Requests in all": "请求总数",
+    "Target: time to first token": "目标：首 token 时间", "Target: time per token": "目标：每 token 时间",
+    "Play so many times as fast": "播放倍速", "Burstiness of arrivals (cv)": "到达突发性 (cv)",
+    "Cards of a separate prefill pool": "独立预填充池卡数", "Router": "请求路由", "Prefix cache": "前缀缓存",
+    "Prompts beside answers, or first": "提示与回答并行或先行", "New tokens of an iteration": "每轮新 token",
+    "Requests that decode on a rank": "每个 rank 的解码请求", "Seed": "随机种子", "Units come after the load, not ahead of it": "负载到后再扩容（不提前）",
+    "Load of a unit that is aimed at": "单元目标负载", "How often the scaler acts": "扩缩容间隔",
+    "What an idle card earns": "空闲卡出租价", "Also request by request": "另外逐请求播放", "Show": "显示", "One chip": "单个芯片",
+    "All chips": "全部芯片", "Add your own": "添加自己的芯片", "Question": "问题", "one step": "一步",
+    "a published recipe": "公开配方", "two ways compared": "两种做法对比", "Recipe": "配方", "Compared": "对比",
+    "Algorithm": "算法", "Questions of a step": "每步问题数", "Answers to each question": "每题回答数",
+    "Mean tokens of an answer": "回答平均 token", "Longest answer": "最长回答", "Framework": "框架",
+    "Another network between the nodes": "节点间换用的网络",
+    "Generation: ep": "生成：ep", "Generation: tp": "生成：tp", "Routing of paths": "路径选择",
+    "Share of the optimiser on the host": "主机上的优化器占比", "Training: cp": "训练：cp", "Training: ep": "训练：ep",
+    "Training: pp": "训练：pp", "Training: tp": "训练：tp", "Title": "标题", "Compare with": "对比芯片", "Ranks": "rank 数", "Traffic": "流量", "Topology": "拓扑",
+    "cluster": "集群", "topology": "拓扑", "Load of the experts": "专家负载", "Expert-parallel ranks": "专家并行 rank",
+    "Nodes": "节点", "Experts held, copies included": "专家槽位（含副本）", "Groups of experts": "专家分组", "Goal": "目标",
+    "The placement alone, without the study": "仅放置，不做分析", "Steps of the run": "总步数",
+    "the default is the accelerator's standard node": "默认是该加速器的标准节点",
+    "the default for MoE models with tp 1 is all ranks": "tp 为 1 的 MoE 模型默认用全部 rank",
+}  # fmt: skip
+
+_PAGE_WORDS = {
+    "Sensitivity": "敏感性", "What the difference is made of": "差异由什么构成", "Answer": "结果", "Curves": "曲线", "Roofline": "Roofline", "Pipeline": "流水线", "Compare A and B": "A/B 对比",
+    "Explain a number": "解释数字", "View": "视图", "Where from?": "从何而来？", "grade": "等级", "no band": "无区间",
+    "The terms, laws and sources of this number": "此数字的组成、规律与来源", "Number": "数字",
+    "measured on this part, inside the measured shapes": "在本芯片上实测，处于测量范围内",
+    "measured on this part, extrapolated": "在本芯片上实测后外推", "carried over from a sibling part": "由同类芯片移用",
+    "datasheet times transferred efficiency, or an assumption": "标称值乘以移用效率，或为假设",
+    "What the grades mean": "等级含义",
+    "A band holds the middle four fifths of what held-out measurements say: P10 to P90.": "区间为留出测量的中间五分之四：P10 到 P90。",
+    "Inputs, notes and sources": "输入、说明与来源", "Sources": "来源", "Inputs": "输入", "Notes": "说明", "open": "打开",
+    "Share and export": "分享与导出", "Link to exactly this question (copy button at its right)": "指向此问题的链接（右侧可复制）",
+    "Question (TOML)": "问题 (TOML)", "The same on the command line": "命令行上的同一问题",
+    "Charts: the camera in their corner saves a PNG; the HTML report prints to PDF.": "图表右上角相机可存 PNG；HTML 报告可打印为 PDF。",
+    "Keep this as A": "保存为 A", "Forget A": "清除 A", "asked differently": "不同的输入", "number": "数字", "nothing": "无",
+    "Keep an answer as A, then change a setting: B is what the settings ask now.": "先把一个结果保存为 A，再改设置：B 即当前设置的结果。",
+    "Where the time goes": "时间去向", "Run": "运行", "Stop": "停止", "stopping …": "正在停止…", "working …": "计算中…",
+    "Stopped. Change something or press Run to ask again.": "已停止。修改设置或按“运行”重试。",
+    "A defect of costsim, not of your question": "这是 costsim 的缺陷，不是您的问题",
+    "Load a question (TOML)": "载入问题 (TOML)",
+    "a file saved by this dashboard, or a scenario of costsim report": "本页面保存的文件，或 costsim report 的场景",
+    "Every number comes from the same verbs as the command line. Nothing leaves this machine.":
+        "每个数字都来自与命令行相同的命令。数据不离开本机。",
+    "Prefill": "预填充", "Decode": "解码", "Training run": "训练", "yours": "自有", "gone": "已失效", "Points": "测点",
+    "Start from a question that others have": "从常见问题开始", "write it like": "写法如", "the default": "默认值",
+    "{0}: not a setting of this page; ignored": "{0}：本页没有此设置，已忽略",
+    "{0}: {1} is not valid here; {2} is used": "{0}：{1} 无效，改用 {2}", "{0}: too long; {1} is used": "{0}：过长，改用 {1}",
+    "this link was made by another version; what is understood of it is used": "此链接来自其他版本；只采用能理解的部分",
+    "V3 pre-training on 2,048 H800": "2,048 张 H800 预训练 V3", "DeepSeek's serving day": "DeepSeek 的一天服务",
+    "14.8 trillion tokens at 2 USD an hour": "14.8 万亿 token，每小时 2 美元", "DeepSeek's decode unit": "DeepSeek 解码单元",
+    "144 H800, 32 redundant experts": "144 张 H800，32 个冗余专家", "H20 decode": "H20 解码", "910C supernode": "910C 超节点",
+    "16 cards, batch 32, FP8": "16 卡，批 32，FP8", "One 8-GPU box": "一台 8 卡服务器", "Two-GPU hobby RL": "双卡业余强化学习",
+    "160 cards of CloudMatrix384, INT8, batch 192 a card": "CloudMatrix384 的 160 卡，INT8，每卡批 192",
+    "GRPO on a countdown game, Qwen2.5-3B on two H100": "倒计时游戏上的 GRPO，Qwen2.5-3B，两张 H100",
+    "8 H200, tp 8, 64 requests in flight": "8 张 H200，tp 8，64 个并发请求",
+    "27 February 2025: nodes, cost, theoretical income": "2025 年 2 月 27 日：节点、成本、理论收入",
+    "all published points": "全部公开测点", "Add": "添加", "Start from": "起点", "The chip as TOML": "芯片的 TOML",
+    "or a TOML file": "或上传 TOML 文件",
+    "your own points (CSV: id, kind, model, accelerator, metric, value, …)": "自己的测点（CSV：id, kind, model, accelerator, metric, value…）",
+    "Start from a chip near yours, change what differs, and press Add. It is kept for this session only.":
+        "从相近的芯片开始，修改不同之处，然后按“添加”。仅在本次会话中保留。",
+    "traces of torch.profiler, Ascend or any Chrome trace (.json, .json.gz); several ranks of one run together":
+        "torch.profiler、昇腾或任意 Chrome trace（.json、.json.gz）；可一次上传多个 rank",
+    "Nothing is sent anywhere: the file stays on the machine that runs this dashboard.": "不会外传：文件只留在运行本页面的机器上。",
+    "Time of an op by the size of its point; the roof is the datasheet's, dense.": "点的大小表示耗时；屋顶为标称稠密峰值。",
+    "The terms that it is the sum of": "组成它的各项",
+}  # fmt: skip
+
+_REPORT = {
+    "Result": "结果", "Time": "时间", "Memory per device": "每设备内存", "metric": "指标", "value": "数值", "operation": "算子",
+    "time": "时间", "share": "占比", "bound by": "受限于", "part": "部分", "size": "大小", "input": "输入", "field": "字段",
+    "confidence": "可信度", "source": "来源", "note": "备注", "law": "规律", "measured on": "测于", "median": "中位数",
+    "memory": "内存", "compute": "计算", "network": "网络", "latency": "延迟", "schedule": "调度", "reason": "原因", "plans": "方案数",
+    "Why the rest fell out": "其余方案为何落选", "Frontier: latency against cost": "前沿：延迟与成本", "Latency": "延迟",
+    "Over time": "随时间", "Calibration": "标定", "Laws and points": "规律与测点", "Summary": "汇总", "point": "测点",
+    "Points, largest errors first": "测点（误差大者在前）", "Not predicted, and why": "未能预测及原因", "measured": "实测",
+    "predicted": "预测", "error": "误差", "Datasheet: dense peaks, bandwidths per direction": "标称：稠密峰值、单向带宽",
+    "tokens/s per GPU": "每卡 token/s", "tokens/s per user": "每用户 token/s", "output tokens/s per GPU": "每卡输出 token/s",
+    "USD per Mtok output": "每百万输出 token 美元", "USD per Mtok input": "每百万输入 token 美元",
+    "USD per Mtok cached": "每百万缓存 token 美元", "joules per token output": "每输出 token 焦耳",
+    "joules per token input": "每输入 token 焦耳", "step": "步时间", "USD per run": "整次训练美元", "GPU hours": "GPU 小时",
+    "MFU causal": "MFU（因果）", "peak memory": "峰值内存", "rollout": "生成", "weights": "权重", "KV": "KV",
+    "activations": "激活", "communication": "通信缓冲", "reserve": "预留", "total": "合计", "capacity": "容量",
+    "TTFT p50": "TTFT P50", "busy share": "忙碌占比", "goodput share": "达标占比", "In short": "简述", "Side by side": "并列对比",
+}  # fmt: skip
+
+CHINESE: dict[str, str] = _PAGES | _SETTINGS | _PAGE_WORDS | _REPORT

@@ -1,0 +1,156 @@
+"""Links, files, exports, languages, widths, and visitors who mean no good."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("streamlit", reason="needs the extra dashboard")
+
+pytestmark = [pytest.mark.browser]
+_UPLOAD = "[data-testid=stSidebar] input[type=file]"
+
+
+def test_a_link_restores_everything_in_a_fresh_browser(visit: Callable[..., Any]) -> None:
+    first = visit("inference").type_in("Requests per card", "48")
+    first.page.get_by_text("Share and export").click()
+    first.page.wait_for_url("**b=48*")
+    link = first.page.locator("code", has_text="http").first.inner_text().strip()
+    tpot = first.settled().page.locator("[class*='card_tpot_s'] [data-testid=stMetricValue]").inner_text()
+    for address in (link, first.page.url):
+        other = visit(address.removeprefix(f"{first.address}/"), viewport={"width": 1100, "height": 900})
+        assert float(other.page.get_by_label("Requests per card").input_value()) == 48
+        other.number(tpot, "tpot_s")
+
+
+def test_values_stay_when_one_leaves_and_comes_back(visit: Callable[..., Any]) -> None:
+    visitor = visit("inference").type_in("Cards", "64").settled()
+    visitor.page.wait_for_url("**g=64*")
+    visitor.page.get_by_role("link", name="Training").first.click()
+    visitor.page.get_by_role("heading", name="Training", exact=True).wait_for()
+    visitor.settled()
+    visitor.page.get_by_role("link", name="Inference").first.click()
+    visitor.page.get_by_role("heading", name="Inference", exact=True).wait_for()
+    visitor.page.wait_for_url("**g=64*")
+    assert visitor.page.get_by_label("Cards", exact=True).input_value() == "64"
+
+
+def _download(visitor: Any, name: str) -> bytes:
+    with visitor.page.expect_download(timeout=60_000) as waiting:
+        visitor.page.get_by_role("button", name=name, exact=False).last.click()
+    return Path(waiting.value.path()).read_bytes()
+
+
+def test_exports_parse(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
+    visitor = visit("inference").drawn()
+    visitor.page.get_by_text("Share and export").click()
+    answer = json.loads(_download(visitor, "JSON"))
+    assert answer["metrics"] == said("infer")["metrics"]
+    rows = list(csv.DictReader(io.StringIO(_download(visitor, "CSV").decode())))
+    assert {row["name"] for row in rows if row["part"] == "metric"} == set(answer["metrics"])
+    page = _download(visitor, "HTML").decode()
+    assert page.startswith("<!DOCTYPE html>")
+    assert "src=" not in page.partition("<script>")[0]
+    assert _download(visitor, "PARQUET")[:4] == b"PAR1"
+    question = tomllib.loads(_download(visitor, "TOML").decode())
+    assert question["page"] == "inference"
+    assert question["values"]["gpus"] == 128
+
+
+def test_a_saved_question_opens_its_page(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
+    visitor = visit()
+    text = 'page = "training"\nversion = 1\n[values]\ngpus = 4096\nnonsense = "<b>"\nseq = -3\n'
+    visitor.page.get_by_text("Load a question (TOML)").click()
+    visitor.page.locator(_UPLOAD).set_input_files(
+        {"name": "q.toml", "mimeType": "application/toml", "buffer": text.encode()}
+    )
+    visitor.page.get_by_role("heading", name="Training", exact=True).wait_for(timeout=60_000)
+    visitor.sees("nonsense").sees("seq")
+    hours = said("train", "--gpus=4096")["metrics"]["gpu_hours"]["value"]
+    visitor.number(f"{hours:,.0f} GPU h", "gpu_hours")
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"a = [", b"page = 'x'", b"[model]\nid = 3"])
+def test_malformed_uploads_are_one_line(visit: Callable[..., Any], data: bytes) -> None:
+    visitor = visit()
+    visitor.page.get_by_text("Load a question (TOML)").click()
+    visitor.page.locator(_UPLOAD).set_input_files({"name": "q.toml", "mimeType": "text/plain", "buffer": data})
+    alert = visitor.page.locator("[data-testid=stSidebar] [data-testid=stAlert]")
+    alert.wait_for(timeout=60_000)
+    assert "Traceback" not in alert.inner_text()
+    visitor.sees("Where from?")
+
+
+def test_oversized_uploads_are_refused_and_the_app_stays_up(visit: Callable[..., Any]) -> None:
+    visitor = visit()
+    visitor.page.get_by_text("Load a question (TOML)").click()
+    visitor.page.locator(_UPLOAD).set_input_files(
+        {"name": "q.toml", "mimeType": "text/plain", "buffer": b"#" * 3_000_000}
+    )
+    visitor.page.locator("[data-testid=stSidebar]").get_by_text("must be", exact=False).first.wait_for(timeout=60_000)
+    visitor.type_in("Requests per card", "16").settled().sees("Where from?")
+
+
+FORGED = (
+    "inference?g=banana&zz=1&m=%3Cscript%3Ealert(1)%3C/script%3E&ph=nowhere&v=9",
+    "inference?a=../../etc/passwd&p=--json&b=1e999",
+    "search?g=1:200000000&b=1:99999999999",
+    "simulation?ld=trace&tr=/etc/passwd",
+    "report?ti=%3Cimg%20src=x%20onerror=alert(1)%3E&tpot=%00",
+    "network?n=99999999&c=..%2F..%2Fx",
+)
+
+
+@pytest.mark.parametrize("path", FORGED)
+def test_forged_links_are_mended_or_refused(visit: Callable[..., Any], path: str) -> None:
+    visitor = visit(path)
+    visitor.page.get_by_test_id("stAlert").first.wait_for(timeout=60_000)
+    assert visitor.page.locator("img[src=x]").count() == 0
+    assert "Traceback" not in visitor.page.get_by_test_id("stMain").inner_text()
+
+
+def test_chinese_dark_and_narrow(visit: Callable[..., Any]) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True}
+    for path, heading in (("?lang=zh", "总览"), ("inference?lang=zh", "推理"), ("training?lang=zh", "训练")):
+        visitor = visit(path, **phone).sees(heading).sees("从何而来")
+        wide = visitor.page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= 390, f"{path}: {wide} px wide"
+        colour = visitor.page.evaluate(
+            "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
+        )
+        assert sum(int(part) for part in colour.strip("rgba()").split(",")[:3]) < 120, colour
+        visitor.shot(f"phone-{heading}")
+    visitor = visit("inference?lang=zh&view=Curves", color_scheme="dark").drawn(2).shot("dark-zh-curves")
+    visitor.page.get_by_role("radio", name="English").click()
+    visitor.sees("What one serving phase")
+    visitor.page.wait_for_url(lambda url: "lang=zh" not in url)
+
+
+def test_a_and_b_side_by_side(visit: Callable[..., Any]) -> None:
+    visitor = visit("inference")
+    visitor.page.get_by_role("radio", name="Compare A and B").click()
+    visitor.page.get_by_role("button", name="Keep this as A").click()
+    visitor.sees("asked differently").type_in("Requests per card", "32").settled()
+    visitor.sees("batch per GPU").drawn().shot("compare")
+
+
+def test_the_keyboard_reaches_controls_and_views(visit: Callable[..., Any]) -> None:
+    visitor = visit("inference")
+    field = visitor.page.get_by_label("Requests per card")
+    field.focus()
+    visitor.page.keyboard.press("ControlOrMeta+a")
+    visitor.page.keyboard.type("96")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_url("**b=96*")
+    seen = set()
+    for _ in range(60):
+        visitor.page.keyboard.press("Tab")
+        seen.add(visitor.page.evaluate("document.activeElement.innerText || document.activeElement.ariaLabel || ''"))
+    assert any("Where from?" in str(text) for text in seen)

@@ -1,0 +1,95 @@
+"""The app's logic, run without a server: controls, links, notices, languages, comparison."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("streamlit", reason="needs the extra dashboard")
+
+from streamlit.testing.v1 import AppTest
+
+from costsim import DecodeLoad, ServingPlan, load_accelerator, load_model, predict_inference
+from costsim.report.words import value_text
+from dashboards import pages
+
+APP = Path(__file__).resolve().parent.parent / "dashboards" / "app.py"
+
+
+def opened(**query: str) -> AppTest:
+    """The app as a visitor with this link meets it."""
+    app = AppTest.from_file(str(APP), default_timeout=90)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def metric(app: AppTest, label: str) -> str:
+    """The large number of this name."""
+    return next(str(one.value) for one in app.metric if one.label == label)
+
+
+def expected(batch: float) -> str:
+    """TPOT of the overview's decode unit straight from the library."""
+    model, chip = load_model("deepseek-v3"), load_accelerator("h800-sxm")
+    plan = ServingPlan(gpus=128, ep=128, overlap="two-batch")
+    report = predict_inference(model, chip, plan, DecodeLoad(context=4096, batch_per_gpu=batch))
+    return value_text("tpot_s", report.metrics["tpot_s"])
+
+
+def test_the_overview_shows_the_library_s_numbers_and_follows_a_control() -> None:
+    app = opened()
+    assert metric(app, "TPOT") == expected(128.0)
+    field = next(one for one in app.number_input if one.label == "Requests per card")
+    field.set_value(40.0).run()
+    assert not app.exception
+    assert metric(app, "TPOT") == expected(40.0)
+    assert app.query_params["b"] in ("40", ["40"])
+    field.set_value(128.0).run()
+    assert "b" not in app.query_params
+
+
+def test_a_link_sets_controls_and_says_what_it_could_not_use() -> None:
+    app = opened(b="24", isl="banana", nonsense="1", v="7")
+    assert metric(app, "TPOT") == expected(24.0)
+    said = app.warning[0].value
+    assert all(word in said for word in ("another version", "banana", "nonsense"))
+
+
+def test_chinese_follows_the_link_and_unknown_languages_are_english() -> None:
+    assert opened(lang="zh").title[0].value == "总览"
+    assert opened(lang="<script>").title[0].value == "Overview"
+
+
+def test_what_cannot_be_answered_is_one_line() -> None:
+    app = opened(b="100000")
+    assert len(app.error) == 1
+    assert "does not fit" in app.error[0].value
+    assert metric(app, "TTFT")
+
+
+def test_a_breakdown_chart_holds_the_numbers_of_the_report() -> None:
+    """A page of its own, run as a script would: its chart's bars are the report's seconds."""
+
+    def script(name: str) -> None:
+        from dashboards import pages as known
+        from dashboards.run import run
+
+        run(known.all_pages()[name])
+
+    app = AppTest.from_function(script, args=("inference",), default_timeout=90).run()
+    assert not app.exception
+    chart: Any = app.get("plotly_chart")[0]
+    spec = json.loads(chart.proto.spec)
+    page = pages.all_pages()["inference"]
+    from dashboards import answers
+
+    answer = answers.ask(page.argv(page.defaults("decode")))
+    longest = answer.payload["breakdown"][0]
+    first = next(bar for bar in spec["data"] if bar["name"] == longest["name"])
+    assert first["x"] == [pytest.approx(1e3 * longest["time_s"])]
