@@ -13,8 +13,9 @@ from costsim.economics.cost import usd_per_mtok
 from costsim.errors import BadInput
 from costsim.explore.inputs import SERVING, Question, ask
 from costsim.num import Num
-from costsim.predict.phases import Setting, decode, prefill, serve, setting_for
+from costsim.predict.phases import Setting, decode, prefill, setting_for
 from costsim.predict.report import Report
+from costsim.predict.steady import serve
 from costsim.predict.training.setting import TrainingSetting, training_setting
 from costsim.predict.training.step import closed_form
 from costsim.spec.catalog import load_accelerator, load_cluster, load_model
