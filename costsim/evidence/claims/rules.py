@@ -157,7 +157,7 @@ def shown(figure: Figure) -> str:
         return f"{value:.0f}"[:4] + "-" + f"{value:.0f}"[4:6] + "-" + f"{value:.0f}"[6:]
     if unit == "B":
         return format_si(value, "B", 3)
-    suffix = f" {unit}" if unit not in ("", "x") else ("x" if unit == "x" else "")
+    suffix = f" {unit}" if unit not in ("", "x", "ratio") else ("x" if unit == "x" else "")
     for letter, size in (("T", 1e12), ("B", 1e9), ("M", 1e6)):
         if abs(value) >= size:
             return f"{value / size:.3g}{letter}{suffix}"

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from costsim.evidence.claims.asked import BATCHES, best_decode, fits, infer
-from costsim.evidence.claims.figure import Figure, Figures, exact, ratio, scaled, total
+from costsim.evidence.claims.figure import Figures, exact, of_metric, ratio, scaled, total
 from costsim.evidence.claims.rules import Claim
 from costsim.evidence.claims.size import WIDE
-from costsim.spec.price import in_usd, load_price
-from costsim.units import DAY_S, HOUR_S, MEGA
+from costsim.predict.fleet import predict_fleet
+from costsim.spec.fleet import load_fleet
+from costsim.units import MEGA
 
+#: DeepSeek's published day in hwprofiles/fleets
+_DAY = "deepseek-2025-02-27"
 ACCEPTED = (0.6, 0.7, 0.8, 0.9)
 
 
@@ -85,49 +88,29 @@ def two_weeks(_: Claim) -> tuple[Figures, dict[str, Any]]:
 
 
 def day(claim: Claim) -> tuple[Figures, dict[str, Any]]:
-    """GPU days of the published tokens at predicted production rates, at list prices; against what was published."""
+    """The published day played on scaled units: nodes, USD and margin against what was published; and what the same
+    tokens would cost at the kernels' full rate."""
     data = claim.data
-    fresh = data["input_tokens"] - data["cached_tokens"]
-    wide: dict[str, Any] = {"overlap": "two-batch", "redundant_experts": 32, "routing": "production"}
-    prefill = infer("prefill", gpus=32, ep=32, isl=4096, tokens_per_gpu=16384, **wide)
-    decode = infer("decode", gpus=144, ep=144, context=4989, batch_per_gpu=128, **wide)
-    costs = {
-        "prefill_usd": scaled(prefill("usd_per_mtok_input"), fresh / MEGA, "USD"),
-        "decode_usd": scaled(decode("usd_per_mtok_output"), data["output_tokens"] / MEGA, "USD"),
-    }
-    spent = total(list(costs.values()), "USD")
-    units: list[tuple[str, dict[str, Any]]] = [
-        ("prefill", {"gpus": 32, "ep": 32, "isl": 4096, "tokens_per_gpu": 16384}),
-        ("decode", {"gpus": 144, "ep": 144, "context": 4989, "batch_per_gpu": 128}),
-    ]
-    kernels = [infer(phase, **keys | wide | {"routing": "balanced"}) for phase, keys in units]
-    even = total([scaled(kernels[0]("usd_per_mtok_input"), fresh / MEGA, "USD"),
-                  scaled(kernels[1]("usd_per_mtok_output"), data["output_tokens"] / MEGA, "USD")], "USD")  # fmt: skip
-    revenue = sum(
-        data[f"{kind}_tokens"] / MEGA * in_usd(load_price(f"deepseek-r1-{name}"))
-        for kind, name in (("cached", "input-cached"), ("output", "output"))
-    ) + fresh / MEGA * in_usd(load_price("deepseek-r1-input"))
-    rate = prefill.report.inputs["price"]["usd_per_h"]
-    nodes = scaled(spent, 1.0 / (rate * 8 * DAY_S / HOUR_S), "nodes")
-    figures: Figures = {
-        "prefill_rate": prefill("tokens_per_s_per_gpu"), "decode_rate": decode("tokens_per_s_per_gpu"), **costs,
-        "usd_per_day": spent, "usd_at_kernel_rate": even, "mean_nodes": nodes, "revenue_usd": exact(revenue, "USD"),
-        "margin": _margin(revenue, spent), "published_usd_per_day": exact(data["usd_per_day"], "USD"),
-        "published_margin": exact(data["margin"], "x"),
-    }  # fmt: skip
+    played = predict_fleet(load_fleet(_DAY))
+    names = ("usd_per_day", "mean_nodes", "revenue_usd", "margin", "prefill_tokens_per_s_per_node",
+             "decode_tokens_per_s_per_node")  # fmt: skip
+    figures: Figures = {name: of_metric(played.metrics[name], f"costsim fleet --day {_DAY}", name) for name in names}
+    wide: dict[str, Any] = {"overlap": "two-batch", "redundant_experts": 32}
+    prefill = infer("prefill", gpus=32, ep=32, isl=4096, tokens_per_gpu=16384, **wide)("usd_per_mtok_input")
+    decode = infer("decode", gpus=144, ep=144, context=4989, batch_per_gpu=128, **wide)("usd_per_mtok_output")
+    load = played.fleet.load
+    fresh, made = (count / MEGA for count in (load.input_tokens - load.cached_tokens, load.output_tokens))
+    even = total([scaled(prefill, fresh, "USD"), scaled(decode, made, "USD")], "USD")
+    figures |= {"prefill_kernel_usd": prefill, "decode_kernel_usd": decode, "usd_at_kernel_rate": even}
+    spent = figures["usd_per_day"]
     figures["usd_off"] = exact(abs(spent.value / data["usd_per_day"] - 1.0), "share")
     figures["margin_off"] = exact(abs(figures["margin"].value / data["margin"] - 1.0), "share")
-    billed = exact(data["usd_per_day"], "USD")
-    figures["margin_of_published_cost"] = exact(revenue / billed.value - 1.0, "x")
+    figures["margin_at_published_cost"] = exact(figures["revenue_usd"].value / data["usd_per_day"] - 1.0, "ratio")
     # what part of the list price must have been paid for the day to break even
-    figures["break_even_share_of_list"] = ratio(spent, exact(revenue, "USD"), "share")
-    return figures, {}
-
-
-def _margin(revenue: float, spent: Figure) -> Figure:
-    """Profit over cost."""
-    ends = [None if end is None else revenue / end - 1.0 for end in (spent.high, spent.low)]
-    return Figure(revenue / spent.value - 1.0, "x", ends[0], ends[1])
+    figures["break_even_share_of_list"] = ratio(spent, figures["revenue_usd"], "share")
+    return figures, {"Nodes of the day": {
+        "x": [float(hour) for hour in played.hours], "series": {"predicted": [float(n) for n in played.nodes]},
+        "xaxis": "hours from noon", "unit": "nodes"}}  # fmt: skip
 
 
 CLAIMS = {"one-256th": one_256th, "mtp": mtp, "two-weeks": two_weeks, "day": day}
