@@ -20,7 +20,7 @@ from typing import Any
 CHANGES = {
     "": ("Requests per card", ("96", "80", "64", "48", "40", "32", "24"), "tpot_s"),
     "inference": ("Requests per card", ("95", "79", "63", "47", "39", "31", "23"), "tpot_s"),
-    "training": ("Sequences per step", ("7680", "30720", "3840", "61440", "11520", "23040", "19200"), "step_s"),
+    "training": ("Sequences per step", ("7680", "30720", "11520", "23040", "19200", "26880", "34560"), "step_s"),
 }
 BARS = {"first page": 5.0, "control": 1.0, "memory": 1.5e9}
 SESSIONS = 10

@@ -113,8 +113,8 @@ class Visitor:
         self.settled().page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")
         return self
 
-    def sees(self, text: str) -> Visitor:
-        playwright.expect(self.page.get_by_test_id("stMain")).to_contain_text(text, timeout=WAIT_MS)
+    def sees(self, text: str, wait_ms: float = WAIT_MS) -> Visitor:
+        playwright.expect(self.page.get_by_test_id("stMain")).to_contain_text(text, timeout=wait_ms)
         return self
 
     def drawn(self, least: int = 1) -> Visitor:

@@ -32,7 +32,7 @@ def shown(answer: dict[str, Any], metric: str) -> str:
 def test_every_page_opens_clean_and_draws(visit: Callable[..., Any], name: str) -> None:
     home = next(iter(pages.all_pages()))
     visitor = visit("" if name == home else name)
-    visitor.sees({home: "Where from?", "profiling": "Nothing is sent anywhere"}.get(name, "Share and export"))
+    visitor.sees({home: "Where from?", "profiling": "Nothing is sent anywhere"}.get(name, "Share and export"), 150_000)
     if CHARTS.get(name):
         visitor.drawn(CHARTS[name])
     unnamed = visitor.page.locator("[data-testid=stPlotlyChart]").evaluate_all(

@@ -14,6 +14,8 @@ import pytest
 
 pytest.importorskip("streamlit", reason="needs the extra dashboard")
 
+from costsim.cli.main import available
+
 pytestmark = [pytest.mark.browser]
 _UPLOAD = "[data-testid=stSidebar] input[type=file]"
 
@@ -139,6 +141,10 @@ def test_a_and_b_side_by_side(visit: Callable[..., Any]) -> None:
     visitor.page.get_by_role("button", name="Keep this as A").click()
     visitor.sees("asked differently").type_in("Requests per card", "32").settled()
     visitor.sees("batch per GPU").drawn().shot("compare")
+    if {"diff", "sensitivity"} <= set(available()):
+        visitor.sees("What the difference is made of").drawn(2).shot("attribution")
+        visitor.page.get_by_role("radio", name="Sensitivity").click()
+        visitor.sees("Tornado").drawn().shot("sensitivity")
 
 
 def test_the_keyboard_reaches_controls_and_views(visit: Callable[..., Any]) -> None:
