@@ -7,6 +7,7 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from costsim.cli.deployments import parse_load
@@ -15,8 +16,9 @@ from costsim.errors import BadInput
 from costsim.explore.confirm import ATTAINMENT, confirm, plan_of
 from costsim.explore.deployments import Demand, search_deployments
 from costsim.predict.inference import predict_inference
-from costsim.predict.phases import KV_SHARE
+from costsim.predict.phases import KV_SHARE, setting_for
 from costsim.predict.service import replica_cards
+from costsim.predict.steady import serve
 from costsim.spec.catalog import load_accelerator, load_model
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan
 from costsim.spec.price import default_rate, in_usd
@@ -57,8 +59,11 @@ def brute_force(chip_id: str, ttft: float, tpot: float, headroom: float) -> tupl
             return max(1, math.ceil(DEMAND.requests_per_s / (headroom * per_s) - 1e-9)) * gpus * in_usd(rate)
 
         for n in GRID["concurrency"]:
-            if (m := ask(ServingLoad(2048, 512, n))) and m["ttft_s"].value <= ttft and m["tpot_s"].value <= tpot:
-                both += [(usd(m["output_tokens_per_s_per_gpu"].value * gpus / 512), m["tpot_s"].value)]
+            load = ServingLoad(2048, 512, n)
+            if ask(load):  # it fits; the search reads the closed form, and simulates only what it recommends
+                m = {k: float(np.max(v)) for k, (v, _) in serve(setting_for(MODEL, chip, plan), load).metrics.items()}
+                if m["ttft_s"] <= ttft and m["tpot_s"] <= tpot:
+                    both += [(usd(m["output_tokens_per_s_per_gpu"] * gpus / 512), m["tpot_s"])]
         for n in GRID["tokens_per_gpu"]:
             if m := ask(PrefillLoad(2048, n)):
                 wait = 0.5 + headroom / (2 * (1 - headroom))

@@ -199,7 +199,7 @@ def test_where_the_published_zero_bubble_formula_holds(chunk: Chunk, pp: int, mo
     schedule, pipe = SCHEDULES["zb1p"], Pipe(pp, pp + more)
     fits = chunk.weight_s <= min(float(chunk.forward_s), float(chunk.backward_input_s))
     published, found = float(schedule.published_bubble_s(chunk, pipe)), float(schedule.bubble_s(chunk, pipe))
-    assert (abs(found - published) < 1e-9) if fits else (found > published)
+    assert (abs(found - published) < 1e-9) if fits else (found > published - 1e-12)
 
 
 @given(st.floats(0.2, 2.0), st.floats(0.1, 1.0), st.integers(1, 6), st.integers(0, 8))
