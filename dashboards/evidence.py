@@ -23,7 +23,7 @@ _MOST = 2_000_000
 
 def has(verb: str, document: Document) -> bool:
     """Whether this installation can ask this verb about this answer."""
-    return verb in available() and document.payload.get("kind") in KINDS
+    return verb in available() and show.payload(document).get("kind") in KINDS
 
 
 def attributed(name: str, first: Document, second: Document) -> None:
