@@ -48,7 +48,7 @@ def view(page: Page, document: Document) -> None:
 
 def inputs(first: Document, second: Document) -> Table:
     """What was asked differently."""
-    a, b = flat(first.payload.get("inputs", {})), flat(second.payload.get("inputs", {}))
+    a, b = flat(show.payload(first).get("inputs", {})), flat(show.payload(second).get("inputs", {}))
     rows = [
         [tr(label(name)), input_text(a.get(name)), input_text(b.get(name))]
         for name in dict.fromkeys([*a, *b])
@@ -69,7 +69,7 @@ def _cells(name: str, metric: Metric | None) -> list[str]:
 
 
 def _lines(document: Document) -> list[Line]:
-    found: list[dict[str, Any]] = document.payload.get("breakdown") or []
+    found: list[dict[str, Any]] = show.payload(document).get("breakdown") or []
     return [Line(**line) for line in found]
 
 

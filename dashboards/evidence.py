@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 
 #: kinds of answers that the verbs read back
 KINDS = ("prefill", "decode", "serving", "training", "post_training")
-_MOST = 2_000_000
 
 
 def has(verb: str, document: Document) -> bool:
     """Whether this installation can ask this verb about this answer."""
-    return verb in available() and document.payload.get("kind") in KINDS
+    return verb in available() and show.payload(document).get("kind") in KINDS
 
 
 def attributed(name: str, first: Document, second: Document) -> None:
@@ -63,4 +62,4 @@ def _asked(name: str, argv: tuple[str, ...], key: str) -> None:
 
 def _file(document: Document) -> str:
     """An answer as the file that verbs read back."""
-    return str(uploads.keep(dumps(document.payload).encode(), ".json", _MOST))
+    return str(uploads.keep(dumps(document.payload).encode(), ".json", uploads.ANSWER_BYTES))

@@ -9,10 +9,14 @@ import streamlit as st
 from costsim.errors import BadInput
 from costsim.report.document import Cell, Chart, Document, Table
 from costsim.report.figures import waterfall
+from costsim.report.jsonable import dumps
 from costsim.report.words import band, percent, quantity, value_text
-from dashboards import answers, show
+from dashboards import answers, show, uploads
 from dashboards.page import Page
 from dashboards.words import name_of, safe, tr
+
+#: kinds of answers that `costsim explain --report` reads back
+SAVED = ("training", "post_training")
 
 
 def open_dialog(page: Page, values: dict[str, Any], document: Document, metric: str) -> None:
@@ -27,11 +31,13 @@ def open_dialog(page: Page, values: dict[str, Any], document: Document, metric: 
 
 def explained(page: Page, values: dict[str, Any], document: Document, metric: str, key: str) -> None:
     """Term by term where `costsim explain` knows the question; else its parts, inputs, notes and sources."""
-    if page.explains:
+    argv = question(page, values, document, metric)
+    if argv is not None:
         try:
-            found = answers.ask(page.argv(values, "explain", (metric,)))
+            found = answers.ask(argv)
         except (BadInput, answers.Defect) as error:
-            show.refusal(error)
+            if page.explains:
+                show.refusal(error)
         else:
             _tree(found, key)
             show.sections(found, f"explain.{key}")
@@ -50,6 +56,16 @@ def explained(page: Page, values: dict[str, Any], document: Document, metric: st
         show.section(part, f"explain.{key}.{number}")
     show.references(document.payload.get("sources", ()))
     command(page.argv(values))
+
+
+def question(page: Page, values: dict[str, Any], document: Document, metric: str) -> answers.Argv | None:
+    """How `costsim explain` is asked about a number: by the page's options, or from the answer itself."""
+    if page.explains:
+        return page.argv(values, "explain", (metric,))
+    if show.payload(document).get("kind") in SAVED and answers.has_option("explain", "--report"):
+        path = uploads.keep(dumps(document.payload).encode(), ".json", uploads.ANSWER_BYTES)
+        return ("explain", metric, f"--report={path}")
+    return None
 
 
 def _tree(found: Document, key: str) -> None:

@@ -111,7 +111,7 @@ def explain_view(seen: Seen) -> None:
     page = seen.page
     names = list(show.metrics_of(seen.document))
     if page.explains:
-        memory = seen.document.payload.get("memory") or {}
+        memory = show.payload(seen.document).get("memory") or {}
         names = [*names, *(name for name in memory if name.endswith("bytes") and name != "capacity_bytes")]
     metric = st.selectbox(tr("Number"), names, format_func=name_of, key=f"{page.id}/explained")
     if metric:

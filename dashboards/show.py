@@ -47,9 +47,14 @@ STYLE = """<style>
 </style>"""
 
 
+def payload(document: Document) -> Mapping[str, Any]:
+    """The JSON answer; empty where it is a list."""
+    return document.payload if isinstance(document.payload, Mapping) else {}
+
+
 def metrics_of(document: Document) -> dict[str, Metric]:
     """The numbers of a report; empty for documents that are none."""
-    found = document.payload.get("metrics")
+    found = payload(document).get("metrics")
     if not isinstance(found, Mapping):
         return {}
     names = ("value", "unit", "low", "high", "grade")
@@ -107,7 +112,7 @@ def sections(document: Document, key: str, skip: Sequence[str] = ()) -> None:
                 if part.heading in ("Sources", "Notes and sources"):
                     continue
                 section(part, f"{key}.last{number}")
-            references(document.payload.get("sources", ()))
+            references(payload(document).get("sources", ()))
 
 
 def references(keys: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from costsim.spec.base import build
 
 #: megabytes of a scenario or a chip, and of a trace or a measurement file; files kept at a time
 TEXT_MB, DATA_MB, MOST_FILES = 1, 48, 60
-TEXT_BYTES, DATA_BYTES = 1_000_000, 48_000_000
+TEXT_BYTES, DATA_BYTES, ANSWER_BYTES = 1_000_000, 48_000_000, 4_000_000
 #: what the value of a control looks like where it means an uploaded chip
 OWN = "own-"
 _lock = threading.Lock()
