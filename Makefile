@@ -60,4 +60,4 @@ browser:
 	  if [ "$$(id -u)" = 0 ]; then as_root=""; elif sudo -n true 2>/dev/null; then as_root="sudo -n"; \
 	  else echo "make: Chromium is missing; install it: sudo apt-get install chromium" >&2; exit 1; fi; \
 	  $$as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-	  $$as_root apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+	  $$as_root apt-get install -y -qq --no-install-recommends chromium fonts-wqy-zenhei fonts-dejavu-core >/dev/null; }

@@ -59,11 +59,16 @@ def brute_force(chip_id: str, ttft: float, tpot: float, headroom: float) -> tupl
             return max(1, math.ceil(DEMAND.requests_per_s / (headroom * per_s) - 1e-9)) * gpus * in_usd(rate)
 
         for n in GRID["concurrency"]:
-            load = ServingLoad(2048, 512, n)
-            if ask(load):  # it fits; the search reads the closed form, and simulates only what it recommends
-                m = {k: float(np.max(v)) for k, (v, _) in serve(setting_for(MODEL, chip, plan), load).metrics.items()}
-                if m["ttft_s"] <= ttft and m["tpot_s"] <= tpot:
-                    both += [(usd(m["output_tokens_per_s_per_gpu"] * gpus / 512), m["tpot_s"])]
+            # The search reads the closed form, and simulates only what it recommends.
+            blend = serve(setting_for(MODEL, chip, plan), ServingLoad(2048, 512, n), strict=False)
+            terms = blend.decode.memory.terms()
+            used = sum(float(np.max(v)) for name, v in terms.items() if name in TERMS)
+            broken = any(bool(np.any(rule.broken)) for rule in blend.rules)
+            if broken or used > KV_SHARE * chip.rank().need("memory"):
+                continue
+            m = {name: float(np.max(value)) for name, (value, _) in blend.metrics.items()}
+            if m["ttft_s"] <= ttft and m["tpot_s"] <= tpot:
+                both += [(usd(m["output_tokens_per_s_per_gpu"] * gpus / 512), m["tpot_s"])]
         for n in GRID["tokens_per_gpu"]:
             if m := ask(PrefillLoad(2048, n)):
                 wait = 0.5 + headroom / (2 * (1 - headroom))

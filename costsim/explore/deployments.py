@@ -249,8 +249,8 @@ def _units(
             metrics, rules, fits = _evaluate(block, model, chip, role)
             good = np.ones(block.shape, dtype=bool)
             reasons = [(rule.reason, rule.broken) for rule in rules] + [("does not fit in memory", ~np.asarray(fits))]
-            # Engines give weights and KV a share of the memory, not all of it.
-            over = np.asarray(metrics["memory_bytes"]) > KV_SHARE * chip.rank().need("memory")
+            # Engines give what they use a share of the memory; the driver's reserve lies in the rest.
+            over = np.asarray(metrics["used_bytes"]) > KV_SHARE * chip.rank().need("memory")
             reasons.append(("does not fit in memory", over))
             reasons.append(("holds several replicas: a smaller unit does the same", _larger(block, model, chip)))
             rate, ttft, tpot = _rates(role, block, metrics, demand, headroom)
@@ -281,10 +281,12 @@ def _evaluate(block: Block, model: ModelSpec, chip: Accelerator, role: str) -> t
         metrics: dict[str, Any] = {name: value for name, (value, _) in blend.metrics.items()}
         metrics["tokens_per_s_per_gpu"] = metrics["output_tokens_per_s_per_gpu"]
         metrics["memory_bytes"] = blend.decode.memory.total_bytes
+        metrics["used_bytes"] = blend.decode.memory.total_bytes - blend.decode.memory.reserve_bytes
         return metrics, blend.rules, blend.decode.memory.fits
     answer = prefill(setting, load, strict=False) if role == "prefill" else decode(setting, load, strict=False)
     metrics = {name: value for name, (value, _) in answer.metrics.items()}
     metrics["memory_bytes"] = answer.memory.total_bytes
+    metrics["used_bytes"] = answer.memory.total_bytes - answer.memory.reserve_bytes
     return metrics, answer.rules, answer.memory.fits
 
 
