@@ -13,7 +13,7 @@ from costsim.cli.main import main
 from costsim.spec.catalog import ACCELERATORS, MODELS, names
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
-#: not run here: what needs the reader's own files, serves until stopped, or measures for five minutes (tests/model has a short run of it)
+#: not run here: what needs the reader's own files, serves until stopped, or measures for five minutes
 ELSEWHERE = re.compile(r" > |--help|FILE|A\.json|costsim (profile|dashboard)")
 COMMANDS = sorted({line for line in re.findall(r"`(costsim [^`]+)`", README) if not ELSEWHERE.search(line)})
 
