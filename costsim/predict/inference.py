@@ -258,9 +258,10 @@ def serving_band(setting: Setting, band: tuple[float, float], metric: str) -> tu
     """P10–P90 factors on a simulated time.
 
     Where a framework is named, those of published runs, joined by what the step's band holds beyond the system's
-    (laws that were not measured on this part). Otherwise queueing and scheduling are unknown too: the step's, doubled.
+    (laws not measured on this part). Otherwise, and across scale-up domains, where no published run went: doubled.
     """
-    if setting.framework is None:
+    plan = setting.layout
+    if setting.framework is None or bool(np.any(np.maximum(plan.tp, plan.ep * plan.moe_tp) > plan.domain)):
         return max(2.0 * band[0] - 1.0, 0.05), 2.0 * band[1] - 1.0
     low, high = published_band("ttft" if "ttft" in metric else "tpot")
     below, above = max(1.0 - band[0] - SYSTEM_BAND, 0.0), max(band[1] - 1.0 - SYSTEM_BAND, 0.0)
