@@ -257,9 +257,8 @@ def _spread(metric: Metric, busy: float) -> Metric:
 def serving_band(setting: Setting, band: tuple[float, float], metric: str) -> tuple[float, float]:
     """P10–P90 factors on a simulated time.
 
-    Where a framework is named, those of published runs, joined by what the step's band holds beyond the system's
-    (laws not measured on this part). Otherwise, and across scale-up domains, where no published run went: doubled.
-    """
+    Those of published runs where a framework is named, joined by what the step's band holds beyond the system's;
+    the step's doubled otherwise, and across scale-up domains, where no published run went."""
     plan = setting.layout
     if setting.framework is None or bool(np.any(np.maximum(plan.tp, plan.ep * plan.moe_tp) > plan.domain)):
         return max(2.0 * band[0] - 1.0, 0.05), 2.0 * band[1] - 1.0
