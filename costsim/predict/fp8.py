@@ -94,7 +94,8 @@ def fp8_savings(
     )
     report = _report(model, chip, replace(plan, precision="fp8", recompute=light), load, rate, where, levels, fewest)
     if plan.precision != "fp8":
-        report = replace(report, notes=(*report.notes, f"precision {plan.precision}, where both formats are compared{LEFT_OUT}"))
+        told = f"precision {plan.precision}, where both formats are compared{LEFT_OUT}"
+        report = replace(report, notes=(*report.notes, told))
     return Fp8Savings(levels, (heavy, light), fewest, report)
 
 
