@@ -32,6 +32,7 @@ from costsim.predict.phase import (
     serial_step,
     single_batch_step,
     time_demand,
+    two_batch_stages,
     two_batch_step,
 )
 from costsim.predict.question import most_cards
@@ -257,7 +258,8 @@ def _two_batch_rule(setting: Setting, batch_per_gpu: Num) -> list[Rule]:
 
 def _overlapped(phase: Phase, setting: Setting, slowdown: Num, decoding: bool = False) -> StepTime:
     if setting.plan.overlap == "two-batch":
-        return two_batch_step(phase, slowdown)
+        staged = decoding and setting.system.decode_streams < 2
+        return two_batch_stages(phase) if staged else two_batch_step(phase, slowdown)
     if setting.plan.overlap == "single-batch":
         return single_batch_step(phase)
     return serial_step(phase, decoding and setting.framework is not None and setting.framework.kernels.shared_beside)
