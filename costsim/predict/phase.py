@@ -149,6 +149,31 @@ def two_batch_stages(phase: Phase) -> StepTime:
     return StepTime(total, 2.0 * late + reductions, 2.0 * (dispatch + combine - late))
 
 
+def two_batch_streams(whole: Phase, half: Phase, light_s: Num) -> StepTime:
+    """Two micro-batches of a decode step on two streams with cores of their own: attention of one beside dispatch,
+    experts and combine of the other, cores divided so that both take as long. [cloudmatrix384]
+
+    Compute on a share x of the cores takes a + b/x, as it does on all (``whole``) and on half of them; the streams
+    share the memory, whose time for both (``light_s``, of a micro-batch) bounds the step.
+    """
+    sparse, rest = _sparse_share(whole)
+    paths = []
+    for phase in (whole, half):
+        own = (phase.part_s("attention") + phase.wire_s("attention")) * sparse
+        paths.append((own, phase.part_s("moe", "shared") + phase.wire_s("moe", "dispatch", "combine")))
+    (attend, route), (attend_half, route_half) = paths
+    b, d = attend_half - attend, route_half - route
+    c = (route - d) - (attend - b)
+    root = np.sqrt((c - b + d) ** 2 + 4.0 * b * d)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x = np.where(b * d > 0, 2.0 * b / (c + b + d + root), 0.5)
+        each = np.maximum(attend - b + b / x, route - d + d / (1.0 - x))
+    total = np.maximum(2.0 * each, 2.0 * light_s) + 2.0 * rest
+    wires = whole.wire_s("dispatch", "combine")
+    reductions = whole.wire_s("attention", "moe", "dense", "head")
+    return StepTime(total, 2.0 * reductions, 2.0 * wires)
+
+
 def _attention_halves(phase: Phase) -> tuple[Num, Num]:
     """Seconds of attention before its core, and from the core on, transfers of its own included."""
     first: Num = 0.0

@@ -34,6 +34,7 @@ from costsim.predict.phase import (
     time_demand,
     two_batch_stages,
     two_batch_step,
+    two_batch_streams,
 )
 from costsim.predict.question import most_cards
 from costsim.predict.system import System, system_of
@@ -200,7 +201,11 @@ def decode(setting: Setting, load: DecodeLoad, *, strict: bool = True) -> Answer
     # Low-latency transfers need no cores; those that a plan keeps for them all the same are lost to compute.
     share = 1.0 if plan.comm_sms is None else _cores_share(setting)
     phase = time_demand(demand, setting.device, setting.system, share, free=_free(setting))
-    step = _overlapped(phase, setting, 1.0, decoding=True)
+    if plan.overlap == "two-batch" and setting.system.decode_streams > 1:
+        half = time_demand(demand, setting.device, setting.system, 0.5 * share, free=_free(setting))
+        step = two_batch_streams(phase, half, demand.bytes / setting.device.bandwidth)
+    else:
+        step = _overlapped(phase, setting, 1.0, decoding=True)
     draft_s = _draft_s(setting, part, context, drafts, batches)
     step_s = (step.total_s + draft_s) * layout.pp + setting.step_host_s
     kept = accepted_tokens(drafts, accept)
@@ -258,8 +263,7 @@ def _two_batch_rule(setting: Setting, batch_per_gpu: Num) -> list[Rule]:
 
 def _overlapped(phase: Phase, setting: Setting, slowdown: Num, decoding: bool = False) -> StepTime:
     if setting.plan.overlap == "two-batch":
-        staged = decoding and setting.system.decode_streams < 2
-        return two_batch_stages(phase) if staged else two_batch_step(phase, slowdown)
+        return two_batch_stages(phase) if decoding else two_batch_step(phase, slowdown)
     if setting.plan.overlap == "single-batch":
         return single_batch_step(phase)
     return serial_step(phase, decoding and setting.framework is not None and setting.framework.kernels.shared_beside)
