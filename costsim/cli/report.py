@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from costsim.cli.output import finish, progress, rendered, write
-from costsim.errors import BadInput
+from costsim.errors import BadInput, BadOption
 
 NAME = "report"
 HELP = "the main job: cost and efficiency of one scenario on many chips, with the published figures beside"
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from costsim.spec import scenario as scenarios
 
     if args.example and (args.json or args.out):
-        raise BadInput("--example prints a TOML scenario; it takes neither --json nor --out")
+        raise BadOption("--example prints a TOML scenario; it takes neither --json nor --out")
     if args.example:
         sys.stdout.write(scenarios.EXAMPLE)
         return 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, NothingFound
 from costsim.evidence.claims.figure import Figure, of_metric
 from costsim.explore.search import search
 from costsim.predict.inference import predict_inference
@@ -148,5 +148,5 @@ def best_decode(
     goal = "usd_per_mtok" if rate is not None else "tokens_per_s_per_gpu"
     found = search(spec, chip, "decode", grid, objective=goal, tpot_s=tpot, price=rate, max_gpus=max_gpus)
     if found.best is None:
-        raise BadInput(f"no decode plan of {model} works on {accelerator} within {tpot:g} s a token")
+        raise NothingFound(f"no decode plan of {model} works on {accelerator} within {tpot:g} s a token")
     return infer("decode", model=model, accelerator=accelerator, price=price, **found.best.plan)
