@@ -76,7 +76,7 @@ def section(judged: Judged, alone: bool = False) -> Section:
         f"Verdict: {judged.verdict}{condition}.",
         judged.reasoning,
         "Rules, the first that holds: " + "; ".join(rule.text() for rule in claim.rules) + ".",
-        f"To move it: {claim.move}.",
+        *([f"To move it: {claim.move_note}."] if claim.move_note else []),
     ]
     if claim.source:
         words.append(f"Sources (keys of hwprofiles/references.bib): {', '.join(claim.source)}.")
@@ -87,6 +87,7 @@ def section(judged: Judged, alone: bool = False) -> Section:
     commands: list[list[Content]] = [[command] for command in judged.commands()]
     if commands:
         tables.append(Table(("commands that print these figures",), commands))
+    tables.append(Table(("commands that move them",), [[command] for command in claim.move]))
     charts = [_chart(title, curve) for title, curve in judged.curves.items()]
     return Section("" if alone else f"{claim.id}: {judged.verdict}", words, tables, charts)
 
