@@ -21,7 +21,7 @@ from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan,
 from costsim.spec.post_training import FineTuningLoad, PostTrainingLoad, PostTrainingPlan
 from costsim.spec.price import Price, parse_rate
 from costsim.spec.recipe import load_recipe
-from costsim.spec.scenario import Scenario, load_scenario
+from costsim.spec.scenario import Scenario, carried_text, load_scenario
 
 SERVING = {"prefill": PrefillLoad, "decode": DecodeLoad, "serving": ServingLoad}
 KINDS = (*SERVING, "training", "post_training", "post_training_recipe", "scenario")
@@ -50,10 +50,14 @@ def read_question(path: str) -> Question:
     """The question behind a report's JSON or a scenario's TOML. Raises BadInput."""
     if path.endswith(".toml"):
         return _of_scenario(load_scenario(path), path)
-    if not path.endswith(".json"):
-        raise BadInput(f"{path}: give a report's .json (`costsim infer --out a.json`) or a scenario's .toml")
+    page = path.endswith((".html", ".htm"))
+    if not page and not path.endswith(".json"):
+        raise BadInput(f"{path}: give a report's .json or .html (`costsim infer --out a.json`) or a scenario's .toml")
+    text = carried_text(path) if page else read_text(Path(path), "report", MOST_BYTES)
+    if page and not text.lstrip().startswith("{"):
+        return _of_scenario(load_scenario(path), path)
     try:
-        document = json.loads(read_text(Path(path), "report", MOST_BYTES))
+        document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"report {path}: not valid JSON ({str(error)[:80]})") from None
     return of_report(document, path)

@@ -106,7 +106,8 @@ class Judged:
             "computed": {name: figure.json() for name, figure in self.figures.items()},
             "main": self.claim.main, "verdict": self.verdict, "condition": self.condition,
             "reasoning": self.reasoning, "rules": [rule.text() for rule in self.claim.rules],
-            "scenario": {"move": list(self.claim.move), "note": self.claim.move_note, "commands": self.commands(), "figures": where},
+            "scenario": {"move": list(self.claim.move), "note": self.claim.move_note, "commands": self.commands(),
+                         "figures": where},
             "sources": list(self.claim.source),
         }  # fmt: skip
 
