@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-Num = float | NDArray[Any]
+#: a name for annotations only: what names it need not load numpy, which a list of options does not need
+Num: TypeAlias = "float | NDArray[Any]"
