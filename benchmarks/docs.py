@@ -114,6 +114,7 @@ def place_for(page: Path, folder: Path) -> Iterator[Place]:
         for name in _COPIED:
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / name, folder / name, ignore=ignored, dirs_exist_ok=True)
+    (folder / "examples").symlink_to(ROOT / "examples")
     before, settings = Path.cwd(), dict(os.environ)
     os.environ.update(COLUMNS="80", NO_COLOR="1", TERM="dumb")
     os.chdir(folder)

@@ -54,8 +54,9 @@ def answer(chip: str, rate: str, isl: int, osl: int, tpot_s: float) -> Answer:
 def shown(found: Answer) -> None:
     for report in (found.prefill, found.decode):
         plan, load = report.inputs["plan"], report.inputs["load"]
-        size = f"{load.get('batch_per_gpu') or load.get('tokens_per_gpu'):g} {'requests' if 'context' in load else 'tokens'}"
-        print(f"{found.chip:<9} {report.kind:<8} {plan['gpus']:g} cards, tp {plan['tp']:g}, ep {plan['ep']:g}, {size} a card")
+        size, what = (load["batch_per_gpu"], "requests") if "context" in load else (load["tokens_per_gpu"], "tokens")
+        layout = f"{plan['gpus']:g} cards, tp {plan['tp']:g}, ep {plan['ep']:g}"
+        print(f"{found.chip:<9} {report.kind:<8} {layout}, {size:g} {what} a card")
         print(f"          {report.metrics['tokens_per_s_per_gpu']}")
     print(f"          1,000 requests: {found.usd:.2f} USD ({found.low:.2f} … {found.high:.2f})\n")
 
@@ -68,7 +69,8 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--h20", default="1.2USD/h", help="price of an H20 and hour")
     parser.add_argument("--h800", default="2USD/h", help="price of an H800 and hour")
     o = parser.parse_args(arguments)
-    print(f"DeepSeek-V3, {o.isl:,} tokens in, {o.osl:,} out, at most {o.tpot_ms:g} ms a token; H20 {o.h20}, H800 {o.h800}\n")
+    print(f"DeepSeek-V3, {o.isl:,} tokens in, {o.osl:,} out, at most {o.tpot_ms:g} ms a token")
+    print(f"H20 at {o.h20}, H800 at {o.h800}\n")
     h20, h800 = (answer(chip, rate, o.isl, o.osl, o.tpot_ms / 1e3)
                  for chip, rate in (("h20-96g", o.h20), ("h800-sxm", o.h800)))  # fmt: skip
     shown(h20)

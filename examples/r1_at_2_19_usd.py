@@ -27,7 +27,8 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
     load = fleet.load
     print(f"{fleet.name}")
-    print(f"  tokens in        {load.input_tokens / 1e9:,.0f} G, {load.cached_tokens / load.input_tokens:.0%} of them cached")
+    cached = load.cached_tokens / load.input_tokens
+    print(f"  tokens in        {load.input_tokens / 1e9:,.0f} G, {cached:.0%} of them cached")
     print(f"  tokens out       {load.output_tokens / 1e9:,.0f} G")
     print(f"  nodes            {day.metrics['mean_nodes']}")
     print(f"  cost a day       {usd:,.0f} USD ({low:,.0f} … {high:,.0f}, grade {cost.grade}) at {o.gpu_price} a card")
@@ -45,11 +46,12 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
     even = usd / revenue.value
     kept = revenue.value * o.paid
-    print(f"\nBreak-even: {even:.0%} of tokens paid ({low / revenue.value:.0%} … {high / revenue.value:.0%}), "
-          f"or all list prices cut to {even / o.paid:.0%} ({output * even / o.paid:.2f} USD out) where {o.paid:.0%} are paid.")  # fmt: skip
+    cut = even / o.paid
+    print(f"\nBreak-even: {even:.0%} of tokens paid ({low / revenue.value:.0%} … {high / revenue.value:.0%}),")
+    print(f"or, with {o.paid:.0%} paid, all list prices cut to {cut:.0%}: {output * cut:.2f} USD a million out.")
     verdict = "profitable" if kept > high else "at a loss" if kept < low else "near break-even"
     print(f"Answer: {verdict} at {o.paid:.0%} paid: {kept:,.0f} USD in, {usd:,.0f} USD for cards.")
-    print("Cards alone: no training, no staff, no bandwidth. The day had a load that fills them; an idle fleet does not.")
+    print("Cards alone: no training, no staff, no bandwidth. The day's load fills them; an idle fleet earns nothing.")
     return {"usd_per_day": usd, "revenue": revenue.value, "break_even_share": even, "margin": revenue.value / usd - 1}
 
 

@@ -7,6 +7,9 @@ from costsim.spec.catalog import ACCELERATORS, MODELS, load_accelerator, load_mo
 from costsim.spec.price import load_prices
 from docs.hooks.citations import keys
 
+#: a page without a table of contents, so that its table has room
+WIDE = "---\nhide: [toc]\n---\n"
+
 
 def pages() -> list[tuple[str, str, str]]:
     return [
@@ -18,9 +21,9 @@ def pages() -> list[tuple[str, str, str]]:
 
 def _accelerators() -> str:
     lines = [
-        "# Accelerators", "",
-        "Datasheet figures of one card: dense peaks, bandwidths per direction. *unknown*: no source states it; *n/a*: the",
-        "part cannot do it. `costsim hw show ID` adds the source and confidence of each, and what was measured.", "",
+        WIDE, "# Accelerators", "",
+        "Datasheet figures of one card: dense peaks, bandwidths per direction. *unknown*: no source states it; *n/a*:",
+        "the part cannot do it. `costsim hw show ID` adds each figure's source, and what was measured.", "",
         "| id | name | BF16 | FP8 | memory | bandwidth | scale-up | TDP |", "|---|---|--:|--:|--:|--:|--:|--:|",
     ]  # fmt: skip
     shown = ("bf16", "fp8", "memory", "memory_bandwidth", "scale_up_bandwidth", "tdp")
@@ -32,7 +35,7 @@ def _accelerators() -> str:
 
 def _models() -> str:
     lines = [
-        "# Models", "",
+        WIDE, "# Models", "",
         "Parameters are counted from the sizes. `costsim models show ID` adds KV-cache and checkpoint bytes.", "",
         "| id | name | attention | parameters | active per token |", "|---|---|---|--:|--:|",
     ]  # fmt: skip
@@ -46,8 +49,8 @@ def _models() -> str:
 
 def _prices() -> str:
     lines = [
-        "# Prices", "",
-        "Dated, in the currency they were published in. `--price ID` uses an hourly one; `--price 2USD/h` any other.", "",
+        WIDE, "# Prices", "",
+        "Dated, in the currency of publication. `--price ID` uses an hourly one, `--price 2USD/h` any other.", "",
         "| id | accelerator | kind | value | date | confidence | source |", "|---|---|---|--:|---|:-:|---|",
     ]  # fmt: skip
     for price in load_prices():

@@ -47,11 +47,10 @@ def linked(markdown: str, page: str, known: frozenset[str]) -> str:
 
 
 def pages() -> list[tuple[str, str, str]]:
-    lines = [
-        "# Bibliography", "",
-        f"The {len(entries())} sources behind the figures and equations, by key. "
-        "Every `source` in `hwprofiles/` and every key in a docstring is one of these; a test checks it.", "",
-    ]  # fmt: skip
+    told = (
+        f"The {len(entries())} sources behind figures and equations, by key. Every `source` in `hwprofiles/` and every "
+    )
+    lines = ["# Bibliography", "", told + "key in a docstring is one of these; a test checks it.", ""]
     for key, fields in sorted(entries().items()):
         lines += [f"## {key} {{#{key}}}", "", _reference(fields), ""]
     return [("", "reference/bibliography.md", "\n".join(lines))]

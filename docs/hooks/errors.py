@@ -27,8 +27,8 @@ def pages() -> list[tuple[str, str, str]]:
     kinds = _kinds()
     rows = "\n".join(f"| [{kind.code}]({kind.code.lower()}.md) | {kind.title} |" for kind in kinds)
     index = (
-        "# Errors\n\nBad input is one line on standard error and exit status 2: what, where, what would work. In Python "
-        f"every one of these is a `costsim.BadInput`.\n\n| code | what |\n|---|---|\n{rows}\n"
+        "# Errors\n\nBad input is one line on standard error and exit status 2: what, where, what would work. "
+        f"In Python every one of these is a `costsim.BadInput`.\n\n| code | what |\n|---|---|\n{rows}\n"
     )
     return [("All codes", "reference/errors/index.md", index),
             *((kind.code, f"reference/errors/{kind.code.lower()}.md", _page(kind)) for kind in kinds)]  # fmt: skip

@@ -71,7 +71,7 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
-def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """README's measured tables where a page asks for them, then citations and math, outside code."""
     path = page.file.src_uri
     if "<!-- accuracy -->" in markdown:

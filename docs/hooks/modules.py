@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "costsim"
 #: pages in the order of the layers, with what each part knows
 PARTS = {
+    ".": "Errors and units: what every part may use",
     "spec": "What things are: models, accelerators, clusters, plans, prices, scenarios",
     "physics": "Demand: FLOPs, bytes and messages of a model; no chip, no price",
     "physics/training": "Demand of training: passes, states, what is kept for the backward pass",
@@ -36,32 +37,32 @@ PARTS = {
 def pages() -> list[tuple[str, str, str]]:
     listed = [part for part in PARTS if (PACKAGE / part).is_dir()]
     found = {path.parent.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("__init__.py")}
-    more = sorted(found - {".", "cli"} - set(listed))  # a package that this table does not name yet
-    out = [("The public names", "reference/api/index.md", _index([*listed, *more]))]
-    for part in [*listed, *more]:
-        out.append((f"costsim.{part.replace('/', '.')}", _path(part), _package_page(part)))
-    return out
+    more = sorted(found - {"cli"} - set(listed))  # a package that this table does not name yet
+    parts = [*listed, *more]
+    pages = [(_name(part), f"reference/api/{_page(part)}", _package_page(part)) for part in parts]
+    return [("The public names", "reference/api/index.md", _index(parts)), *pages]
 
 
-def _path(part: str) -> str:
-    return f"reference/api/{part.replace('/', '-')}.md"
+def _name(part: str) -> str:
+    return "costsim" if part == "." else f"costsim.{part.replace('/', '.')}"
+
+
+def _page(part: str) -> str:
+    return "costsim.md" if part == "." else f"{part.replace('/', '-')}.md"
 
 
 def _index(parts: list[str]) -> str:
     lines = [
         "# Python", "",
-        "`import costsim` is light; each name loads on first use. Values in, values out: every argument and result is a",
-        "frozen record. Numbers are SI floats named for their unit (`_s`, `_bytes`, `_flop`, `_usd`, `_w`, `_j`).", "",
+        "`import costsim` is light; each name loads on first use. Arguments and results are frozen records.",
+        "Numbers are SI floats named for their unit (`_s`, `_bytes`, `_flop`, `_usd`, `_w`, `_j`).", "",
     ]  # fmt: skip
     lines += ["## Names of `costsim`", "", "| name | does |", "|---|---|"]
     sources = {name: _definition(home, name) for name, home in sorted(public_names().items())}
     for name, home in sorted(public_names().items()):
-        where = _page_of(home)
-        head = f"[`{name}`]({where}#{home}.{name})" if where else f"`{name}`"
-        lines.append(f"| {head} | {_first(sources[name])} |")
+        lines.append(f"| [`{name}`]({_page_of(home)}#{home}.{name}) | {_first(sources[name])} |")
     lines += ["", "## Packages", "", "| package | what |", "|---|---|"]
-    lines += [f"| [`costsim.{part.replace('/', '.')}`]({part.replace('/', '-')}.md) | {PARTS.get(part, '')} |"
-              for part in parts]  # fmt: skip
+    lines += [f"| [`{_name(part)}`]({_page(part)}) | {PARTS.get(part, '')} |" for part in parts]
     return "\n".join(lines) + "\n"
 
 
@@ -80,9 +81,8 @@ def _file(module: str) -> Path:
 
 
 def _page_of(module: str) -> str:
-    """The page that documents a module, beside this one; empty where none does."""
-    part = _file(module).parent.relative_to(PACKAGE).as_posix()
-    return "" if part == "." else f"{part.replace('/', '-')}.md"
+    """The page that documents a module, beside this one."""
+    return _page(_file(module).parent.relative_to(PACKAGE).as_posix())
 
 
 def _definition(module: str, name: str) -> str:
@@ -102,29 +102,29 @@ def _first(doc: str) -> str:
 
 
 def _package_page(part: str) -> str:
-    name = f"costsim.{part.replace('/', '.')}"
-    lines = [f"# {name}", ""]
+    name = _name(part)
+    lines = [f"# {name}", "", f"{PARTS[part]}." if part in PARTS else "", ""]
     for path in sorted((PACKAGE / part).glob("*.py")):
-        module = name if path.stem == "__init__" else f"{name}.{path.stem}"
+        own = path.stem == "__init__"
+        if part == "." and own:
+            continue  # its names are the index
+        module = name if own else f"{name}.{path.stem}"
         tree = ast.parse(path.read_text(encoding="utf-8"))
         entries = [entry for node in tree.body for entry in _entry(node, module)]
         doc = ast.get_docstring(tree) or ""
-        if path.stem == "__init__":
-            lines += [*_doc(doc), "", *_reexported(tree, module)]
-            if not entries:
-                continue
-        lines += [f"## {module} {{#{module}}}" if path.stem != "__init__" else "## Defined here", ""]
-        if path.stem != "__init__":
-            lines += [*_doc(doc), ""]
-        lines += entries
+        if own:
+            lines += [*(_doc(doc) if len(doc) > 60 else []), *_reexported(tree, module), *entries]
+        elif entries or doc:
+            lines += [f"## {module} {{#{module}}}", "", *_doc(doc), "", *entries]
     return "\n".join(lines) + "\n"
 
 
 def _reexported(tree: ast.Module, module: str) -> list[str]:
-    """Anchors for names that the package passes on, so that links to them land."""
+    """Names that the package passes on, with anchors, so that links to them land."""
     names = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
     names = [name for name in names if not name.startswith("_") and name != "annotations"]
-    return ["Also here: " + ", ".join(f"`{name}`{{#{module}.{name}}}" for name in names) + ".", ""] if names else []
+    marked = ", ".join(f"`{name}`{{#{module}.{name}}}" for name in names)
+    return [f"`{module}` itself offers {marked}.", ""] if names else []
 
 
 def _entry(node: ast.stmt, module: str) -> Iterator[str]:

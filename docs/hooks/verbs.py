@@ -31,8 +31,8 @@ _INDEX = """# Command line
   the file's extension ({formats}; some verbs take more).
 - Numbers take lists and ranges where the help says so: `8,16,32`, `1:1024` (both ends included), `64:1024:64`.
 - Quantities take their unit: `50ms`, `"2 USD/h"`, `64kB`. A bare number is refused where a unit is needed.
-- Exit status: 0 answered, 2 bad input (one line on standard error: what, where, what would work), 1 a defect of costsim,
-  130 interrupted. `COSTSIM_DEBUG=1` shows where a defect came from.
+- Exit status: 0 answered, 2 bad input (one line on standard error: what, where, what would work), 1 a defect of
+  costsim, 130 interrupted. `COSTSIM_DEBUG=1` shows where a defect came from.
 - Names are ids of a catalog or paths of your own files. A path never reaches the network.
 - Nothing is written but what `--out` and options of that kind name. A file appears whole or not at all.
 """
@@ -42,7 +42,7 @@ def _page(name: str) -> str:
     verb = load_verb(name)
     parser = verb_parser(verb.NAME, verb.HELP, verb.EXAMPLE)
     verb.configure(parser)
-    parser.formatter_class = lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=100)
+    parser.formatter_class = lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=84)
     text = [f"# costsim {name}", "", verb.HELP[:1].upper() + verb.HELP[1:] + ".", ""]
     text += ["```text", parser.format_usage().removeprefix("usage: ").rstrip(), "```", "", "## Examples", ""]
     text += ["```text", *(line.strip() for line in verb.EXAMPLE.strip().splitlines()), "```", ""]
