@@ -33,6 +33,10 @@ class Metric:
     high: float | None = None
     grade: str = "D"
 
+    def __str__(self) -> str:
+        band = f"{_band(self)}, " if self.low is not None and self.high is not None else ""
+        return f"{_short(self.value)} {self.unit}".rstrip() + f" ({band}grade {self.grade})"
+
     def json(self) -> dict[str, Any]:
         return {"value": self.value, "unit": self.unit, "low": self.low, "high": self.high, "grade": self.grade}
 
