@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
-#: a name for annotations only: what names it need not load numpy, which a list of options does not need
-Num: TypeAlias = "float | NDArray[Any]"
+Num = float | NDArray[Any]

@@ -82,7 +82,7 @@ _COMMON = {"tp": 1, "pp": 1, "redundant_experts": 0, "routing": "balanced", "kv_
 def words() -> tuple[Words, ...]:
     """The options that take a word."""
     from costsim.cli.names import engines
-    from costsim.spec import plan
+    from costsim.spec import words as plan
 
     return (
         Words("precision", "arithmetic of the matrix products", plan.PRECISIONS),
