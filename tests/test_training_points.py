@@ -52,6 +52,8 @@ def test_recipes_of_frameworks_fill_in_what_their_tables_leave_out() -> None:
     assert training_question(row(source=bridge, model=qwen.id), qwen, H100)[0].dispatcher == "alltoall"
     inside = row(source=bridge, plan={"ep": "8", "pp": "8"})
     assert training_question(inside, V3, H100)[0].overlap == "auto"
+    oss = row(source=bridge, model="gpt-oss-120b", accelerator="b300-sxm", plan={"ep": "64"})
+    assert training_question(oss, load_model(oss.model), load_accelerator(oss.accelerator))[0].overlap == "auto"
     assert framework_in("a blog post") is UNSTATED
     assert training_question(row(), V3, H100)[0].overlap == "auto"
     cited = (ROOT / "hwprofiles" / "references.bib").read_text()

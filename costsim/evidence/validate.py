@@ -141,7 +141,8 @@ def training_question(point: Point, model: ModelSpec, chip: Accelerator) -> tupl
     layers = int(_at_least_one(point, "layers", model.layers)) if "layers" in point.plan else None
     comm = point.number("comm_sms", -1.0)
     framework = framework_in(point.source)
-    overlap = framework.overlap.beyond if point.number("ep", 1.0) > _domain(chip) else "auto"
+    beyond = point.number("ep", 1.0) > _domain(chip) and model.id not in framework.overlap.apart
+    overlap = framework.overlap.beyond if beyond else "auto"
     default = "fp8" if chip.datasheet["fp8"].supported and chip.known("fp8") else "bf16"
     plan = TrainingPlan(
         point.gpus, tp=tp, pp=pp, vpp=point.number("vpp", 1.0), ep=point.number("ep", 1.0) if model.moe else 1.0, cp=cp,

@@ -14,9 +14,10 @@ PATH = ROOT / "hwprofiles" / "training_frameworks.toml"
 
 
 class Overlap(Frozen):
-    """``beyond``: where experts span several scale-up domains."""
+    """``beyond``: where experts span several scale-up domains; ``apart``: models whose recipes leave it off."""
 
     beyond: Literal["auto", "none", "gradients", "pair"] = "auto"
+    apart: tuple[str, ...] = ()
 
 
 class Dispatcher(Frozen):
