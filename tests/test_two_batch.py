@@ -130,3 +130,6 @@ def test_the_published_decode_of_two_streams() -> None:
     plan = ServingPlan(160, ep=320, overlap="two-batch", precision="int8", routing="eplb")
     report = predict_inference(V3, load_accelerator("ascend-910c"), plan, DecodeLoad(4224, 96, 1, 0.7))
     assert report["tokens_per_s_per_gpu"] == pytest.approx(1943, rel=0.1)
+    assert sum(line.time_s for line in report.breakdown if not line.overlapped) == pytest.approx(report["step_s"])
+    without = predict_inference(V3, load_accelerator("ascend-910c"), plan, DecodeLoad(4224, 96))
+    assert sum(line.time_s for line in without.breakdown if not line.overlapped) == pytest.approx(without["step_s"])

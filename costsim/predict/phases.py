@@ -93,6 +93,13 @@ class Answer:
     micro_batches: int
     tokens_per_step: Num
 
+    @property
+    def at_once(self) -> float:
+        """Share of the ops' own seconds by which the step grows: below 1 where two streams compute at once."""
+        parts = ("attention", "dense", "shared", "moe", "head")
+        own = float(np.max(self.phase.part_s(*parts))) * self.micro_batches
+        return min(float(np.max(self.step.total_s)) / own, 1.0) if own > 0 else 1.0
+
 
 def setting_for(model: ModelSpec, chip: Accelerator, plan: ServingPlan, cluster: Cluster | None = None) -> Setting:
     """Resolve the plan on its cluster; refuses unknown words and missing number formats."""
