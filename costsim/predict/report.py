@@ -91,6 +91,10 @@ class Report:
         rows = [{"metric": name, **metric.json()} for name, metric in self.metrics.items()]
         return pandas.DataFrame(rows, columns=_COLUMNS["metrics"])
 
+    def frames(self) -> dict[str, DataFrame]:
+        """All of them by name."""
+        return {part: self.frame(part) for part in _COLUMNS}
+
     def _repr_html_(self) -> str:
         """What a notebook shows: metrics with band and grade, the longest lines of the breakdown, inputs."""
         where = " on ".join(str(self.inputs[key]) for key in ("model", "accelerator") if key in self.inputs)
