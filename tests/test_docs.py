@@ -107,12 +107,12 @@ def test_a_block_that_is_not_run_says_why() -> None:
 def test_every_toml_block_is_read_by_what_it_is_for() -> None:
     readers = {"datasheet": Accelerator, "attention": ModelSpec}
     seen = 0
-    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+    for page in PAGES:
         for block in blocks(page):
             if block.language == "toml":
                 _read_toml(block, readers, page)
                 seen += 1
-    assert seen >= 6
+    assert seen >= 4
 
 
 def _read_toml(block: Block, readers: dict[str, type[Accelerator] | type[ModelSpec]], page: Path) -> None:
