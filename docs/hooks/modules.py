@@ -33,6 +33,9 @@ PARTS = {
     "report": "How answers look: tables, figures, HTML",
 }
 
+#: a search finds what explains a word before what has it in its name
+QUIET = "---\nsearch: {boost: 0.0005}\n---\n"
+
 
 def pages() -> list[tuple[str, str, str]]:
     listed = [part for part in PARTS if (PACKAGE / part).is_dir()]
@@ -103,7 +106,7 @@ def _first(doc: str) -> str:
 
 def _package_page(part: str) -> str:
     name = _name(part)
-    lines = [f"# {name}", "", f"{PARTS[part]}." if part in PARTS else "", ""]
+    lines = [QUIET, f"# {name}", "", f"{PARTS[part]}." if part in PARTS else "", ""]
     for path in sorted((PACKAGE / part).glob("*.py")):
         own = path.stem == "__init__"
         if part == "." and own:
