@@ -85,8 +85,8 @@ def test_every_control_is_an_option_of_the_verb(page: Page) -> None:
     shorts = [control.short for control in page.controls]
     assert len(shorts) == len(set(shorts)), "two controls share a key in links"
     assert not set(shorts) & {"v", "lang", "view"}
-    if page.id == "overview" or not page.controls:
-        return
+    if page.show is not None and page.subject is None:
+        return  # asks several verbs, or one about files handed over
     module = cli.load_verb(page.verb)
     parser = verb_parser(module.NAME, module.HELP, module.EXAMPLE)
     module.configure(parser)

@@ -19,6 +19,8 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8
 GRADE_COLOURS = {"A": "#009E73", "B": "#0072B2", "C": "#E69F00", "D": "#D55E00"}
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 _GRID = "rgba(128,128,128,0.25)"
+#: bars as long as this are drawn in seconds, shorter ones in milliseconds
+_SECONDS = 10.0
 
 
 def _layout(title: str, **more: Any) -> dict[str, Any]:
@@ -58,19 +60,21 @@ def breakdown_bar(bars: Mapping[str, Sequence[Line]], title: str, keep: int = 10
                 totals[line.name] = totals.get(line.name, 0.0) + line.time_s
     largest = sorted(totals, key=lambda name: -totals[name])[:keep]
     series = [*largest, "other"] if len(totals) > keep else largest
+    longest = max((sum(line.time_s for line in lines if not line.overlapped) for lines in bars.values()), default=0.0)
+    unit, scale = ("s", 1.0) if longest >= _SECONDS else ("ms", 1e3)
     data = []
     for index, name in enumerate(series):
         seconds = [_seconds(lines, name, largest) for lines in bars.values()]
         pattern = "" if index < len(PALETTE) else "/"
         data.append({
-            "type": "bar", "orientation": "h", "name": name, "y": list(bars), "x": [1e3 * value for value in seconds],
+            "type": "bar", "orientation": "h", "name": name, "y": list(bars), "x": [scale * value for value in seconds],
             "marker": {"color": PALETTE[index % len(PALETTE)], "pattern": {"shape": pattern}},
-            "hovertemplate": f"{_plain(name)}: %{{x:.3g}} ms<extra>%{{y}}</extra>",
+            "hovertemplate": f"{_plain(name)}: %{{x:.3g}} {unit}<extra>%{{y}}</extra>",
         })  # fmt: skip
     height = 200 + 46 * len(bars)
     return {
         "data": data,
-        "layout": _layout(title, barmode="stack", height=height, xaxis=_axis("time in ms"), yaxis=_axis("")),
+        "layout": _layout(title, barmode="stack", height=height, xaxis=_axis(f"time in {unit}"), yaxis=_axis("")),
     }
 
 
@@ -163,13 +167,18 @@ def waterfall(
         names[0], measures[0] = start, "absolute"
     if total is not None:
         names, values, measures = [*names, total], [*values, 0.0], [*measures, "total"]
+    # plotly writes the level, not the change, beside a change of nothing
+    texts = [
+        f"{sum(values[:-1]) if kind == 'total' else value:{'+' if kind == 'relative' else ''}.3g}"
+        for value, kind in zip(values, measures, strict=True)
+    ]
     bar = {
         "type": "waterfall", "x": names, "y": values, "measure": measures,
         "connector": {"line": {"color": "#8C8C8C", "width": 1}},
         "increasing": {"marker": {"color": PALETTE[5]}},
         "decreasing": {"marker": {"color": PALETTE[2]}},
         "totals": {"marker": {"color": PALETTE[0]}},
-        "texttemplate": "%{delta:.3~g}", "textposition": "outside", "cliponaxis": False,
+        "text": texts, "textposition": "outside", "cliponaxis": False,
         "hovertemplate": f"%{{x}}: %{{y:.4g}} {_plain(unit)}<extra></extra>",
     }  # fmt: skip
     return {"data": [bar], "layout": _layout(title, height=400, showlegend=False, xaxis=_axis(""), yaxis=_axis(unit))}
