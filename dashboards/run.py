@@ -14,7 +14,7 @@ from costsim.report.document import Document
 from dashboards import answers, compare, draw, evidence, export, origin, show, state
 from dashboards.answers import Job
 from dashboards.page import Page
-from dashboards.words import name_of, safe, tr
+from dashboards.words import name_of, pieces, safe, tr
 
 #: seconds that a long question may take before progress is shown instead of a blank
 PATIENCE_S, REFRESH_S = 0.7, 0.5
@@ -99,7 +99,7 @@ def answer_view(seen: Seen) -> None:
     page, document = seen.page, seen.document
     metrics = show.metrics_of(document, page.numbers)
     if document.title:
-        st.markdown(f"**{safe(document.title)}**")
+        st.markdown(f"**{safe(pieces(document.title))}**")
     if metrics:
         wanted = page.headline or list(metrics)[:6]
         show.cards(metrics, wanted, lambda name: origin.open_dialog(page, seen.values, document, name), f"{page.id}_")

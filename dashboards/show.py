@@ -38,7 +38,7 @@ STYLE = """<style>
 .cs-table th {text-align:left; font-weight:600; border-bottom:2px solid rgba(128,128,128,.45); padding:.25rem .6rem;
   white-space:nowrap;}
 .cs-table td {border-bottom:1px solid rgba(128,128,128,.25); padding:.22rem .6rem; vertical-align:top;
-  overflow-wrap:anywhere; min-width:3.2rem;}
+  overflow-wrap:break-word; min-width:3.2rem; max-width:28rem;}
 .cs-table .num {text-align:right; font-variant-numeric:tabular-nums; white-space:nowrap;}
 .cs-table td:first-child {min-width:7rem;}
 .cs-long {max-height:30rem; overflow-y:auto;}
@@ -50,6 +50,10 @@ STYLE = """<style>
 [data-testid="stHeading"] h1 {font-size:2rem;} [data-testid="stHeading"] h3 {font-size:1.25rem;}
 [data-testid="stMainBlockContainer"] {padding:3.2rem clamp(1rem, 3vw, 3.5rem) 3rem;}
 [class*="card_"] [data-testid="stCaptionContainer"] p {font-variant-numeric:tabular-nums; font-size:.8rem;}
+@media (max-width:640px) {
+  [class*="card_"] {width:100% !important;}
+  [class*="_controls"] {max-height:21rem; overflow-y:auto; border-bottom:2px solid rgba(128,128,128,.45);}
+}
 </style>"""
 
 
@@ -114,7 +118,7 @@ def section(part: Section, key: str, without: Sequence[str] = ()) -> None:
     if part.heading and part.heading not in without:
         st.subheader(safe(pieces(part.heading)), anchor=False)
     for paragraph in part.paragraphs:
-        st.markdown(safe(paragraph))
+        st.markdown(safe(tr(paragraph)))
     for number, drawn in enumerate(part.charts):
         chart(drawn, f"{key}.{number}")
     for rows in part.tables:
@@ -173,8 +177,8 @@ def chart(drawn: Chart, key: str) -> None:
         for trace in figure.get("data", ())
     ]
     config = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"format": "png", "scale": 2}}
-    st.plotly_chart(figure, key=f"chart.{key}", config=config, alt=drawn.label)
-    st.caption(safe(drawn.label))
+    st.plotly_chart(figure, key=f"chart.{key}", config=config, alt=tr(drawn.label))
+    st.caption(safe(tr(drawn.label)))
 
 
 def _has_legend(figure: Mapping[str, Any]) -> bool:

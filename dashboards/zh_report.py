@@ -7,7 +7,7 @@ from __future__ import annotations
 SAME = frozenset(
     ("TTFT", "TPOT", "MFU", "MBU", "E2E", "TP", "EP", "PP", "CP", "GRPO", "PPO", "PPO/GRPO", "BF16", "FP8", "GB", "TB/s", "n", "P90",
      "P10 … P90", "id", "p50", "p90", "p99", "GPU h", "USD", "USD/h", "USD/Mtok", "token/s", "ecmp", "nvls", "MAPE", "MFU*", "s", "ms", "µs",
-     "J/token", "USD/M in", "USD/M out", "EPLB", "GPU", "MB", "GPUs")
+     "J/token", "USD/M in", "USD/M out", "EPLB", "GPU", "MB")
 )  # fmt: skip
 
 METRICS = {
@@ -17,7 +17,7 @@ METRICS = {
     "ITL p50": "ITL P50", "ITL p90": "ITL P90", "ITL p99": "ITL P99", "decode step": "解码步时间", "prefill share": "预填充占比",
     "USD per hour": "每小时美元", "requests/s": "每秒请求", "output tokens/s": "每秒输出 token",
     "input tokens/s per GPU": "每卡每秒输入 token", "money": "费用", "cached share": "缓存命中占比", "KV peak share": "KV 峰值占用",
-    "requests": "请求数", "finished": "完成", "aborted": "被拒", "preemptions": "抢占次数", "iterations": "迭代数",
+    "GPUs": "卡数", "requests": "请求数", "finished": "完成", "aborted": "被拒", "preemptions": "抢占次数", "iterations": "迭代数",
     "elapsed cpu": "计算用时", "forward only": "仅前向", "backward only": "仅反向", "weight only": "仅权重梯度",
     "forward backward": "前向与反向重叠", "bubble": "气泡", "optimizer": "优化器", "gradient sync": "梯度同步",
     "exposed comm": "未隐藏通信", "hidden comm": "已隐藏通信", "tokens per day": "每天 token", "MFU noncausal": "MFU（非因果）",
@@ -108,4 +108,35 @@ HEADINGS = {
     "Busiest link over the busiest endpoint (1: the network adds nothing)": "最忙链路/最忙端点（1：网络不增加负担）",
 }  # fmt: skip
 
-FIXED: dict[str, str] = METRICS | COLUMNS | CHARTS | HEADINGS | {text: text for text in SAME}
+SENTENCES = {
+    "Grades: A measured on this accelerator within the measured shapes; B measured there, extrapolated; C measured on a sibling part; D datasheet times transferred efficiency. Bands are P10 to P90.":
+        "等级：A 在本加速器上实测且处于测量范围内；B 在其上实测后外推；C 由同类芯片实测移用；D 标称值乘以移用效率。区间为 P10 到 P90。",
+    "Each line answers a wider question than the one above and replaces it. Lines one to three are at rental price; four and five own the cards for the length of the project and write them off. The first line is all that a stated training cost covers.":
+        "每一行回答比上一行更宽的问题并取代它。前三行按租价；第四、五行在项目期间自有这些卡并折旧。公布的训练成本只含第一行。",
+    "energy assumes the chip at its TDP with server overhead and PUE; low end at half TDP": "能耗按芯片 TDP 加服务器开销与 PUE；低端按一半 TDP",
+    "two micro-batches overlap; no core sends": "两个微批重叠；不占用核心做通信",
+    "cost of carrying the load against time per token": "承载负载的成本与每 token 时间",
+    "requests waiting and running, and KV in use, over time": "等待与运行中的请求及 KV 占用随时间的变化",
+    "share of requests with at most this time to first token, and time per token": "首 token 时间与每 token 时间不超过该值的请求占比",
+    "TPOT leaves out the first token; ITL counts every gap between two tokens of a request": "TPOT 不含首 token；ITL 计入请求中任意两个 token 的间隔",
+    "dualpipe schedule, played task by task; parts are those of the first pipeline rank": "DualPipe 调度，逐任务播放；各部分取自第一个流水线 rank",
+    "Memory of the update phase by kind; only PPO has a value model.": "更新阶段各类内存；只有 PPO 有价值模型。",
+    "GB; the value model keeps weights, gradients and optimiser state of its own.": "GB；价值模型另有自己的权重、梯度与优化器状态。",
+    "Busiest GPU over the mean by layer, with the lower bound.": "各层最忙 GPU 与平均之比，以及下界。",
+    "Copies that each GPU receives, over the mean of all.": "每个 GPU 接收的副本与全体平均之比。",
+    "nodes that run, predicted and published, by hour of the day": "逐时运行的节点数：预测与公布",
+    "load over what the running units carry, by pool": "各池负载与运行单元容量之比", "cost and income by hour": "逐时成本与收入",
+    "Node-hours of the same load under other policies: when units are called, and how long idle ones stay.":
+        "同一负载在其他策略下的节点小时：何时启用单元、空闲单元保留多久。",
+    "Held-out errors of each law. Laws of a sibling count as grade C at best, those of any other part as D.":
+        "各规律的留出误差。同类芯片的规律至多为 C 级，其他芯片的为 D 级。",
+    "A law with its correction against the points that it was fitted to, both axes logarithmic; the diagonal is equality. How far off it is on shapes left out of the fit is in the table of held-out errors.":
+        "规律（含修正）与其拟合测点的对照，双对数坐标，对角线为相等。对未参与拟合形状的误差见留出误差表。",
+    "Counted on the graph, except prices and latencies, whose grade is their source's.": "在图上计数；价格与延迟除外，其等级随来源。",
+    "A grade marked out: the measurement lies outside the P10–P90 band.": "等级后标 out：实测值落在 P10–P90 区间之外。",
+    "Blank is bubble. What follows the last backward is not drawn.": "空白为气泡；最后一次反向之后的部分未画出。",
+    "revenue, USD": "收入，美元", "Decode": "解码", "Prefill": "预填充", "Training": "训练", "Serving": "整体服务", "Simulation": "仿真",
+    "Post training": "后训练",
+}  # fmt: skip
+
+FIXED: dict[str, str] = {text: text for text in SAME} | METRICS | COLUMNS | CHARTS | HEADINGS | SENTENCES

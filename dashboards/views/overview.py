@@ -12,7 +12,7 @@ from costsim.report.document import Document
 from dashboards import answers, catalog, compare, evidence, export, origin, pages, presets, show
 from dashboards.controls import Control
 from dashboards.page import Page
-from dashboards.words import safe, tr
+from dashboards.words import pieces, safe, tr
 
 #: what is asked: heading, verb, options of its own, values that it takes, its headline
 QUESTIONS = (
@@ -70,7 +70,7 @@ def _cards(heading: str, argv: tuple[str, ...], document: Document, headline: tu
     target = Page(
         "overview", heading, "", "", 0, "", argv[0], subject=lambda _: list(argv[1:]), explains=argv[0] == "infer"
     )
-    st.caption(safe(document.title))
+    st.caption(safe(pieces(document.title)))
     show.cards(
         show.metrics_of(document), headline,
         lambda name: origin.open_dialog(target, {}, document, name), f"overview_{heading.split()[0].lower()}_",

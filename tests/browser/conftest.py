@@ -134,6 +134,12 @@ class Visitor:
         field.press("Enter")
         return self
 
+    def choose(self, name: str) -> Visitor:
+        """Press one of the words that stand side by side."""
+        words = self.page.get_by_test_id("stRadio").get_by_text(name, exact=True)
+        (words if words.count() else self.page.get_by_role("radio", name=name, exact=True)).first.click()
+        return self
+
     def shot(self, name: str) -> Visitor:
         SHOTS.mkdir(parents=True, exist_ok=True)
         self.whole().page.screenshot(path=str(SHOTS / f"{name}.png"))
