@@ -65,7 +65,7 @@ class Control:
     def checked(self, value: Any) -> Any:
         """The value if it is one of this control's; raises ValueError otherwise. None stands for the default."""
         if value is None or value == "":
-            return None
+            return [] if self.kind == "words" else None
         if self.kind == "words" and isinstance(value, str):
             value = [word for word in value.split(",") if word]
         try:
