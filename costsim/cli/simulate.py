@@ -69,7 +69,7 @@ ORDERS = ("mixed", "prefill-first")
 
 def words() -> tuple[Words, ...]:
     """The options that take a word."""
-    from costsim.spec import plan
+    from costsim.spec import words as plan
 
     return (
         Words("precision", "arithmetic of the matrix products", plan.PRECISIONS),
@@ -80,7 +80,7 @@ def words() -> tuple[Words, ...]:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    from costsim.serving.router import ROUTERS
+    from costsim.serving.policy import ROUTERS
 
     asking.add_subject(parser, "deepseek-v3", "h200-sxm")
     asking.add_keys(parser, "plan", [*PLAN, *words()])
