@@ -136,8 +136,10 @@ class Visitor:
 
     def choose(self, name: str) -> Visitor:
         """Press one of the words that stand side by side."""
+        button = self.page.get_by_role("radio", name=name, exact=True).first
+        button.wait_for(state="attached")
         words = self.page.get_by_test_id("stRadio").get_by_text(name, exact=True)
-        (words if words.count() else self.page.get_by_role("radio", name=name, exact=True)).first.click()
+        (words.first if words.count() else button).click()  # a round button is covered by its own drawing
         return self
 
     def shot(self, name: str) -> Visitor:
