@@ -12,13 +12,14 @@ from costsim.errors import BadInput
 from costsim.explore.inputs import Question
 from costsim.explore.moved import Asked, lower_is_better
 from costsim.explore.sensitivity import levers, sampled
+from costsim.frames import Framed, Rows
 
 #: fewest draws that say anything about tails, and most that anybody waits for
 LEAST, MOST = 20, 20_000
 
 
 @dataclass(frozen=True)
-class Ranking:
+class Ranking(Framed):
     """``first[i]``: share of draws in which answer i is best; ``beats[i][j]``: in which i beats j (half a tie)."""
 
     metric: str
@@ -36,6 +37,20 @@ class Ranking:
     def order(self) -> list[int]:
         """Answers from best to worst by their value."""
         return sorted(range(len(self.names)), key=lambda i: self.values[i] * (1 if self.lower_is_better else -1))
+
+    def rows(self) -> Rows:
+        """``answers``: value, band and how often each is best; ``beats``: in what share of draws one beats another."""
+        return {
+            "answers": [
+                {"name": name, "value": self.values[i], "unit": self.unit, "low": self.bands[i][0],
+                 "high": self.bands[i][1], "first": self.first[i]}
+                for i, name in enumerate(self.names)
+            ],
+            "beats": [
+                {"name": one, "other": other, "share": self.beats[i][j]}
+                for i, one in enumerate(self.names) for j, other in enumerate(self.names) if i != j
+            ],
+        }  # fmt: skip
 
     def json(self) -> dict[str, Any]:
         return {

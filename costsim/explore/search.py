@@ -18,6 +18,7 @@ from costsim.explore.families import Tally as FamilyTally
 from costsim.explore.grid import Block, Values, blocks, plan_count
 from costsim.explore.layouts import played_note, training_fit, training_parts, whole_layers
 from costsim.explore.pareto import pareto
+from costsim.frames import Framed, Rows
 from costsim.predict.layout import Rule
 from costsim.predict.phases import decode, prefill, setting_for
 from costsim.predict.question import most_cards
@@ -64,7 +65,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class SearchResult(Framed):
     """``evaluated`` plans were costed or refused by a rule; ``rejected`` counts the refused by reason."""
 
     evaluated: int
@@ -76,6 +77,14 @@ class SearchResult:
     notes: tuple[str, ...] = ()
     families: tuple[Family, ...] = ()
     trade: str = ""
+
+    def rows(self) -> Rows:
+        """``frontier``: plan keys and metrics of every plan on it; ``rejected``: reasons; ``families``: why not."""
+        return {
+            "frontier": [{**found.plan, **found.metrics} for found in self.frontier],
+            "rejected": [{"reason": reason, "plans": count} for reason, count in self.rejected.items()],
+            "families": [family.json() for family in self.families],
+        }
 
     def json(self) -> dict[str, Any]:
         return {

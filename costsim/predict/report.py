@@ -91,6 +91,14 @@ class Report:
         rows = [{"metric": name, **metric.json()} for name, metric in self.metrics.items()]
         return pandas.DataFrame(rows, columns=_COLUMNS["metrics"])
 
+    def rows(self) -> dict[str, list[dict[str, Any]]]:
+        """The same tables as plain rows."""
+        return {
+            "metrics": [{"metric": name, **metric.json()} for name, metric in self.metrics.items()],
+            "breakdown": [line.json() for line in self.breakdown],
+            "memory": [{"part": name, "bytes": value} for name, value in self.memory.items()],
+        }
+
     def frames(self) -> dict[str, DataFrame]:
         """All of them by name."""
         return {part: self.frame(part) for part in _COLUMNS}

@@ -52,7 +52,7 @@ def load_accelerator(name: str) -> Accelerator:
     if path.parent == ACCELERATORS:
         return chip
     beside = path.parent / (chip.calibration or f"{chip.id}.json")
-    return chip.model_copy(update={"calibration": str(beside) if beside.is_file() else ""})
+    return chip.model_copy(update={"calibration": str(beside) if beside.is_file() else "", "file": name})
 
 
 @lru_cache(maxsize=256)
