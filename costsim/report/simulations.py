@@ -69,7 +69,8 @@ def state_figure(outcome: Outcome) -> Figure:
     ]  # fmt: skip
     layout = _layout(
         "The state over time", xaxis=_axis("seconds"), yaxis=_axis("requests", rangemode="tozero"),
-        yaxis2=_axis("KV in use", overlaying="y", side="right", tickformat=".0%", range=[0, 1], showgrid=False),
+        yaxis2=_axis("KV in use", overlaying="y", side="right", tickformat=".0%", range=[0, 1], showgrid=False,
+                     tickvals=[0, 0.25, 0.5, 0.75, 1]),
     )  # fmt: skip
     return {"data": data, "layout": layout}
 
