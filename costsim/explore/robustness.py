@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from costsim.errors import BadInput
+from costsim.errors import OutOfRange
 from costsim.explore.inputs import Question
 from costsim.explore.moved import Asked, lower_is_better
 from costsim.explore.sensitivity import levers, sampled
@@ -67,7 +67,7 @@ class Ranking(Framed):
 def ranking(questions: Sequence[Question], metric: str, draws: int = 400, seed: int = 0) -> Ranking:
     """Draw every input of every question from its band and count who is best. Raises BadInput."""
     if not LEAST <= draws <= MOST:
-        raise BadInput(f"draws = {draws}: must be from {LEAST} to {MOST:,}")
+        raise OutOfRange(f"draws = {draws}: must be from {LEAST} to {MOST:,}")
     asked = [Asked(question, metric) for question in questions]
     found = np.array(sampled(asked, [levers(one) for one in asked], draws, seed))
     sign = 1.0 if lower_is_better(metric) else -1.0

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costsim.economics.cost import usd_per_mtok
-from costsim.errors import BadInput, UnknownName
+from costsim.errors import BadInput, OutOfRange, UnknownName
 from costsim.explore.families import Family, compared, family_keys
 from costsim.explore.families import Tally as FamilyTally
 from costsim.explore.grid import Block, Values, blocks, plan_count
@@ -169,7 +169,7 @@ def _limits(phase: str, ttft_s: float | None, tpot_s: float | None) -> dict[str,
         if name not in has:
             raise BadInput(f"{name.removesuffix('_s')}: does not apply to phase {phase}")
         if not value > 0:
-            raise BadInput(f"{name.removesuffix('_s')} = {value:g} s: must be above zero")
+            raise OutOfRange(f"{name.removesuffix('_s')} = {value:g} s: must be above zero")
         limits[name] = value
     return limits
 

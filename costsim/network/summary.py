@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, OutOfRange
 from costsim.frames import Framed, Rows
 from costsim.network import ROUTINGS, traffic
 from costsim.network.collectives import (
@@ -114,7 +114,7 @@ def pattern_traffic(kind: str, ranks: int, domain: int, size: float = 1.0) -> Tr
         return traffic.all_to_all(ranks, domain, size)
     if kind == "p2p":
         return traffic.point_to_point(ranks, domain, size, domain if ranks > domain else 1)
-    raise BadInput(f"traffic {kind[:40]!r} is not one of {', '.join(PATTERNS)}, dispatch, combine")
+    raise OutOfRange(f"traffic {kind[:40]!r} is not one of {', '.join(PATTERNS)}, dispatch, combine")
 
 
 @dataclass(frozen=True)
