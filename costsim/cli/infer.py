@@ -13,7 +13,7 @@ from costsim.cli import launch as launching
 from costsim.cli.ask import Given, Key, Words
 from costsim.cli.output import finish
 from costsim.cli.parser import add_choice
-from costsim.errors import BadOption
+from costsim.errors import BadInput, BadOption
 
 if TYPE_CHECKING:
     from costsim.predict.report import Report
