@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from costsim.num import Num
-from costsim.physics.layout import Layout
+from costsim.physics.layout import Layout, attention_dtype
 from costsim.physics.op import Op, batched_gemm, gemm, stream
 from costsim.spec.model import Attention, ModelSpec
 
@@ -55,7 +55,7 @@ def prefill_core(attention: Attention, isl: Num, cached: Num) -> tuple[Num, Num]
 
 def prefill_attention(model: ModelSpec, layout: Layout, tokens: Num, isl: Num, cached: Num, count: Num) -> list[Op]:
     """Ops of one layer's attention on ``tokens`` new tokens of prompts of ``isl``, ``cached`` of them cached."""
-    a, dtype = model.attention, layout.precision
+    a, dtype = model.attention, attention_dtype(model, layout.precision)
     heads = a.heads / layout.tp
     prompts = tokens / (isl - cached)
     causal, full = prefill_core(a, isl, cached)
@@ -109,7 +109,7 @@ def decode_attention(
 
 def _mla_down(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -> list[Op]:
     """Input norm, the fused down projections (replicated over tp), their norms, and the query's up projection."""
-    a, dtype, h = model.attention, layout.precision, float(model.hidden)
+    a, dtype, h = model.attention, attention_dtype(model, layout.precision), float(model.hidden)
     latent = a.kv_lora_rank + a.qk_rope_head_dim
     heads = a.heads / layout.tp
     q_in = a.q_lora_rank or h
@@ -137,7 +137,7 @@ def _mla_expand(a: Attention, tokens: Num, seen: Num, heads: Num, dtype: str, co
 
 
 def _gqa_projection(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -> list[Op]:
-    a, dtype, h = model.attention, layout.precision, float(model.hidden)
+    a, dtype, h = model.attention, attention_dtype(model, layout.precision), float(model.hidden)
     heads = a.heads / layout.tp
     kv_heads = np.maximum(a.kv_heads / layout.tp, 1.0)
     width = (heads + 2.0 * kv_heads) * a.head_dim
@@ -161,7 +161,7 @@ def _gqa_projection(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -
 
 
 def _output(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -> list[Op]:
-    a, dtype = model.attention, layout.precision
+    a, dtype = model.attention, attention_dtype(model, layout.precision)
     width = a.heads / layout.tp * a.value_head_dim
     return [
         quantise("quantise context", width, tokens, dtype, count, "attention"),
@@ -180,7 +180,8 @@ def residual_norm(name: str, hidden: float, tokens: Num, count: Num, part: str) 
 
 
 def quantise(name: str, width: Num, tokens: Num, dtype: str, count: Num, part: str) -> Op:
-    """Per-tile cast of activations before an 8-bit GEMM (read BF16, write one byte and the scales); else nothing."""
-    eight_bit = dtype in ("fp8", "int8")
-    moved = (_B16 + 1.0 + 4.0 / 128) * tokens * width if eight_bit else 0.0 * tokens * width
-    return stream(name, moved, count if eight_bit else 0.0 * count, part)
+    """Per-tile cast of activations before an 8- or 4-bit GEMM (read BF16, write elements and scales); else nothing."""
+    written = {"fp8": 1.0 + 4.0 / 128, "int8": 1.0 + 4.0 / 128, "fp4": 0.5 + 1.0 / 16}.get(dtype)
+    if written is None:
+        return stream(name, 0.0 * tokens * width, 0.0 * count, part)
+    return stream(name, (_B16 + written) * tokens * width, count, part)

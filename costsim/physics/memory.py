@@ -9,8 +9,8 @@ import numpy as np
 from costsim.num import Num
 from costsim.physics.attention import kv_bytes_per_layer_token
 from costsim.physics.ffn import expert_pairs
-from costsim.physics.layout import Layout
-from costsim.physics.op import act_bytes, weight_bytes
+from costsim.physics.layout import Layout, attention_dtype, ffn_dtype
+from costsim.physics.op import act_bytes, stored_bytes
 from costsim.physics.parameters import parameters
 from costsim.spec.model import ModelSpec
 
@@ -54,18 +54,19 @@ def weight_bytes_per_rank(model: ModelSpec, layout: Layout, with_mtp: Num | bool
 def weights_by_kind(model: ModelSpec, layout: Layout, with_mtp: Num | bool) -> dict[str, Num]:
     """Weights of one pipeline stage on one rank, by kind of tensor.
 
-    Layer matrices in the plan's precision; embedding, head, routers and norms in BF16. Attention and dense
-    FFN split over tp, routed experts over ep·moe_tp with their replicas. The embedding and head are charged
-    to every stage, which is right for pp = 1 and high by at most one of them otherwise. ``with_mtp`` is a mask
-    in a sweep: where it holds, one MTP module is resident too.
+    Layer matrices in the plan's precision (of 4-bit checkpoints not all are); embedding, head, routers and norms in
+    BF16. Attention and dense FFN split over tp, routed experts over ep·moe_tp with their replicas. The embedding and
+    head are charged to every stage, which is right for pp = 1 and high by at most one of them otherwise. ``with_mtp``
+    is a mask in a sweep: where it holds, one MTP module is resident too.
     """
-    p, b = parameters(model), weight_bytes(layout.precision)
+    p, b = parameters(model), stored_bytes(layout.precision)
+    b_attention, b_ffn = (stored_bytes(f(model, layout.precision)) for f in (attention_dtype, ffn_dtype))
     share = 1.0 / layout.pp
-    attention = p.attention * b / layout.tp + (p.attention_norms + p.layer_norms) * _B16
+    attention = p.attention * b_attention / layout.tp + (p.attention_norms + p.layer_norms) * _B16
     experts = layout.slots * p.expert * b / layout.moe_tp if model.moe else 0.0
-    shared = p.shared * b / layout.tp if model.moe else 0.0
+    shared = p.shared * b_ffn / layout.tp if model.moe else 0.0
     router = p.router * _B16 if model.moe else 0.0
-    dense = p.dense_ffn * b / layout.tp
+    dense = p.dense_ffn * b_ffn / layout.tp
     kinds: dict[str, Num] = {
         "attention and norm": model.layers * attention * share,
         "dense FFN": model.dense_layers * dense * share,

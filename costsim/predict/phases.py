@@ -99,10 +99,18 @@ def setting_for(model: ModelSpec, chip: Accelerator, plan: ServingPlan, cluster:
         raise BadInput(f"cluster {cluster.id} is made of {cluster.accelerator}, not {chip.id}")
     if cluster is None:
         cluster = standard_cluster(chip, most_cards(plan.gpus))
-    framework = framework_for(plan.framework, plan.framework_version, plan.recipe) if plan.framework else None
+    framework = _framework(model, chip, plan)
     layout = serving_layout(model, chip, plan, cluster)
     device = replace(device_for(chip, cluster), kernels=plan.framework)
     return Setting(model, chip, plan, cluster, layout, device, system_of(chip), framework)
+
+
+def _framework(model: ModelSpec, chip: Accelerator, plan: ServingPlan) -> Framework | None:
+    """The plan's engine, as a recipe sets it for this model on this part."""
+    if not plan.framework:
+        return None
+    about = (model.id, chip.architecture, plan.precision)
+    return framework_for(plan.framework, plan.framework_version, plan.recipe, *about)
 
 
 def _cores_share(setting: Setting) -> Num:

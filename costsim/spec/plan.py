@@ -15,7 +15,7 @@ Overlap = Literal["none", "two-batch", "single-batch"]
 Routing = Literal["balanced", "eplb", "default", "production", "trained"]
 OVERLAPS = ("none", "two-batch", "single-batch")
 ROUTINGS = ("balanced", "eplb", "default", "production", "trained")
-PRECISIONS = ("fp8", "bf16", "int8", "w4")
+PRECISIONS = ("fp8", "bf16", "int8", "w4", "fp4")
 KV_DTYPES = ("bf16", "fp8", "int8")
 RECOMPUTES = ("none", "selective", "full")
 
