@@ -6,6 +6,8 @@ two per multiply-add, causal unless said.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from costsim.num import Num
@@ -68,11 +70,36 @@ def prefill_attention(model: ModelSpec, layout: Layout, tokens: Num, isl: Num, c
     family = "mla_prefill" if a.kind == "mla" else "attention_prefill"
     core = Op("attention", family, "bf16", prompts * per_pair * causal, moved, count, "attention", shape,
               flop_full=prompts * per_pair * full)  # fmt: skip
+    if a.index_top_k:
+        return _indexed_prefill(model, layout, tokens, isl, cached, count, core)
     if a.kind == "mla":
         before = _mla_down(model, layout, tokens, count) + _mla_expand(a, tokens, seen, heads, dtype, count)
     else:
         before = _gqa_projection(model, layout, tokens, count)
     return [*before, core, *_output(model, layout, tokens, count)]
+
+
+def _indexed_prefill(
+    model: ModelSpec, layout: Layout, tokens: Num, isl: Num, cached: Num, count: Num, core: Op
+) -> list[Op]:
+    """Prompts longer than what a scorer picks attend sparsely; a sweep holds both kinds, and each op counts where it
+    is used."""
+    from costsim.physics.sparse import sparse_prefill
+
+    a, heads = model.attention, model.attention.heads / layout.tp
+    far = np.asarray(isl) > a.index_top_k
+    dense, sparse = np.where(far, 0.0, count), np.where(far, count, 0.0)
+    expanded = _mla_expand(
+        a, tokens, tokens / (isl - cached) * isl, heads, attention_dtype(model, layout.precision), dense
+    )
+    return [
+        *_mla_down(model, layout, tokens, count),
+        *expanded,
+        replace(core, count=dense),
+        stream("rope", _rope_bytes(a, tokens, heads), sparse, "attention", "strided"),
+        *sparse_prefill(model, layout, tokens, isl, cached, sparse),
+        *_output(model, layout, tokens, count),
+    ]
 
 
 def decode_attention(
@@ -83,6 +110,11 @@ def decode_attention(
     tokens = requests * queries
     heads = a.heads / layout.tp
     seen = _visible(context + queries, a.window, a.window_every)
+    scorer: list[Op] = []
+    if a.index_top_k:
+        from costsim.physics.sparse import indexer, picked
+
+        scorer, seen = indexer(model, layout, tokens, requests, seen, count, True), picked(model, seen)
     shape = {"queries": queries, "context": seen, "heads": heads, "batch": requests}
     if a.kind == "mla":
         width = 2 * a.kv_lora_rank + a.qk_rope_head_dim
@@ -96,7 +128,7 @@ def decode_attention(
         )
         expand = batched_gemm("expand value", tokens, a.v_head_dim, a.kv_lora_rank, heads, "bf16", count, "attention")
         rope = stream("rope, cache write", _rope_bytes(a, tokens, heads), count, "attention", "strided")
-        ops = [*_mla_down(model, layout, tokens, count), absorb, rope, core, expand]
+        ops = [*_mla_down(model, layout, tokens, count), *scorer, absorb, rope, core, expand]
     else:
         kv_heads = np.maximum(a.kv_heads / layout.tp, 1.0)
         flop = 4.0 * requests * queries * heads * seen * a.head_dim
@@ -140,7 +172,7 @@ def _gqa_projection(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -
     a, dtype, h = model.attention, attention_dtype(model, layout.precision), float(model.hidden)
     heads = a.heads / layout.tp
     kv_heads = np.maximum(a.kv_heads / layout.tp, 1.0)
-    width = (heads + 2.0 * kv_heads) * a.head_dim
+    width = (heads * (2.0 if a.gate else 1.0) + 2.0 * kv_heads) * a.head_dim
     ops = [
         residual_norm("input norm", h, tokens, count, "attention"),
         quantise("quantise input", h, tokens, dtype, count, "attention"),
@@ -163,7 +195,9 @@ def _gqa_projection(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -
 def _output(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -> list[Op]:
     a, dtype = model.attention, attention_dtype(model, layout.precision)
     width = a.heads / layout.tp * a.value_head_dim
+    gated = [stream("output gate", 3.0 * _B16 * tokens * width, count, "attention")] if a.gate else []
     return [
+        *gated,
         quantise("quantise context", width, tokens, dtype, count, "attention"),
         gemm("output", tokens, float(model.hidden), width, dtype, count, "attention"),
     ]

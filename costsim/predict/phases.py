@@ -101,7 +101,9 @@ def setting_for(model: ModelSpec, chip: Accelerator, plan: ServingPlan, cluster:
         cluster = standard_cluster(chip, most_cards(plan.gpus))
     framework = _framework(model, chip, plan)
     layout = serving_layout(model, chip, plan, cluster)
-    device = replace(device_for(chip, cluster), kernels=plan.framework)
+    whole = float(np.max(layout.ep * layout.moe_tp)) <= float(np.max(layout.tp))
+    tables = framework.kernels.tables if framework is not None and whole else ""
+    device = replace(device_for(chip, cluster), kernels=tables or plan.framework)
     return Setting(model, chip, plan, cluster, layout, device, system_of(chip), framework)
 
 

@@ -76,13 +76,15 @@ class Kernels(Frozen):
     ``shared_beside``: a decode step runs shared experts beside the routed ones (a second stream, or as one more
     expert of the same kernel); ``norm_in_reduce``: the all-reduce of a decode step also adds the residual and
     normalises; ``kv_fp8``: FP8 and NVFP4 checkpoints get an FP8 KV cache unless told otherwise; ``kv_dtype``: what a
-    recipe tells (empty: nothing).
+    recipe tells (empty: nothing); ``tables``: the framework whose kernel tables are meant while attention is not
+    data-parallel (empty: its own).
     """
 
     shared_beside: bool = False
     norm_in_reduce: bool = False
     kv_fp8: bool = False
     kv_dtype: Literal["", "bf16", "fp8"] = ""
+    tables: str = ""
 
 
 class Framework(Frozen):
@@ -166,10 +168,12 @@ def framework_for(
     if name not in engines:
         raise UnknownName("framework", name, sorted(engines))
     entry = engines[name]
+    about = (model, architecture, precision, version)
     parts = [entry, *(c for c in entry.get("since", []) if not version or _order(version) >= _order(c["version"]))]
+    parts += [w for w in entry.get("where", []) if _holds(w, *about)]
     if recipe:
         told = _recipe(recipe).get(name, {})
-        parts += [told, *(w for w in told.get("where", []) if _holds(w, model, architecture, precision, version))]
+        parts += [told, *(w for w in told.get("where", []) if _holds(w, *about))]
     merged: dict[str, Any] = {"id": name, "name": entry["name"]}
     for part in _PARTS:
         merged[part] = {}
