@@ -112,10 +112,15 @@ def serving_plan(point: Point, model: ModelSpec, chip: Accelerator, side: str = 
         precision=precision,
         overlap=point.plan.get("overlap", "none"),  # type: ignore[arg-type]
         comm_sms=None if comm < 0 else comm,
-        redundant_experts=point.number("redundant_experts", 0.0),
+        redundant_experts=point.number("redundant_experts", _spares(model, ep)),
         routing=point.plan.get("routing", "default" if point.kind == "serving" else "balanced"),  # type: ignore[arg-type]
         **_engine(point, model, chip, precision),  # type: ignore[arg-type]
     )
+
+
+def _spares(model: ModelSpec, ep: float) -> float:
+    """Replicas that a row does not state: as few as let every rank hold equally many experts."""
+    return -model.moe.experts % ep if model.moe is not None and 1 < ep < model.moe.experts else 0.0
 
 
 def _repaired(point: Point, model: ModelSpec, chip: Accelerator, side: str) -> tuple[float, float, float, float, float]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from costsim.num import Num
-from costsim.physics.layout import Layout, attention_dtype
+from costsim.physics.layout import Layout, attention_dtype, output_dtype
 from costsim.physics.op import Op, batched_gemm, gemm, stream
 from costsim.spec.model import Attention, ModelSpec
 
@@ -193,7 +193,7 @@ def _gqa_projection(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -
 
 
 def _output(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -> list[Op]:
-    a, dtype = model.attention, attention_dtype(model, layout.precision)
+    a, dtype = model.attention, output_dtype(model, layout.precision)
     width = a.heads / layout.tp * a.value_head_dim
     gated = [stream("output gate", 3.0 * _B16 * tokens * width, count, "attention")] if a.gate else []
     return [

@@ -69,12 +69,17 @@ def attention_dtype(model: ModelSpec, precision: str) -> str:
     return "bf16" if precision in FOUR_BIT and model.moe is not None else precision
 
 
-def ffn_dtype(model: ModelSpec, precision: str) -> str:
-    """Format of dense FFNs and shared experts: integer checkpoints of MoE models (``w4``) quantise routed experts only.
+def output_dtype(model: ModelSpec, precision: str) -> str:
+    """Format of attention's output projection, which some NVFP4 checkpoints of MoE models quantise as well."""
+    return precision if precision == "fp4" and "output" in model.fp4_parts else attention_dtype(model, precision)
 
-    [nvidia-fp4-checkpoints]
+
+def ffn_dtype(model: ModelSpec, precision: str) -> str:
+    """Format of dense FFNs and shared experts: integer checkpoints of MoE models (``w4``) quantise routed experts only,
+    NVFP4 ones as the model says. [nvidia-fp4-checkpoints]
     """
-    return "bf16" if precision == "w4" and model.moe is not None else precision
+    kept = precision == "w4" or (precision == "fp4" and "ffn" not in model.fp4_parts)
+    return "bf16" if kept and model.moe is not None else precision
 
 
 def expert_slots(model: ModelSpec, ep: Num, redundant: Num) -> Num:

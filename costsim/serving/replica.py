@@ -167,7 +167,8 @@ class Replica:
             self._see()
         chunks: list[Chunk] = []
         prompt_s = cached_s = 0.0
-        self.holding = policy.balance > 0 and len(self.ranks) > 1 and self._unbalanced(now_s)
+        several = policy.balance > 0 and len(self.ranks) > 1 and self.engine.role == "both"
+        self.holding = several and self._unbalanced(now_s)
         for rank in () if self.holding else self.ranks:
             if rank.waiting or rank.partial:
                 attention_s, held_s = self._fill(rank, now_s, chunks)

@@ -112,7 +112,10 @@ class MoE(Frozen):
 
 
 class ModelSpec(Frozen):
-    """A decoder-only transformer. ``intermediate`` is the dense FFN's width (gated: three matrices)."""
+    """A decoder-only transformer. ``intermediate`` is the dense FFN's width (gated: three matrices).
+
+    ``fp4_parts``: what its published NVFP4 checkpoint quantises beside routed experts; the rest stays in BF16.
+    """
 
     id: str
     name: str
@@ -126,6 +129,7 @@ class ModelSpec(Frozen):
     mtp_layers: int = Field(default=0, ge=0, le=8)
     tied_embeddings: bool = False
     native_dtype: str = "bf16"
+    fp4_parts: tuple[Literal["ffn", "output"], ...] = ("ffn",)
     source: str = ""
     notes: str = ""
 
