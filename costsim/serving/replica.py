@@ -99,7 +99,9 @@ class Replica:
         recent = min(1 + int(policy.ahead), step.n)
         self.looked = bool(step.chunks) or total // policy.poll > (total - recent) // policy.poll
         self.unseen = 0 if step.chunks else total % policy.poll
-        self.apart = 0 if step.chunks else self.apart + step.n
+        # Where nobody waits the count runs out unseen, again and again.
+        apart = self.apart + step.n
+        self.apart = 0 if step.chunks else apart if self.holding else apart % max(policy.balance, 1)
 
     def _advance(self, step: Step, duration: float, finished: list[int]) -> None:
         """Every running request has made ``step.n`` more iterations."""
@@ -188,10 +190,7 @@ class Replica:
         """
         ready = [bool(r.partial) or (not r.full and r.next(now_s) is not None) for r in self.ranks]
         balance = self.engine.policy.balance
-        if not any(ready):
-            self.apart %= balance
-            return False
-        return not all(ready) and self.apart < balance and all(r.active for r in self.ranks)
+        return any(ready) and not all(ready) and self.apart < balance and all(r.active for r in self.ranks)
 
     def _see(self) -> None:
         """The iteration to start was decided when the last one began; where there is nothing else, the host waits."""
