@@ -69,7 +69,7 @@ ORDERS = ("mixed", "prefill-first")
 
 def words() -> tuple[Words, ...]:
     """The options that take a word."""
-    from costsim.spec import plan
+    from costsim.spec import words as plan
 
     return (
         Words("precision", "arithmetic of the matrix products", plan.PRECISIONS),
@@ -80,7 +80,7 @@ def words() -> tuple[Words, ...]:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    from costsim.serving.router import ROUTERS
+    from costsim.serving.policy import ROUTERS
 
     asking.add_subject(parser, "deepseek-v3", "h200-sxm")
     asking.add_keys(parser, "plan", [*PLAN, *words()])
@@ -123,7 +123,11 @@ def simulated(args: argparse.Namespace, load: tuple[Requests, int | None, list[s
         progress=lambda done, every: progress(f"{done:,} of {every:,} requests", done / every),
         bands=not args.no_bands, record=getattr(args, "perfetto", None) is not None,
     )  # fmt: skip
-    return replace(result, report=asking.with_assumed(result.report, (*about, *about_supply, *about_load)))
+    report = asking.with_assumed(result.report, (*about, *about_supply, *about_load))
+    if load is None:  # how the requests were made, so that `costsim diff` can make them again
+        said = {key: value for key, value in args.asked_load.items() if value is not None}
+        report = replace(report, inputs={**report.inputs, "load": {**report.inputs["load"], "asked": said}})
+    return replace(result, report=report)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -211,30 +215,29 @@ def _service(args: argparse.Namespace, model: ModelSpec) -> Service:
 
 def _load(args: argparse.Namespace) -> tuple[Requests, int | None, list[str]]:
     """The requests, the concurrency of a closed loop, and the words about what was filled in."""
-    from costsim.predict.loads import load_trace
-    from costsim.serving.arrivals import closed_loop, open_loop
+    from costsim.predict.loads import load_of
 
     kinds = [name for name in ("trace", "rate", "concurrency") if getattr(args, name) is not None]
     if len(kinds) != 1 and set(kinds) != {"trace", "concurrency"}:
         raise BadInput("give one load: --trace NAME, --rate N (open arrivals) or --concurrency N (closed loop)")
     concurrency, count = _one(args, "concurrency", None), _one(args, "requests", None)
     seed = _one(args, "seed", 0)
+    asked: dict[str, Any] = {"concurrency": concurrency, "requests": count, "seed": seed}
     if args.trace is None:
         if args.hours or args.speed:
             raise BadInput("--hours and --speed play a --trace; this load is synthetic")
-        isl, osl = _one(args, "isl", 1024), _one(args, "osl", 1024)
-        if concurrency is not None:
-            count = count or 10 * concurrency
-            return closed_loop(count, isl, osl, 0.8, seed), concurrency, ["lengths 0.8–1.0 of --isl and --osl"]
-        requests = open_loop(count or 1000, _one(args, "rate", None), isl, osl, 0.8, _one(args, "cv", 1.0), seed)
-        return requests, None, ["lengths 0.8–1.0 of --isl and --osl"]
+        asked |= {"isl": _one(args, "isl", 1024), "osl": _one(args, "osl", 1024)}
+        if concurrency is None:
+            asked |= {"rate": _one(args, "rate", None), "cv": _one(args, "cv", 1.0)}
+        args.asked_load = asked
+        return *load_of(asked), ["lengths 0.8–1.0 of --isl and --osl"]
     for name in ("isl", "osl", "cv"):
         if getattr(args, name) is not None:
             raise BadInput(f"--{name} describes a synthetic load; the trace has its own")
     start_s, end_s = _hours(args.hours)
-    requests = load_trace(args.trace, start_s, end_s, seed)
-    requests = requests if count is None else requests.first(count)
-    return requests.faster(_one(args, "speed", 1.0)), concurrency, []
+    asked |= {"trace": args.trace, "start_s": start_s, "end_s": end_s, "speed": _one(args, "speed", 1.0)}
+    args.asked_load = asked
+    return *load_of(asked), []
 
 
 def _hours(text: str | None) -> tuple[float, float | None]:

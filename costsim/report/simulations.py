@@ -38,7 +38,8 @@ def simulation_document(report: Report, outcome: Outcome) -> Document:
         name: int(report[name]) for name in ("requests", "finished", "aborted", "preemptions", "iterations")
     } | {"elapsed_cpu_s": report["elapsed_cpu_s"]}  # fmt: skip
     rest = [section for section in base.sections if section.heading != "Memory per device"]
-    return Document(base.title, [first, Section("Over time", (), (), charts), *rest], payload, rows=base.rows)
+    sections = [first, Section("Over time", (), (), charts), *rest]
+    return Document(base.title, sections, payload, rows=base.rows, again=base.again)
 
 
 def _latencies(report: Report) -> Table:

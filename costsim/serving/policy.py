@@ -10,6 +10,8 @@ from costsim.errors import BadInput
 #: what an iteration may hold: decode tokens first and prompt chunks beside them (vLLM v1), prompts alone while there
 #: are any (SGLang), or whole prompts beside the decode tokens (TensorRT-LLM's in-flight batching)
 ORDERS = ("mixed", "prefill-first")
+#: how requests meet replicas; :mod:`costsim.serving.router` does it
+ROUTERS = ("round-robin", "least-loaded", "cache-aware")
 
 
 @dataclass(frozen=True)

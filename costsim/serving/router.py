@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from costsim.errors import BadInput
+from costsim.serving.policy import ROUTERS
 from costsim.serving.replica import Replica
 
 Router = Callable[[Sequence[Replica], int], int]
-ROUTERS = ("round-robin", "least-loaded", "cache-aware")
 #: a replica with this many times the requests of the least loaded gets no more for its cache's sake
 IMBALANCE = 1.5
 
