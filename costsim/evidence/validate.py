@@ -77,7 +77,7 @@ def _at_least_one(point: Point, key: str, most: float = 1e6) -> float:
 
 def _prefill(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
     load = PrefillLoad(point.number("isl"), point.number("tokens_per_gpu"), point.number("cached", 0.0))
-    return predict_inference(model, chip, serving_plan(point, model), load)
+    return predict_inference(model, chip, serving_plan(point, model, chip), load)
 
 
 def _decode(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
@@ -87,7 +87,7 @@ def _decode(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
         point.number("mtp_tokens", 0.0),
         point.number("mtp_acceptance", 0.0),
     )
-    return predict_inference(model, chip, serving_plan(point, model), load)
+    return predict_inference(model, chip, serving_plan(point, model, chip), load)
 
 
 def _training(point: Point, model: ModelSpec, chip: Accelerator) -> Report:

@@ -171,7 +171,7 @@ def _cached_price(setting: Setting, rate: Price | None) -> dict[str, Metric]:
     out = setting.cluster.scale_out_bandwidth
     if rate is None or not out:
         return {}
-    per_token = kv_bytes_per_layer_token(setting.model.attention, setting.plan.kv_dtype) * setting.model.layers
+    per_token = kv_bytes_per_layer_token(setting.model.attention, setting.plan.kv_dtype) * setting.model.cached_layers
     usd = in_usd(rate) / HOUR_S * per_token / out * MEGA
     return {"usd_per_mtok_cached": Metric(usd, "USD/Mtok", usd, usd * 3.0, "D")}
 
