@@ -45,7 +45,8 @@ class Outcome:
     """What happened to each request; NaN where it did not come to that.
 
     ``arrival_s, admitted_s, first_s, finish_s``: times; ``isl, osl, cached``: tokens; ``preemptions`` and ``aborted``
-    (0, 1 waited too long, 2 longer than the KV cache). ``statistics`` and ``logs`` (start, end, iterations, prompt
+    (0, 1 waited too long, 2 longer than the KV cache, 3 refused by a full queue), at ``aborted_s``; ``priority``:
+    lower is served first. ``statistics`` and ``logs`` (start, end, iterations, prompt
     tokens, requests decoding of each step, where recorded) are by replica; ``end_s`` is the last event.
     """
 
@@ -58,6 +59,8 @@ class Outcome:
     cached: Column
     preemptions: Column
     aborted: Column
+    aborted_s: Column
+    priority: Column
     statistics: tuple[Statistics, ...]
     series: tuple[tuple[float, int, int, float], ...]
     logs: tuple[tuple[tuple[float, float, int, int, int], ...], ...]
@@ -74,6 +77,7 @@ class Outcome:
             arrival_s=column(ledger.arrival_s), admitted_s=column(ledger.admitted_s), first_s=column(ledger.first_s),
             finish_s=column(ledger.finish_s), isl=column(ledger.isl), osl=column(ledger.osl),
             cached=column(ledger.cached), preemptions=column(ledger.preemptions), aborted=column(ledger.aborted),
+            aborted_s=column(ledger.aborted_s), priority=column(ledger.priority),
             statistics=tuple(replica.statistics for replica in replicas), series=tuple(series.points),
             logs=tuple(tuple(replica.log) for replica in replicas if replica.log is not None), end_s=end_s,
         )  # fmt: skip

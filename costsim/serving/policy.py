@@ -22,7 +22,9 @@ class Policy:
     otherwise an iteration takes whole prompts, and one longer than the budget runs alone.
     ``max_running``: requests decoding on one attention rank. ``reserve``: share of the answer's tokens for which KV
     is set aside at admission (1: never evicts; 0: preempts when memory runs out). ``block``: tokens of a KV block.
-    ``timeout_s``: a request that has waited longer is dropped at its turn. ``ahead``: the host decides an iteration
+    ``reserve_tokens``: KV kept free for each running request before another is admitted, as decode servers do that
+    get prompts from elsewhere. ``timeout_s``: a request that has waited longer is dropped at its turn;
+    ``max_waiting``: requests that may wait on a rank, further ones are refused at once (0: any number). ``ahead``: the host decides an iteration
     while the one before it runs (overlap scheduling), so that a request waits for the end of the one under way and
     for the whole of the next.
     """
@@ -35,6 +37,8 @@ class Policy:
     block: int = 64
     timeout_s: float = float("inf")
     ahead: bool = False
+    reserve_tokens: int = 0
+    max_waiting: int = 0
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
@@ -46,6 +50,9 @@ class Policy:
         ):
             if value < 1:
                 raise BadInput(f"{name} = {value}: must be at least 1")
+        for name, value in (("reserve_tokens", self.reserve_tokens), ("max_waiting", self.max_waiting)):
+            if value < 0:
+                raise BadInput(f"{name} = {value}: must be at least 0")
         if not 0.0 <= self.reserve <= 1.0:
             raise BadInput(f"reserve = {self.reserve:g}: must be from 0 to 1")
         if not self.timeout_s > 0:
