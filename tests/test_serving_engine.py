@@ -185,7 +185,7 @@ def families(n: int, kinds: int, gap_s: float, seed: int = 0) -> Requests:
     kinds=st.integers(1, 20), router=st.sampled_from(["least-loaded", "cache-aware"]),
 )  # fmt: skip
 def test_cached_blocks_are_conserved(seed: int, kv: int, ranks: int, host: int, kinds: int, router: str) -> None:
-    """A prompt token is computed or found, never both; memory holds what runs, shared blocks once; all is given back."""
+    """A prompt token is computed or found, never both; memory holds what runs, shared blocks once."""
     load = families(80, kinds, 0.05, seed)
     deployment = Deployment((Pool(Engine(TIMER, POLICIES[0], kv, ranks), 2, router, True, host),))
     out = simulate(deployment, load)
@@ -241,8 +241,8 @@ def test_hits_are_those_of_a_plain_lru(blocks: int) -> None:
         assert found == hit * size
         room = (kv - (int(tokens) + 1)) // size  # beside its prompt and its answer's first token
         idle = [b for b in kept if b not in prompt]
-        kept = idle[max(0, len(idle) - room):] + prompt[::-1]
-        kept = kept[-(kv // size):]
+        kept = idle[max(0, len(idle) - room) :] + prompt[::-1]
+        kept = kept[-(kv // size) :]
 
 
 def test_cache_aware_router_keeps_prefixes_together() -> None:
@@ -282,7 +282,8 @@ def test_memory_is_taken_from_the_least_important() -> None:
     urgent = np.where(np.arange(n) % 3 == 0, 0, 1)
     load = Requests(np.arange(n) * 0.05, np.full(n, 1000), np.full(n, 400), priority=urgent)
     out = simulate(one(POLICIES[0], 30_000), load)
-    assert out.finished.all() and out.preemptions[urgent == 1].sum() > 10
+    assert out.finished.all()
+    assert out.preemptions[urgent == 1].sum() > 10
     assert out.preemptions[urgent == 0].sum() == 0
 
 
@@ -301,7 +302,8 @@ def test_tokens_kept_free_for_running_requests_spare_preemptions() -> None:
         for kept in (0, 512)
     ]  # fmt: skip
     greedy, careful = (simulate(Deployment(pair), load) for pair in pools)
-    assert greedy.preemptions.sum() > 50 and careful.preemptions.sum() == 0
+    assert greedy.preemptions.sum() > 50
+    assert careful.preemptions.sum() == 0
     assert careful.finished.all()
     assert np.quantile(careful.tpot_s, 0.99) < 0.7 * np.quantile(greedy.tpot_s, 0.99)
 

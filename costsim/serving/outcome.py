@@ -111,11 +111,26 @@ class Outcome:
         """Time that replicas had work, over the time there was."""
         return sum(one.busy_s for one in self.statistics) / (self.end_s * len(self.statistics)) if self.end_s else 0.0
 
+    @property
+    def waiting(self) -> tuple[float, int]:
+        """(mean over time, most) requests in queues, as far as the thinned series shows."""
+        if len(self.series) < 2:
+            return 0.0, max((point[1] for point in self.series), default=0)
+        times, counts = (np.array([point[i] for point in self.series], dtype=float) for i in (0, 1))
+        spans = np.diff(times)
+        mean = float(np.dot(spans, 0.5 * (counts[1:] + counts[:-1])) / max(float(spans.sum()), 1e-300))
+        return mean, int(counts.max())
+
     def itl_s(self, quantiles: list[float]) -> Column:
         """Quantiles of the time between two tokens of one request, over all tokens."""
         return itl_quantiles(list(self.statistics), quantiles)
 
     def goodput(self, ttft_s: float, tpot_s: float) -> float:
         """Share of all requests that met both targets."""
+        return float(np.mean(self.good(ttft_s, tpot_s)))
+
+    def good(self, ttft_s: float, tpot_s: float) -> NDArray[np.bool_]:
+        """Which requests met both targets; one-token answers have no time per token."""
         tpot = np.nan_to_num(self.tpot_s, nan=0.0)
-        return float(np.mean(self.finished & (self.ttft_s <= ttft_s) & (tpot <= tpot_s)))
+        out: NDArray[np.bool_] = self.finished & (self.ttft_s <= ttft_s) & (tpot <= tpot_s)
+        return out

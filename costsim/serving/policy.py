@@ -24,9 +24,9 @@ class Policy:
     is set aside at admission (1: never evicts; 0: preempts when memory runs out). ``block``: tokens of a KV block.
     ``reserve_tokens``: KV kept free for each running request before another is admitted, as decode servers do that
     get prompts from elsewhere. ``timeout_s``: a request that has waited longer is dropped at its turn;
-    ``max_waiting``: requests that may wait on a rank, further ones are refused at once (0: any number). ``ahead``: the host decides an iteration
-    while the one before it runs (overlap scheduling), so that a request waits for the end of the one under way and
-    for the whole of the next.
+    ``max_waiting``: requests that may wait on a rank, further ones are refused at once (0: any number). ``ahead``:
+    the host decides an iteration while the one before it runs (overlap scheduling), so that a request waits for the
+    end of the one under way and for the whole of the next.
     """
 
     order: str = "mixed"

@@ -29,9 +29,7 @@ Chunk = tuple[int, int, int]
 class Replica:
     """See the module. The simulation calls :meth:`arrive`, :meth:`complete` and :meth:`start` in order of time."""
 
-    def __init__(
-        self, engine: Engine, ledger: Ledger, caches: Sequence[PrefixCache] = (), aware: bool = False
-    ) -> None:
+    def __init__(self, engine: Engine, ledger: Ledger, caches: Sequence[PrefixCache] = (), aware: bool = False) -> None:
         """``caches``: one for each rank, or none; ``aware``: requests go to the rank that knows their prefix."""
         self.engine, self.ledger, self.aware = engine, ledger, aware and len(caches) > 1
         self.ranks = [

@@ -18,7 +18,17 @@ class Statistics:
     these to tokens that were in the prefix cache. ``kv_s``: seconds of the whole KV cache in use; ``kv_peak``: its
     largest share."""
 
-    __slots__ = ("busy_s", "cached_s", "histogram", "iterations", "kv_peak", "kv_s", "output_tokens", "prompt_s", "prompt_tokens")
+    __slots__ = (
+        "busy_s",
+        "cached_s",
+        "histogram",
+        "iterations",
+        "kv_peak",
+        "kv_s",
+        "output_tokens",
+        "prompt_s",
+        "prompt_tokens",
+    )
 
     def __init__(self) -> None:
         self.busy_s = self.prompt_s = self.cached_s = 0.0

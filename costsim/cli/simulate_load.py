@@ -1,0 +1,106 @@
+"""The load of a simulation, from the options of `costsim simulate`. Not a verb."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from costsim.errors import BadInput
+
+if TYPE_CHECKING:
+    from costsim.predict.service import Service
+    from costsim.serving.request import Requests
+
+
+def one(args: argparse.Namespace, name: str, default: Any) -> Any:
+    """The value of an option that a simulation takes once."""
+    values = getattr(args, name)
+    if values is None:
+        return default
+    if len(values) > 1:
+        flag = "--" + name.replace("_", "-")
+        raise BadInput(f"{flag}: a simulation takes one value, not {len(values)}; run it once for each")
+    return values[0]
+
+
+def load_of(args: argparse.Namespace) -> tuple[Requests, int | None, list[str]]:
+    requests, concurrency, about = _arrivals(args)
+    return _prioritised(args, requests), concurrency, about
+
+
+def _prioritised(args: argparse.Namespace, requests: Requests) -> Requests:
+    """The requests with priorities drawn by share, where --priorities says so."""
+    if args.priorities is None:
+        return requests
+    import numpy as np
+
+    shares = np.array(shares_of("--priorities", args.priorities))
+    if abs(shares.sum() - 1.0) > 1e-6:
+        raise BadInput(f"--priorities: shares sum to {shares.sum():g}; they must sum to 1")
+    if requests.priority is not None:
+        raise BadInput("--priorities: the trace has priorities of its own")
+    rng = np.random.default_rng([one(args, "seed", 0), 8])
+    return replace(requests, priority=rng.choice(len(shares), len(requests), p=shares))
+
+
+def _arrivals(args: argparse.Namespace) -> tuple[Requests, int | None, list[str]]:
+    """The requests, the concurrency of a closed loop, and the words about what was filled in."""
+    from costsim.predict.loads import load_trace
+    from costsim.serving.arrivals import closed_loop, open_loop
+
+    kinds = [name for name in ("trace", "rate", "concurrency") if getattr(args, name) is not None]
+    if len(kinds) != 1 and set(kinds) != {"trace", "concurrency"}:
+        raise BadInput("give one load: --trace NAME, --rate N (open arrivals) or --concurrency N (closed loop)")
+    concurrency, count = one(args, "concurrency", None), one(args, "requests", None)
+    seed = one(args, "seed", 0)
+    if args.trace is None:
+        if args.hours or args.speed:
+            raise BadInput("--hours and --speed play a --trace; this load is synthetic")
+        isl, osl = one(args, "isl", 1024), one(args, "osl", 1024)
+        if concurrency is not None:
+            if args.cv:
+                raise BadInput("--cv is about open arrivals (--rate); this is a closed loop")
+            count = count or 10 * concurrency
+            return closed_loop(count, isl, osl, 0.8, seed), concurrency, ["lengths 0.8–1.0 of --isl and --osl"]
+        requests = open_loop(count or 1000, one(args, "rate", None), isl, osl, 0.8, one(args, "cv", 1.0), seed)
+        return requests, None, ["lengths 0.8–1.0 of --isl and --osl"]
+    for name in ("isl", "osl", "cv"):
+        if getattr(args, name) is not None:
+            raise BadInput(f"--{name} describes a synthetic load; the trace has its own")
+    start_s, end_s = _hours(args.hours)
+    requests = load_trace(args.trace, start_s, end_s, seed)
+    requests = requests if count is None else requests.first(count)
+    return requests.faster(one(args, "speed", 1.0)), concurrency, []
+
+
+def _hours(text: str | None) -> tuple[float, float | None]:
+    if text is None:
+        return 0.0, None
+    low, _, high = text.partition("-")
+    try:
+        start, end = float(low), float(high)
+    except ValueError:
+        raise BadInput(f"--hours {text[:40]!r}: two numbers are needed, like 20-22") from None
+    if not 0 <= start < end <= 1e6:
+        raise BadInput(f"--hours {text[:40]!r}: must run forward from 0")
+    return 3600.0 * start, 3600.0 * end
+
+
+def shares_of(flag: str, text: str) -> list[float]:
+    """Shares from 0 to 1, with commas."""
+    try:
+        shares = [float(word) for word in text.split(",")]
+    except ValueError:
+        raise BadInput(f"{flag} {text[:60]!r}: numbers with commas are needed, like 0.8,0.2") from None
+    if not 1 <= len(shares) <= 8 or not all(0 <= share <= 1 for share in shares):
+        raise BadInput(f"{flag} {text[:60]!r}: one to eight shares from 0 to 1 are needed, like 0.8,0.2")
+    return shares
+
+
+def check_cache(service: Service, requests: Requests) -> None:
+    """A cache without anything to find, and a router that follows a cache that is not there, are refused."""
+    if service.prefix_cache and requests.blocks is None:
+        raise BadInput("--prefix-cache: this load says nothing of its prompts' beginnings; a Mooncake trace does")
+    if service.router == "cache-aware" and not service.prefix_cache:
+        raise BadInput("--router cache-aware follows cached prefixes; give --prefix-cache with it")
