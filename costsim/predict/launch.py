@@ -138,6 +138,7 @@ def _sglang(w: Wanted) -> Launch:
             f"{w.ep}; use ep {w.ranks // w.pp}"
         )
     modes = {"prefill": "normal", "decode": "low_latency", "both": "auto"}
+    chunk = policy.token_budget * w.dp if policy.chunked else -1
     flags: list[tuple[str, Any]] = [
         ("--model-path", MODEL), ("--trust-remote-code", True), ("--tp-size", w.ranks // w.pp),
         ("--pp-size", w.pp if w.pp > 1 else None), ("--attn-dp-size", w.dp if w.dp > 1 else None),
@@ -148,7 +149,7 @@ def _sglang(w: Wanted) -> Launch:
         ("--enable-eplb", _balanced(w)), ("--ep-num-redundant-experts", int(float(plan.redundant_experts)) or None),
         ("--kv-cache-dtype", "fp8_e4m3" if plan.kv_dtype == "fp8" else None),
         ("--max-running-requests", policy.max_running * w.dp),
-        ("--chunked-prefill-size", None if w.role == "decode" else policy.token_budget * w.dp if policy.chunked else -1),
+        ("--chunked-prefill-size", None if w.role == "decode" else chunk),
         ("--enable-mixed-chunk", policy.order == "mixed" and w.role == "both"),
         ("--mem-fraction-static", f"{KV_SHARE:g}"), ("--page-size", policy.block),
         ("--disable-radix-cache", not w.prefix_cache),
