@@ -17,11 +17,12 @@ from typing import Any
 from costsim.calibration.fit import FOLDS, Fit
 from costsim.calibration.residual import from_json
 from costsim.calibration.transfer import SHEET, distance, find, shipped_bands, tile_cores
-from costsim.errors import BadInput
+from costsim.errors import BadInput, Malformed
 from costsim.spec.accelerator import PEAK_OF, Accelerator
 from costsim.spec.base import read_text
 from costsim.spec.catalog import CALIBRATION, load_accelerator
 from costsim.spec.cluster import Cluster
+from costsim.spec.schema import carried
 from costsim.timing.device import Device, FittedLaw
 from costsim.timing.laws import Hop, law_from
 
@@ -119,13 +120,22 @@ def parse_calibration(path: Path) -> dict[str, FittedLaw]:
     """The laws in a calibration file; BadInput names what is wrong with it."""
     try:
         document = json.loads(read_text(path, "calibration"))
-        if document["schema"] != SCHEMA:
-            raise BadInput(f"calibration {path}: schema {document['schema']}, this version reads {SCHEMA}")
+        document = carried(document, f"calibration {path}", SCHEMA, {0: _from_0}, absent=0)
         return {key: _fitted(entry, document["accelerator"]) for key, entry in document["laws"].items()}
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"calibration {path}: not a calibration file ({type(error).__name__}: {error})") from None
+        raise Malformed(f"calibration {path}: not a calibration file ({type(error).__name__}: {error})") from None
+
+
+def _from_0(old: dict[str, Any]) -> dict[str, Any]:
+    """Version 0 gave a law's held-out errors without the ratios at P10 and P90: those of as much to either side."""
+    laws = {}
+    for key, law in old["laws"].items():
+        held = dict(law["held_out"])
+        wide = 1.0 + float(held["p90_ape"])
+        laws[key] = {**law, "held_out": {"p10_ratio": 1.0 / wide, "p90_ratio": wide, **held}}
+    return {**old, "laws": laws}
 
 
 def fitted_laws(fits: Mapping[str, Fit], origin: str) -> dict[str, FittedLaw]:

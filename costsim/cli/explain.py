@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--op", metavar="NAME", help="all that is known of the ops whose name contains NAME")
     parser.add_argument(
         "--report", metavar="FILE",
-        help="the metric of this report instead: the .json that train, posttrain, simulate or infer wrote",
+        help="the metric of this report instead: the .json or .html that train, posttrain, simulate or infer wrote",
     )  # fmt: skip
     infer.configure(parser)
 
@@ -57,11 +57,14 @@ def _of_report(args: argparse.Namespace) -> int:
     from costsim.predict.explain_report import explain_report, from_json
     from costsim.report.explained import tree_document
     from costsim.spec.base import read_text
+    from costsim.spec.scenario import carried_text
 
     if args.op is not None:
         raise BadInput("--op: a report holds no facts of single ops; ask without --report")
     try:
-        report = from_json(json.loads(read_text(Path(args.report), "report", MOST_BYTES)))
+        page = args.report.lower().endswith((".html", ".htm"))
+        text = carried_text(args.report) if page else read_text(Path(args.report), "report", MOST_BYTES)
+        report = from_json(json.loads(text))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, BadInput):
             raise

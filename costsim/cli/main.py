@@ -16,7 +16,7 @@ from typing import Protocol, cast
 
 from costsim.cli.output import FORMATS, check_out
 from costsim.cli.parser import verb_parser
-from costsim.errors import BadInput, UnknownName
+from costsim.errors import DEFECT, BadInput, BadOption, CannotWrite, UnknownName, UnreadableFile
 from costsim.version import __version__
 
 #: every verb in the order in which the help lists them; each is a module of this package
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return status
     except BadInput as error:
-        return _complain(f"error: {error}", 2)
+        return _complain(f"error: {error} [{error.code}]", 2)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
@@ -63,12 +63,15 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         if error.filename is None:
             _silence()
-        return _complain(f"error: {error.filename or 'standard output'}: {error.strerror or error}", 2)
+        code = CannotWrite.code if error.filename is None else UnreadableFile.code
+        return _complain(f"error: {error.filename or 'standard output'}: {error.strerror or error} [{code}]", 2)
     except Exception as error:
         if os.environ.get("COSTSIM_DEBUG"):
             traceback.print_exc()
         text = " ".join(str(error).split())[:300]
-        return _complain(f"defect: {type(error).__name__}: {text} (COSTSIM_DEBUG=1 shows where; please report it)", 1)
+        return _complain(
+            f"defect: {type(error).__name__}: {text} (COSTSIM_DEBUG=1 shows where; please report it) [{DEFECT.code}]", 1
+        )
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -79,7 +82,7 @@ def _dispatch(argv: list[str]) -> int:
         sys.stdout.write(f"costsim {__version__}\n")
         return 0
     if argv[0].startswith("-"):
-        raise BadInput(
+        raise BadOption(
             f"{argv[0][:60]}: a verb comes first, as in `costsim infer {argv[0][:60]}`; see `costsim --help`"
         )
     verb = load_verb(argv[0])
@@ -116,7 +119,7 @@ def overview() -> str:
         "",
         *(f"  {verb.NAME:<10} {verb.HELP}" for verb in verbs),
         "",
-        "Every verb takes --help, --json and --out FILE (.json .csv .md .html).",
+        "Every verb takes --help, --json and --out FILE (.json .csv .md .html .pdf).",
         "Numbers take lists and ranges: 8,16,32  1:1024  64:1024:64. Quantities take units: 50ms, 2USD/h.",
         "",
         "example:",

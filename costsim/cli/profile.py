@@ -25,7 +25,7 @@ torchrun --nproc-per-node 2 -m costsim.cli profile --out-dir out/profile
 """
 DTYPES = ("fp32", "bf16")
 #: seconds of measuring by level, what of the shapes it takes, and how often a shape is visited at most
-LEVELS = {"quick": (60.0, 1), "standard": (210.0, 3), "full": (1200.0, 5)}
+LEVELS = {"quick": (60.0, 1), "standard": (260.0, 3), "full": (1200.0, 5)}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

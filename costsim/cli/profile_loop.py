@@ -134,7 +134,11 @@ def answer(asked: Asked, done: Measured, folder: Path, say: Say) -> Document:
     facts = {**done.facts, "host": asdict(costs), "telemetry": asdict(done.session.backend.telemetry())}
     files = {key: folder / file for key, file in _FILES.items()}
     files |= {"accelerator": folder / f"{name}.toml", "calibration": folder / f"{name}.json"}
-    _write_rows(files["measurements"], rows, f"Measured by costsim profile on {done.facts['name']}; lower quartiles.")
+    _write_rows(
+        files["measurements"],
+        rows,
+        f"Measured by costsim profile on {done.facts['name']}; means without the slowest tenth.",
+    )
     write(files["facts"], json.dumps(facts, indent=1, default=str) + "\n")
     text, chip = drafted(name, rows, facts)
     write(files["accelerator"], text)

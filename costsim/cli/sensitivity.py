@@ -66,7 +66,9 @@ def _question(name: str, args: argparse.Namespace) -> Question:
         return read_question(name)
     answer = best_decode(name, model=args.model, context=args.context, tpot=args.tpot or 0.05, price=args.price)
     progress(f"{name}: {answer.command}")
-    return replace(of_report(answer.report.json(), name), name=name)
+    question = of_report(answer.report.json(), name)
+    # the report names a chip by its id; a file of the user's own is found again by its path alone
+    return replace(question, name=name, values={**question.values, "accelerator": name})
 
 
 def _metric(question: Question) -> str:

@@ -148,7 +148,11 @@ def simulated(args: argparse.Namespace, load: tuple[Requests, int | None, list[s
         progress=lambda done, every: progress(f"{done:,} of {every:,} requests", done / every),
         bands=not args.no_bands, record=getattr(args, "perfetto", None) is not None,
     )  # fmt: skip
-    return replace(result, report=asking.with_assumed(result.report, (*about, *about_supply, *about_load)))
+    report = asking.with_assumed(result.report, (*about, *about_supply, *about_load))
+    if load is None:  # how the requests were made, so that `costsim diff` can make them again
+        said = {key: value for key, value in args.asked_load.items() if value is not None}
+        report = replace(report, inputs={**report.inputs, "load": {**report.inputs["load"], "asked": said}})
+    return replace(result, report=report)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from costsim.errors import BadInput
@@ -25,53 +24,36 @@ def one(args: argparse.Namespace, name: str, default: Any) -> Any:
 
 
 def load_of(args: argparse.Namespace) -> tuple[Requests, int | None, list[str]]:
-    requests, concurrency, about = _arrivals(args)
-    return _prioritised(args, requests), concurrency, about
-
-
-def _prioritised(args: argparse.Namespace, requests: Requests) -> Requests:
-    """The requests with priorities drawn by share, where --priorities says so."""
-    if args.priorities is None:
-        return requests
-    import numpy as np
-
-    shares = np.array(shares_of("--priorities", args.priorities))
-    if abs(shares.sum() - 1.0) > 1e-6:
-        raise BadInput(f"--priorities: shares sum to {shares.sum():g}; they must sum to 1")
-    if requests.priority is not None:
-        raise BadInput("--priorities: the trace has priorities of its own")
-    rng = np.random.default_rng([one(args, "seed", 0), 8])
-    return replace(requests, priority=rng.choice(len(shares), len(requests), p=shares))
-
-
-def _arrivals(args: argparse.Namespace) -> tuple[Requests, int | None, list[str]]:
-    """The requests, the concurrency of a closed loop, and the words about what was filled in."""
-    from costsim.predict.loads import load_trace
-    from costsim.serving.arrivals import closed_loop, open_loop
+    """The requests, the concurrency of a closed loop, and the words about what was filled in; ``args.asked_load``
+    keeps how they were made."""
+    from costsim.predict.loads import load_of as made
 
     kinds = [name for name in ("trace", "rate", "concurrency") if getattr(args, name) is not None]
     if len(kinds) != 1 and set(kinds) != {"trace", "concurrency"}:
         raise BadInput("give one load: --trace NAME, --rate N (open arrivals) or --concurrency N (closed loop)")
-    concurrency, count = one(args, "concurrency", None), one(args, "requests", None)
-    seed = one(args, "seed", 0)
+    asked: dict[str, Any] = {name: one(args, name, None) for name in ("concurrency", "requests")}
+    asked |= {"seed": one(args, "seed", 0), "priorities": _priorities(args)}
+    args.asked_load = asked
     if args.trace is None:
         if args.hours or args.speed:
             raise BadInput("--hours and --speed play a --trace; this load is synthetic")
-        isl, osl = one(args, "isl", 1024), one(args, "osl", 1024)
-        if concurrency is not None:
-            if args.cv:
-                raise BadInput("--cv is about open arrivals (--rate); this is a closed loop")
-            count = count or 10 * concurrency
-            return closed_loop(count, isl, osl, 0.8, seed), concurrency, ["lengths 0.8–1.0 of --isl and --osl"]
-        requests = open_loop(count or 1000, one(args, "rate", None), isl, osl, 0.8, one(args, "cv", 1.0), seed)
-        return requests, None, ["lengths 0.8–1.0 of --isl and --osl"]
+        asked |= {"isl": one(args, "isl", 1024), "osl": one(args, "osl", 1024)}
+        if args.rate is not None:
+            asked |= {"rate": one(args, "rate", None), "cv": one(args, "cv", 1.0)}
+        elif args.cv:
+            raise BadInput("--cv is about open arrivals (--rate); this is a closed loop")
+        return *made(asked), ["lengths 0.8–1.0 of --isl and --osl"]
     for name in ("isl", "osl", "cv"):
         if getattr(args, name) is not None:
             raise BadInput(f"--{name} describes a synthetic load; the trace has its own")
     start_s, end_s = _hours(args.hours)
-    requests = load_trace(args.trace, start_s, end_s, seed)
-    requests = requests if count is None else requests.first(count)
-    return requests.faster(one(args, "speed", 1.0)), concurrency, []
+    asked |= {"trace": args.trace, "start_s": start_s, "end_s": end_s, "speed": one(args, "speed", 1.0)}
+    return *made(asked), []
+
+
+def _priorities(args: argparse.Namespace) -> str | None:
+    """Checked here, and kept as the words that they are."""
+    return None if args.priorities is None else ",".join(f"{s:g}" for s in shares_of("--priorities", args.priorities))
 
 
 def _hours(text: str | None) -> tuple[float, float | None]:

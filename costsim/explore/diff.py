@@ -15,12 +15,14 @@ from costsim.predict.report import Metric
 
 #: relative distance of a stored number from the one computed now that is worth a line of its own
 _DRIFT = 1e-9
+#: relative difference of two sums of the same terms
+_ROUNDING = 1e-13
 #: changed inputs that are told apart where an answer takes a tenth of a second or more
 _SLOW_MOST = 6
 #: inputs of one part that its title names
 _NAMED = 2
 #: numbers about the computation, not about the question
-_NOT_COMPARED = ("elapsed_cpu_s",)
+_NOT_COMPARED = ("elapsed_cpu_s", "requests_per_cpu_s")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,9 @@ class Difference:
 
     @property
     def whole(self) -> float:
-        return self.after.value - self.before.value
+        """after − before; what only rounding leaves is nothing."""
+        found = self.after.value - self.before.value
+        return 0.0 if abs(found) < _ROUNDING * max(abs(self.after.value), abs(self.before.value)) else found
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,14 @@ class Found:
     plan: dict[str, Any]
     metrics: dict[str, float]
 
+    def question(self, phase: str) -> tuple[Any, Any]:
+        """The plan and the load that a prediction of this ``phase`` takes: it adds bands, grades and a breakdown."""
+        parts = []
+        for kind in _types(phase):
+            names = {field.name for field in fields(kind)}
+            parts.append(kind(**whole_layers({name: value for name, value in self.plan.items() if name in names})))
+        return parts[0], parts[1]
+
     def json(self) -> dict[str, Any]:
         return {"plan": self.plan, "metrics": self.metrics}
 

@@ -15,7 +15,7 @@ from costsim.explore.inputs import Question
 from costsim.explore.moved import Asked
 from costsim.spec.accelerator import PEAK_OF, Accelerator
 from costsim.spec.base import read_toml
-from costsim.spec.catalog import ROOT, load_accelerator
+from costsim.spec.catalog import ROOT
 from costsim.spec.price import RENTALS, in_usd, load_prices
 
 BANDS = ROOT / "hwprofiles" / "sensitivity.toml"
@@ -88,7 +88,7 @@ def _bands() -> dict[str, Any]:
 
 def levers(asked: Asked) -> list[Lever]:
     """Every input of a question that has a band: laws that it used, datasheet fields, price, drafts, the rest."""
-    chip = load_accelerator(asked.device_id)
+    chip = asked.chip
     found = [Lever(name, law.low, law.high, f"law {law.grade}") for name, law in asked.laws.items()]
     found += _sheet(chip, str(asked.question.values.get("plan.precision", "fp8")))
     if asked.metric.startswith("usd"):

@@ -33,6 +33,10 @@ class Metric:
     high: float | None = None
     grade: str = "D"
 
+    def __str__(self) -> str:
+        band = f"{_band(self)}, " if self.low is not None and self.high is not None else ""
+        return f"{_short(self.value)} {self.unit}".rstrip() + f" ({band}grade {self.grade})"
+
     def json(self) -> dict[str, Any]:
         return {"value": self.value, "unit": self.unit, "low": self.low, "high": self.high, "grade": self.grade}
 
@@ -86,6 +90,10 @@ class Report:
             raise BadInput(f"frame: {part[:40]!r} is not one of {', '.join(_COLUMNS)}")
         rows = [{"metric": name, **metric.json()} for name, metric in self.metrics.items()]
         return pandas.DataFrame(rows, columns=_COLUMNS["metrics"])
+
+    def frames(self) -> dict[str, DataFrame]:
+        """All of them by name."""
+        return {part: self.frame(part) for part in _COLUMNS}
 
     def _repr_html_(self) -> str:
         """What a notebook shows: metrics with band and grade, the longest lines of the breakdown, inputs."""

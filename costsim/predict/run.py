@@ -131,6 +131,9 @@ def training_run(
             known = sum(told.values())
             published = ladder(replace(job, gpu_hours=known, low_hours=known, high_hours=known, grade="A"), chosen)
     report = _report(model, chip, spec, plan, rate, phases, reports, steps, chosen)
+    asked = {"micro_batch": micro_batch, "cluster": where.id,
+             "phases": [phase.model_dump(exclude_none=True) for phase in spec.phase]}  # fmt: skip
+    report = replace(report, inputs={**report.inputs, **asked})
     return RunResult(spec, tuple(phases), steps, published, report, told)
 
 

@@ -201,7 +201,8 @@ def _inputs(
 ) -> dict[str, Any]:  # fmt: skip
     rate = rates[-1]
     own = replace(service, prefill_chip=None, host=None)
-    settings = asdict(own) | {"policy": asdict(service.policy)}
+    settings = {k: v for k, v in asdict(own).items() if k not in ("prefill_chip", "host")}
+    settings["policy"] = asdict(service.policy)
     if service.host is not None:
         settings["host"] = service.host.model_dump()
     if service.prefill is not None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from costsim.evidence.validate import Row, statistics, summarise
-from costsim.report.document import Cell, Chart, Content, Document, Section, Table
+from costsim.report.bibliography import named_in
+from costsim.report.document import Cell, Chart, Content, Document, Section, Table, cited
 from costsim.report.figures import predicted_against_measured
 from costsim.report.words import label, number, percent, quantity
 from costsim.version import __version__
@@ -15,6 +16,8 @@ from costsim.version import __version__
 ARITHMETIC = ("fleet",)
 
 
+#: letters of a source that no entry of the bibliography has
+_SOURCE = 60
 OUT = "A grade marked out: the measurement lies outside the P10–P90 band."
 
 
@@ -77,9 +80,10 @@ def points_table(rows: Sequence[Row], most: int = 60) -> Table:
             Cell(value_text(row.predicted, p.unit), row.predicted),
             Cell(f"{error:+.1%}" if error is not None else "–", error),
             span_text(row.low, row.high, p.unit), f"{row.grade}{'' if row.inside else ' out'}",
+            cited(keys) if (keys := named_in(p.source)) else p.source[:_SOURCE],
         ])  # fmt: skip
     caption = "" if len(known) <= most else f"the {most} largest errors of {len(known)}; --json and --out have all"
-    return Table(("point", "measured", "predicted", "error", "P10 … P90", "grade"), out, caption)
+    return Table(("point", "measured", "predicted", "error", "P10 … P90", "grade", "source"), out, caption)
 
 
 def span_text(low: float | None, high: float | None, unit: str) -> str:

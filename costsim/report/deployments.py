@@ -10,7 +10,7 @@ from costsim.explore.confirm import ATTAINMENT, Confirmed
 from costsim.explore.deployments import Deployed, DeploymentSearch, break_even
 from costsim.explore.units import Demand
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
-from costsim.report.figures import PALETTE, _axis, _layout
+from costsim.report.figures import PALETTE, _axis, _layout, log_ticks, time_unit
 from costsim.report.words import band, label, number, percent, quantity, value_text
 from costsim.version import __version__
 
@@ -189,8 +189,8 @@ def _answer(
         word = "less" if (even["usd_per_h"] or 0.0) < (even["api_usd_per_h"] or 0.0) else "more"
         lines.append(
             f"The API would take {number(even['api_usd_per_h'])} USD/h for these requests; the deployment costs "
-            f"{word}, and breaks even at {number(even['requests_per_s'])} requests/s: {percent(even['share_of_load'])} of the "
-            f"load, {percent(even['utilisation'])} of what it lets through."
+            f"{word}, and breaks even at {number(even['requests_per_s'])} requests/s: "
+            f"{percent(even['share_of_load'])} of the load, {percent(even['utilisation'])} of what it lets through."
         )
         least = even["least_requests_per_s"]
         lines.append(
@@ -238,10 +238,14 @@ def _banded(one: Confirmed) -> Table:
 
 def _chart(found: DeploymentSearch) -> Chart:
     x, y = [way.tpot_s for way in found.frontier], [way.usd_per_h for way in found.frontier]
+    unit, scale = time_unit(max(x))
+    x = [value / scale for value in x]
     trace = {
         "type": "scatter", "mode": "lines+markers", "x": x, "y": y, "text": [unit_words(w) for w in found.frontier],
         "line": {"color": PALETTE[0], "shape": "hv"},
-        "hovertemplate": "%{text}<br>%{x:.3~s}s, %{y:.4g} USD/h<extra></extra>",
+        "hovertemplate": "%{text}<br>%{x:.4g} " + unit + ", %{y:.4g} USD/h<extra></extra>",
     }  # fmt: skip
-    layout = _layout("Pareto frontier", xaxis=_axis("TPOT, s", type="log"), yaxis=_axis("USD per hour", type="log"))
+    layout = _layout(
+        "Pareto frontier", xaxis=_axis(f"TPOT, {unit}", **log_ticks(x)), yaxis=_axis("USD per hour", **log_ticks(y))
+    )
     return Chart({"data": [trace], "layout": layout}, "cost of carrying the load against time per token")

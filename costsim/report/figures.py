@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from costsim.predict.report import Line
+from costsim.units import HOUR_S, MICRO, MILLI
 
 Figure = dict[str, Any]
 
@@ -18,6 +19,8 @@ Figure = dict[str, Any]
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
 GRADE_COLOURS = {"A": "#009E73", "B": "#0072B2", "C": "#E69F00", "D": "#D55E00"}
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
+#: values that span more than this read better on a logarithmic axis
+_STEEP = 200.0
 _GRID = "rgba(128,128,128,0.25)"
 
 
@@ -58,20 +61,43 @@ def breakdown_bar(bars: Mapping[str, Sequence[Line]], title: str, keep: int = 10
                 totals[line.name] = totals.get(line.name, 0.0) + line.time_s
     largest = sorted(totals, key=lambda name: -totals[name])[:keep]
     series = [*largest, "other"] if len(totals) > keep else largest
+    longest = max((sum(line.time_s for line in lines if not line.overlapped) for lines in bars.values()), default=0.0)
+    unit, scale = time_unit(longest)
     data = []
     for index, name in enumerate(series):
-        seconds = [_seconds(lines, name, largest) for lines in bars.values()]
+        seconds = [_seconds(lines, name, largest) / scale for lines in bars.values()]
         pattern = "" if index < len(PALETTE) else "/"
         data.append({
-            "type": "bar", "orientation": "h", "name": name, "y": list(bars), "x": [1e3 * value for value in seconds],
+            "type": "bar", "orientation": "h", "name": name, "y": list(bars), "x": seconds,
             "marker": {"color": PALETTE[index % len(PALETTE)], "pattern": {"shape": pattern}},
-            "hovertemplate": f"{_plain(name)}: %{{x:.3g}} ms<extra>%{{y}}</extra>",
+            "hovertemplate": f"{_plain(name)}: %{{x:.3g}} {unit}<extra>%{{y}}</extra>",
         })  # fmt: skip
     height = 200 + 46 * len(bars)
     return {
         "data": data,
-        "layout": _layout(title, barmode="stack", height=height, xaxis=_axis("time in ms"), yaxis=_axis("")),
+        "layout": _layout(
+            title,
+            barmode="stack",
+            height=height,
+            xaxis=_axis(f"time in {unit}"),
+            yaxis=_axis("", autorange="reversed", showgrid=False),
+        ),
     }
+
+
+def time_unit(longest_s: float) -> tuple[str, float]:
+    """The unit in which an axis up to so many seconds reads well, and its length in seconds."""
+    for unit, scale in (("h", HOUR_S), ("min", 60.0), ("s", 1.0), ("ms", MILLI)):
+        if longest_s >= 2.0 * scale:
+            return unit, scale
+    return "µs", MICRO
+
+
+def log_ticks(values: Sequence[float]) -> dict[str, Any]:
+    """A logarithmic axis whose labels stay few: 1, 2 and 5 of each decade, or whole decades where there are many."""
+    known = [value for value in values if value > 0]
+    wide = bool(known) and max(known) / min(known) > 100.0
+    return {"type": "log", "dtick": 1 if wide else "D2"} if known else {}
 
 
 def _seconds(lines: Sequence[Line], name: str, largest: Sequence[str]) -> float:
@@ -103,7 +129,11 @@ def grouped_bar(
         if errors and name in errors:
             bar["error_y"] = _error_bars(values, errors[name])
         data.append(bar)
-    return {"data": data, "layout": _layout(title, barmode="group", height=380, xaxis=_axis(""), yaxis=_axis(unit))}
+    layout = _layout(title, barmode="group", height=380, xaxis=_axis("", showgrid=False),
+                     yaxis=_axis(_spelled(unit)))  # fmt: skip
+    layout |= {"showlegend": len(series) > 1}
+    layout["margin"] = {**layout["margin"], "b": 75 if len(series) > 1 else 45}
+    return {"data": data, "layout": layout}
 
 
 def _error_bars(values: Sequence[float | None], bands: Sequence[tuple[float, float] | None]) -> dict[str, Any]:
@@ -147,8 +177,8 @@ def predicted_against_measured(
             "hovertemplate": "%{text}<br>measured %{x:.4g}, predicted %{y:.4g}<extra>" + _plain(name) + "</extra>",
         })  # fmt: skip
     axes = {
-        "xaxis": _axis(f"measured, {unit}", type="log", dtick="D2"),
-        "yaxis": _axis(f"predicted, {unit}", type="log", dtick="D2"),
+        "xaxis": _axis(f"measured, {unit}", **log_ticks([low, high])),
+        "yaxis": _axis(f"predicted, {unit}", **log_ticks([low, high])),
     }
     return {"data": data, "layout": _layout(title, height=480, **axes)}
 
@@ -156,23 +186,39 @@ def predicted_against_measured(
 def waterfall(
     steps: Sequence[tuple[str, float]], title: str, unit: str, start: str | None = None, total: str | None = None
 ) -> Figure:
-    """A bridge of changes. ``start`` names a first step that is a level, not a change; ``total`` adds the sum."""
+    """A bridge of changes, from top to bottom so that long names can be read.
+
+    ``start`` names a first step that is a level, not a change; ``total`` adds the sum.
+    """
     measures = ["relative"] * len(steps)
     names, values = [name for name, _ in steps], [value for _, value in steps]
     if start is not None and steps:
         names[0], measures[0] = start, "absolute"
     if total is not None:
         names, values, measures = [*names, total], [*values, 0.0], [*measures, "total"]
+    shown = [f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}" for value in values]
+    shown = [text if measure == "absolute" or value <= 0 else f"+{text}"
+             for text, value, measure in zip(shown, values, measures, strict=True)]  # fmt: skip
+    if total is not None:
+        whole = sum(values)
+        shown[-1] = f"{whole:,.4g}" if abs(whole) < 1e4 else f"{whole:,.0f}"
+    shown = [text.replace("-", "−") for text in shown]
     bar = {
-        "type": "waterfall", "x": names, "y": values, "measure": measures,
+        "type": "waterfall", "orientation": "h", "y": [_plain(name) for name in names], "x": values,
+        "measure": measures,
         "connector": {"line": {"color": "#8C8C8C", "width": 1}},
         "increasing": {"marker": {"color": PALETTE[5]}},
         "decreasing": {"marker": {"color": PALETTE[2]}},
         "totals": {"marker": {"color": PALETTE[0]}},
-        "texttemplate": "%{delta:.3~g}", "textposition": "outside", "cliponaxis": False,
-        "hovertemplate": f"%{{x}}: %{{y:.4g}} {_plain(unit)}<extra></extra>",
+        "text": shown, "textposition": "outside", "cliponaxis": False, "constraintext": "none",
+        "hovertemplate": f"%{{y}}: %{{text}} {_plain(unit)}<extra></extra>",
     }  # fmt: skip
-    return {"data": [bar], "layout": _layout(title, height=400, showlegend=False, xaxis=_axis(""), yaxis=_axis(unit))}
+    layout = _layout(
+        title, height=130 + 34 * len(names), showlegend=False, xaxis=_axis(unit),
+        yaxis=_axis("", autorange="reversed", showgrid=False, type="category"),
+    )  # fmt: skip
+    layout["margin"] = {**layout["margin"], "r": 70, "b": 50}
+    return {"data": [bar], "layout": layout}
 
 
 def curves(
@@ -186,9 +232,20 @@ def curves(
          "hovertemplate": f"{_plain(name)}: %{{x:.4g}}: %{{y:.4g}} {_plain(unit)}<extra></extra>"}
         for index, (name, values) in enumerate(series.items())
     ]  # fmt: skip
-    ticks = {"type": "log", "dtick": 1} if log else {}
-    layout = _layout(title, height=400, xaxis=_axis(xaxis, **ticks), yaxis=_axis(unit))
+    known = [value for values in series.values() for value in values if value is not None]
+    steep = bool(known) and min(known) > 0 and max(known) / min(known) > _STEEP
+    across = _axis(xaxis, **(log_ticks(x) if log else {}))
+    layout = _layout(
+        title, height=400, xaxis=across, yaxis=_axis(_spelled(unit), **(log_ticks(known) if steep else {}))
+    )
+    layout |= {"showlegend": len(series) > 1}
+    layout["margin"] = {**layout["margin"], "b": 95 if len(series) > 1 else 55}
     return {"data": data, "layout": layout}
+
+
+def _spelled(unit: str) -> str:
+    """A unit as the title of an axis."""
+    return {"x": "ratio", "s": "seconds"}.get(unit, unit)
 
 
 def icicle(terms: Sequence[tuple[str, str, str, float]], title: str, unit: str) -> Figure:
@@ -196,11 +253,11 @@ def icicle(terms: Sequence[tuple[str, str, str, float]], title: str, unit: str) 
     data = {
         "type": "icicle", "ids": [term[0] for term in terms], "parents": [term[1] for term in terms],
         "labels": [_plain(term[2]) for term in terms], "values": [term[3] for term in terms],
-        "branchvalues": "remainder" if any(term[3] <= 0 for term in terms) else "total",
-        "tiling": {"orientation": "h"}, "marker": {"colors": [PALETTE[i % len(PALETTE)] for i in range(len(terms))]},
+        "branchvalues": "total", "tiling": {"orientation": "h"}, "root": {"color": "rgba(128,128,128,0.1)"},
+        "marker": {"colors": [PALETTE[i % len(PALETTE)] for i in range(len(terms))]},
         "hovertemplate": f"%{{label}}: %{{value:.4g}} {_plain(unit)}, %{{percentRoot:.1%}}<extra></extra>",
     }  # fmt: skip
-    return {"data": [data], "layout": _layout(title, height=480)}
+    return {"data": [data], "layout": _layout(title, height=480, margin={"l": 5, "r": 5, "t": 50, "b": 10})}
 
 
 def tornado(bars: Sequence[tuple[str, float, float]], middle: float, title: str, unit: str) -> Figure:

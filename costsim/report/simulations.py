@@ -44,7 +44,8 @@ def simulation_document(simulated: Simulated) -> Document:
         name: int(report[name]) for name in ("requests", "finished", "aborted", "preemptions", "iterations")
     } | {"elapsed_cpu_s": report["elapsed_cpu_s"], "by_priority": classes, "series": _series(outcome)}  # fmt: skip
     rest = [section for section in base.sections if section.heading != "Memory per device"]
-    return Document(base.title, [first, Section("Over time", (), (), charts), *rest], payload, rows=base.rows)
+    sections = [first, Section("Over time", (), (), charts), *rest]
+    return Document(base.title, sections, payload, rows=base.rows, again=base.again)
 
 
 def by_priority(simulated: Simulated) -> list[dict[str, Any]]:

@@ -82,6 +82,8 @@ def quantity(value: float | None, unit: str) -> str:
         return units.format_si(value, _PREFIXED[unit], 4 if unit == "s" else 3)
     if unit in _RATIOS:
         return percent(value)
+    if unit == "x":
+        return f"{number(value)}×"
     return f"{number(value)} {unit}".strip()
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from costsim.errors import BadInput
+from costsim.errors import Malformed, UnreadableFile
 
 #: Largest TOML or JSON file read as a specification; the shipped ones are under 10 kB.
 MAX_SPEC_BYTES = 1_000_000
@@ -29,16 +29,16 @@ def read_text(path: Path, what: str, most: int = MAX_SPEC_BYTES) -> str:
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
-            raise BadInput(f"{what} {path}: is not a plain file")
+            raise UnreadableFile(f"{what} {path}: is not a plain file")
         if state.st_size > most:
-            raise BadInput(f"{what} {path}: larger than {most:,} bytes; is this the right file?")
+            raise UnreadableFile(f"{what} {path}: larger than {most:,} bytes; is this the right file?")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise BadInput(f"{what} {path}: cannot be read ({error.strerror})") from None
+        raise UnreadableFile(f"{what} {path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
-        raise BadInput(f"{what} {path}: not UTF-8 text") from None
+        raise Malformed(f"{what} {path}: not UTF-8 text") from None
     if "\0" in text:
-        raise BadInput(f"{what} {path}: not text (it holds NUL bytes)")
+        raise Malformed(f"{what} {path}: not text (it holds NUL bytes)")
     return text
 
 
@@ -47,7 +47,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     try:
         return tomllib.loads(read_text(path, what))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise BadInput(f"{what} {path}: not valid TOML: {error}") from None
+        raise Malformed(f"{what} {path}: not valid TOML: {error}") from None
 
 
 def build(cls: type[T], data: dict[str, Any], where: str) -> T:
@@ -58,4 +58,4 @@ def build(cls: type[T], data: dict[str, Any], where: str) -> T:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "(top level)"
         shown = repr(first.get("input"))[:60]
-        raise BadInput(f"{where}: {field}: {first['msg']} (got {shown})") from None
+        raise Malformed(f"{where}: {field}: {first['msg']} (got {shown})") from None
