@@ -287,6 +287,29 @@ def test_memory_is_taken_from_the_least_important() -> None:
     assert out.preemptions[urgent == 0].sum() == 0
 
 
+def test_ranks_even_in_kv_step_faster_than_even_in_requests() -> None:
+    """Prompts of 200 and of 20,000 tokens on eight ranks behind a barrier: where attention reads much KV, the fullest
+    rank sets the pace."""
+
+    class Reading(ConstantTimer):
+        def attend_decode(self, batch: float, kv: float) -> float:
+            return 1e-7 * kv
+
+    rng = np.random.default_rng(2)
+    n = 400
+    isl = np.where(rng.random(n) < 0.2, 20_000, 200)
+    load = Requests(np.arange(n) * 0.02, isl, np.full(n, 300))
+    pool = Pool(Engine(TIMER, replace(POLICIES[1], reserve=0.0), 10**6, role="prefill"), 8)
+    by = {
+        balance: simulate(
+            Deployment((pool, Pool(Engine(Reading(0.01), Policy(balance=balance), 10**6, 8, role="decode")))), load
+        )
+        for balance in ("requests", "kv")
+    }
+    assert np.mean(by["kv"].tpot_s) < 0.97 * np.mean(by["requests"].tpot_s)
+    assert by["kv"].finished.all()
+
+
 def test_a_full_queue_refuses_and_the_rest_is_served() -> None:
     load = Requests(np.zeros(50), np.full(50, 1000), np.full(50, 50))
     out = simulate(one(replace(POLICIES[1], max_running=1, max_waiting=5)), load)

@@ -95,6 +95,7 @@ def words() -> tuple[Words, ...]:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    from costsim.serving.policy import BALANCES
     from costsim.serving.router import ROUTERS
 
     asking.add_subject(parser, "deepseek-v3", "h200-sxm")
@@ -116,6 +117,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for key in POLICY:
         add_grid(engine, key.flag, key.help, key.whole, key.minimum, key.maximum)
     add_choice(engine, "--router", ROUTERS, "which replica takes a request (least-loaded)")
+    add_choice(engine, "--balance", BALANCES, "what its attention ranks are kept even in (requests)")
     engine.add_argument("--prefix-cache", action="store_true", help="reuse the KV of equal prompt beginnings")
     add_quantity(engine, "--host-cache", "bytes", "host memory behind each replica for cached prefixes, like 1TB")
     add_quantity(engine, "--timeout", "time", "clients give up that have waited so long, like 30s (never)")
@@ -248,7 +250,12 @@ def policy_of(args: argparse.Namespace) -> Policy:
     given = {
         name: one(args, name, None)
         for name in ("token_budget", "max_running", "reserve", "block", "reserve_tokens", "max_waiting")
-    } | {"order": args.order, "timeout_s": args.timeout, "chunked": False if args.whole_prompts else None}
+    } | {
+        "order": args.order,
+        "balance": args.balance,
+        "timeout_s": args.timeout,
+        "chunked": False if args.whole_prompts else None,
+    }
     return replace(named, **{name: value for name, value in given.items() if value is not None})
 
 

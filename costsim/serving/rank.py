@@ -19,11 +19,12 @@ class Rank:
     """``active``: decoding requests and the iteration at which each joined, in order of admission;
     ``partial``: prompts under way and the tokens left of each; ``kv``: tokens that decode attention reads; ``coming``:
     requests that have arrived too late for the iteration already decided; ``taken``: prefix blocks that each running
-    request holds in the ``cache``; ``prompts``: room of prompts outside of it."""
+    request holds in the ``cache``; ``prompts``: room of prompts outside of it; ``load``, ``tokens``: requests that are
+    here, waiting or running, and their prompts' tokens."""
 
     __slots__ = (
-        "active", "cache", "coming", "generated", "kv", "kv_tokens", "ledger", "number", "partial", "policy",
-        "promised", "prompts", "taken", "waiting",
+        "active", "cache", "coming", "generated", "kv", "kv_tokens", "ledger", "load", "number", "partial", "policy",
+        "promised", "prompts", "taken", "tokens", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -37,11 +38,22 @@ class Rank:
         self.active: dict[int, int] = {}
         self.taken: dict[int, int] = {}
         self.prompts = self.promised = self.generated = self.kv = 0.0
+        self.load = self.tokens = 0
+
+    def accept(self, index: int) -> None:
+        """A request has come here."""
+        self.load += 1
+        self.tokens += self.ledger.isl[index]
+
+    def gone(self, index: int) -> None:
+        """A request has left, with its answer or without."""
+        self.load -= 1
+        self.tokens -= self.ledger.isl[index]
 
     @property
-    def load(self) -> int:
-        """Requests here, waiting or running."""
-        return self.coming + len(self.waiting) + len(self.partial) + len(self.active)
+    def memory(self) -> float:
+        """KV tokens of all that are here, those that wait included."""
+        return self.tokens + self.generated
 
     @property
     def held(self) -> float:
@@ -65,6 +77,7 @@ class Rank:
             index = self.waiting[0][1]
             if now_s - ledger.arrival_s[index] > self.policy.timeout_s and math.isnan(ledger.first_s[index]):
                 heappop(self.waiting)
+                self.gone(index)
                 ledger.drop(index, now_s)
                 continue
             return index if self.fits(index) else None

@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from operator import attrgetter
 
 from costsim.serving.cache import PrefixCache, nearest
 from costsim.serving.engine import Engine, Step
@@ -21,6 +22,9 @@ from costsim.serving.statistics import Statistics
 
 #: a macro-step ends when the KV has grown by this share, so that attention stays near linear in it
 KV_GROWTH = 0.25
+
+#: what a rank's turn goes by
+_REQUESTS, _MEMORY = attrgetter("load"), attrgetter("memory")
 
 Chunk = tuple[int, int, int]
 """(request, rank, tokens) of a prompt computed in an iteration."""
@@ -56,6 +60,7 @@ class Replica:
         if self.engine.policy.max_waiting and rank.coming + len(rank.waiting) >= self.engine.policy.max_waiting:
             self.ledger.end(index, REFUSED, now_s)
             return False
+        rank.accept(index)
         step, ahead = self.step, self.engine.policy.ahead
         if ahead and step is not None:
             self.coming.append((now_s, index, rank.number))
@@ -67,12 +72,12 @@ class Replica:
         return step.cut(now_s, int(ahead))
 
     def _rank_for(self, index: int) -> Rank:
-        """The rank with the fewest requests, or the one that knows the prefix where the router asks for that."""
+        """The rank with the fewest requests or the least KV, or that knows the prefix where the router asks for it."""
         if len(self.ranks) == 1:
             return self.ranks[0]
         if self.aware:
             return self.ranks[nearest([r.load for r in self.ranks], self._prefixes(self.ledger.blocks(index)))]
-        return min(self.ranks, key=lambda r: r.load)
+        return min(self.ranks, key=_REQUESTS if self.engine.policy.balance == "requests" else _MEMORY)
 
     # -- the end of a step --------------------------------------------------------------------------------------
 
@@ -118,6 +123,7 @@ class Replica:
             if rank.active.get(index) != joined:
                 continue  # preempted since
             self._leave(index, rank)
+            rank.gone(index)
             self.ledger.left[index] = 0
             self.ledger.finish_s[index] = step.end_s
             finished.append(index)
@@ -140,9 +146,11 @@ class Replica:
             ledger.first_s[index] = now_s
         if self.engine.role == "prefill":
             rank.give_back(index)
+            rank.gone(index)
             handed.append(index)
         elif ledger.left[index] <= 0:
             rank.give_back(index)
+            rank.gone(index)
             ledger.finish_s[index] = now_s
             finished.append(index)
         else:
