@@ -87,7 +87,7 @@ def play(
     Raises BadInput for a mixed fleet, whose units are not all alike, and for hours too short or too long.
     """
     if day.mixed:
-        raise BadInput("request level: a day of one kind of unit in each phase is needed; leave --mix out")
+        raise BadInput("request level: the day as it was is needed; leave --mix, --cache and the night out")
     if not 5.0 <= hour_s <= 3600.0:
         raise BadInput(f"hour_s = {hour_s:g}: each hour is played for 5 to 3600 seconds")
     began = time.process_time()
