@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from costsim.cli import ask as asking
-from costsim.cli import bench, simulate_grid
+from costsim.cli import bench, infer, simulate_grid
 from costsim.cli import launch as launching
-from costsim.cli.ask import Key, Words
+from costsim.cli.ask import Key
 from costsim.cli.output import FORMATS as _FORMATS
 from costsim.cli.output import extension, finish, progress, write
 from costsim.cli.parser import add_choice, add_grid, add_quantity
@@ -80,26 +80,12 @@ LOAD = (
 ORDERS = ("mixed", "prefill-first")
 
 
-def words() -> tuple[Words, ...]:
-    """The options that take a word."""
-    from costsim.spec import plan
-    from costsim.spec.framework import frameworks
-
-    return (
-        Words("precision", "arithmetic of the matrix products", plan.PRECISIONS),
-        Words("kv_dtype", "format of the KV cache", plan.KV_DTYPES),
-        Words("overlap", "how communication hides behind computation", plan.OVERLAPS),
-        Words("routing", "how evenly tokens meet experts", plan.ROUTINGS),
-        Words("framework", "serving engine: its scheduler, kernels and host", frameworks()),
-    )
-
-
 def configure(parser: argparse.ArgumentParser) -> None:
     from costsim.serving.policy import BALANCES
     from costsim.serving.router import ROUTERS
 
     asking.add_subject(parser, "deepseek-v3", "h200-sxm")
-    asking.add_keys(parser, "plan", [*PLAN, *words()])
+    asking.add_keys(parser, "plan", [*PLAN, *infer.words()])
     asking.add_keys(parser, "separate prefill", PREFILL)
     other = parser.add_argument_group("separate prefill on other cards")
     other.add_argument("--prefill-accelerator", metavar="ID", help="accelerator of the prefill pool (the same)")
