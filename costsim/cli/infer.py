@@ -81,15 +81,15 @@ _COMMON = {"tp": 1, "pp": 1, "redundant_experts": 0, "routing": "balanced", "kv_
 
 def words() -> tuple[Words, ...]:
     """The options that take a word."""
-    from costsim.spec import plan
-    from costsim.spec.framework import frameworks
+    from costsim.cli.names import engines
+    from costsim.spec import words as plan
 
     return (
         Words("precision", "arithmetic of the matrix products", plan.PRECISIONS),
         Words("kv_dtype", "format of the KV cache", plan.KV_DTYPES),
         Words("overlap", "how communication hides behind computation", plan.OVERLAPS),
         Words("routing", "how evenly tokens meet experts", plan.ROUTINGS),
-        Words("framework", "serving engine: its scheduler, kernels and host", frameworks()),
+        Words("framework", "serving engine: its scheduler, kernels and host", engines()),
     )
 
 

@@ -23,6 +23,7 @@ from costsim.version import __version__
 VERBS = (
     "report", "infer", "train", "posttrain", "search", "place", "simulate", "fleet", "profile", "trace", "calibrate",
     "validate", "claims", "explain", "diff", "sensitivity", "hw", "models", "network", "dashboard", "doctor",
+    "completion",
 )  # fmt: skip
 _INTERRUPTED, _BROKEN_PIPE = 130, 141
 

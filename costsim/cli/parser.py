@@ -102,4 +102,7 @@ def add_choice(group: argparse._ActionsContainer, flag: str, choices: Sequence[s
             raise OutOfRange(f"{text[:60]!r} is not one of {', '.join(choices)}")
         return text
 
-    group.add_argument(flag, type=_blamed(flag, read), metavar="WORD", help=f"{help_text}: {', '.join(choices)}")
+    action = group.add_argument(
+        flag, type=_blamed(flag, read), metavar="WORD", help=f"{help_text}: {', '.join(choices)}"
+    )
+    action.words = tuple(choices)  # type: ignore[attr-defined]  # what the Tab key offers

@@ -113,17 +113,17 @@ _TUNING = {"samples": 804_745, "tokens_mean": 5355.3, "tokens_max": 32768.0, "ba
 
 def words() -> tuple[Words, ...]:
     """The options that take a word."""
-    from costsim.spec import plan, post_training
+    from costsim.spec import words as known
 
     return (
-        Words("algorithm", "what is trained and how", post_training.ALGORITHMS),
-        Words("schedule", "whether training waits for generation", post_training.SCHEDULES),
-        Words("framework", "runtime whose overheads are added", post_training.FRAMEWORKS),
-        Words("train_schedule", "order of micro-batches in training", plan.SCHEDULE_WORDS),
-        Words("recompute", "activations computed again in the backward pass", plan.RECOMPUTES),
-        Words("train_precision", "arithmetic of training", plan.PRECISIONS[:2]),
-        Words("rollout_precision", "arithmetic of generation", plan.PRECISIONS),
-        Words("law", "law of answer lengths", post_training.LENGTH_LAWS),
+        Words("algorithm", "what is trained and how", known.ALGORITHMS),
+        Words("schedule", "whether training waits for generation", known.POST_SCHEDULES),
+        Words("framework", "runtime whose overheads are added", known.POST_FRAMEWORKS),
+        Words("train_schedule", "order of micro-batches in training", known.SCHEDULE_WORDS),
+        Words("recompute", "activations computed again in the backward pass", known.RECOMPUTES),
+        Words("train_precision", "arithmetic of training", known.PRECISIONS[:2]),
+        Words("rollout_precision", "arithmetic of generation", known.PRECISIONS),
+        Words("law", "law of answer lengths", known.LENGTH_LAWS),
     )
 
 

@@ -73,7 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _training_words() -> dict[str, str]:
     """Word fields of a training plan that serving has not, with what they may hold."""
-    from costsim.spec.plan import FRAMEWORKS, SCHEDULE_WORDS
+    from costsim.spec.words import FRAMEWORKS, SCHEDULE_WORDS
 
     return {
         "recompute": "activations recomputed: none, selective, full; lists of tensors with + between them",

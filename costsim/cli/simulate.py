@@ -81,8 +81,7 @@ ORDERS = ("mixed", "prefill-first")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    from costsim.serving.policy import BALANCES
-    from costsim.serving.router import ROUTERS
+    from costsim.serving.policy import BALANCES, ROUTERS
 
     asking.add_subject(parser, "deepseek-v3", "h200-sxm")
     asking.add_keys(parser, "plan", [*PLAN, *infer.words()])

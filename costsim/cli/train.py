@@ -60,7 +60,7 @@ DENSE = {"ep": 1, "schedule": "auto", "routing": "balanced", "recompute": "selec
 
 def words() -> tuple[Words, ...]:
     """The options that take a word."""
-    from costsim.spec import plan
+    from costsim.spec import words as plan
 
     return (
         Words("precision", "arithmetic of the matrix products", plan.TRAINING_PRECISIONS),

@@ -12,6 +12,8 @@ from costsim.errors import BadInput
 ORDERS = ("mixed", "prefill-first")
 #: what attention ranks behind one barrier are kept even in
 BALANCES = ("requests", "kv")
+#: how requests meet replicas; :mod:`costsim.serving.router` does it
+ROUTERS = ("round-robin", "least-loaded", "cache-aware")
 
 
 @dataclass(frozen=True)

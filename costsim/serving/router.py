@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from costsim.errors import BadInput
 from costsim.serving.cache import nearest
+from costsim.serving.policy import ROUTERS
 from costsim.serving.replica import Replica
 
 Router = Callable[[Sequence[Replica], int], int]
-ROUTERS = ("round-robin", "least-loaded", "cache-aware")
 
 
 def router(name: str) -> Router:
