@@ -301,10 +301,10 @@ def test_ranks_even_in_kv_step_faster_than_even_in_requests() -> None:
     load = Requests(np.arange(n) * 0.02, isl, np.full(n, 300))
     pool = Pool(Engine(TIMER, replace(POLICIES[1], reserve=0.0), 10**6, role="prefill"), 8)
     by = {
-        balance: simulate(
-            Deployment((pool, Pool(Engine(Reading(0.01), Policy(balance=balance), 10**6, 8, role="decode")))), load
+        spread: simulate(
+            Deployment((pool, Pool(Engine(Reading(0.01), Policy(spread=spread), 10**6, 8, role="decode")))), load
         )
-        for balance in ("requests", "kv")
+        for spread in ("requests", "kv")
     }
     assert np.mean(by["kv"].tpot_s) < 0.97 * np.mean(by["requests"].tpot_s)
     assert by["kv"].finished.all()

@@ -81,7 +81,7 @@ ORDERS = ("mixed", "prefill-first")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    from costsim.serving.policy import BALANCES, ROUTERS
+    from costsim.serving.policy import ROUTERS, SPREADS
 
     asking.add_subject(parser, "deepseek-v3", "h200-sxm")
     asking.add_keys(parser, "plan", [*PLAN, *infer.words()])
@@ -102,7 +102,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for key in POLICY:
         add_grid(engine, key.flag, key.help, key.whole, key.minimum, key.maximum)
     add_choice(engine, "--router", ROUTERS, "which replica takes a request (least-loaded)")
-    add_choice(engine, "--balance", BALANCES, "what its attention ranks are kept even in (requests)")
+    add_choice(engine, "--spread", SPREADS, "what requests are spread over its attention ranks by (requests)")
     engine.add_argument("--prefix-cache", action="store_true", help="reuse the KV of equal prompt beginnings")
     add_quantity(engine, "--host-cache", "bytes", "host memory behind each replica for cached prefixes, like 1TB")
     add_quantity(engine, "--timeout", "time", "clients give up that have waited so long, like 30s (never)")
@@ -237,7 +237,7 @@ def policy_of(args: argparse.Namespace) -> Policy:
         for name in ("token_budget", "max_running", "reserve", "block", "reserve_tokens", "max_waiting")
     } | {
         "order": args.order,
-        "balance": args.balance,
+        "spread": args.spread,
         "timeout_s": args.timeout,
         "chunked": False if args.whole_prompts else None,
     }

@@ -125,7 +125,7 @@ def _group(day: FleetDay, prefill: UnitKind, decode: UnitKind) -> Deployment:
         overlap=unit.overlap, redundant_experts=unit.redundant_experts,  # type: ignore[arg-type]
     )  # fmt: skip
     setting = setting_for(load_model(day.fleet.model), decode.chip, plan)
-    engine = engine_for(setting, Policy(block=CACHE_BLOCK, reserve=0.5, balance="kv"), "decode")
+    engine = engine_for(setting, Policy(block=CACHE_BLOCK, reserve=0.5, spread="kv"), "decode")
     engines = float(day.units["prefill"].sum()) / float(day.units["decode"].sum()) * unit.per_group
     step = prefill.unit.gpus * prefill.unit.tokens_per_gpu
     queue = Engine(

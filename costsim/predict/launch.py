@@ -154,7 +154,7 @@ def _sglang(w: Wanted) -> Launch:
         ("--mem-fraction-static", f"{KV_SHARE:g}"), ("--page-size", policy.block),
         ("--disable-radix-cache", not w.prefix_cache),
         ("--disaggregation-mode", None if w.role == "both" else w.role),
-        ("--load-balance-method", "total_tokens" if policy.balance == "kv" and w.dp > 1 else None),
+        ("--load-balance-method", "total_tokens" if policy.spread == "kv" and w.dp > 1 else None),
     ]  # fmt: skip
     if w.mtp_tokens and w.role != "prefill":
         flags += [

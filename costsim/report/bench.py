@@ -43,9 +43,11 @@ def _corrected(one: Correction, found: Mapping[str, float], after: Mapping[str, 
     slow = ["Even without host time tokens are predicted late: kernels or transfers, not the host."] if not one.step_s \
         else []  # fmt: skip
     return [
-        (f"The runs agree best with {quantity(one.step_s, 's')} of host time an iteration (was "
-        f"{quantity(one.was_step_s, 's')}) and {quantity(one.frontend_s, 's')} in front for a request (was "
-        f"{quantity(one.was_frontend_s, 's')})."),
+        (
+            f"The runs agree best with {quantity(one.step_s, 's')} of host time an iteration (was "
+            f"{quantity(one.was_step_s, 's')}) and {quantity(one.frontend_s, 's')} in front for a request (was "
+            f"{quantity(one.was_frontend_s, 's')})."
+        ),
         f"{'; '.join(better)}.",
         *slow,
         f"Use them: --host-step {one.step_s * 1e3:.4g}ms --frontend {one.frontend_s * 1e3:.4g}ms",

@@ -10,8 +10,8 @@ from costsim.errors import BadInput
 #: what an iteration may hold: decode tokens first and prompt chunks beside them (vLLM v1), prompts alone while there
 #: are any (SGLang), or whole prompts beside the decode tokens (TensorRT-LLM's in-flight batching)
 ORDERS = ("mixed", "prefill-first")
-#: what attention ranks behind one barrier are kept even in
-BALANCES = ("requests", "kv")
+#: what requests are spread over the attention ranks of a replica by
+SPREADS = ("requests", "kv")
 #: how requests meet replicas; :mod:`costsim.serving.router` does it
 ROUTERS = ("round-robin", "least-loaded", "cache-aware")
 
@@ -28,7 +28,7 @@ class Policy:
     is set aside at admission (1: never evicts; 0: preempts when memory runs out). ``block``: tokens of a KV block.
     ``reserve_tokens``: KV kept free for each running request before another is admitted, as decode servers do that
     get prompts from elsewhere. ``timeout_s``: a request that has waited longer is dropped at its turn;
-    ``max_waiting``: requests that may wait on a rank, further ones are refused at once (0: any number). ``balance``:
+    ``max_waiting``: requests that may wait on a rank, further ones are refused at once (0: any number). ``spread``:
     a request goes to the attention rank with the fewest "requests" or the least "kv". ``ahead``: the host decides an
     iteration while the one before it runs (overlap scheduling), so that a request waits for the end of the one under
     way and for the whole of the next.
@@ -44,13 +44,13 @@ class Policy:
     ahead: bool = False
     reserve_tokens: int = 0
     max_waiting: int = 0
-    balance: str = "requests"
+    spread: str = "requests"
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
             raise BadInput(f"order: {self.order[:40]!r} is not one of {', '.join(ORDERS)}")
-        if self.balance not in BALANCES:
-            raise BadInput(f"balance: {self.balance[:40]!r} is not one of {', '.join(BALANCES)}")
+        if self.spread not in SPREADS:
+            raise BadInput(f"spread: {self.spread[:40]!r} is not one of {', '.join(SPREADS)}")
         for name, value in (
             ("token_budget", self.token_budget),
             ("max_running", self.max_running),

@@ -77,7 +77,7 @@ class Replica:
             return self.ranks[0]
         if self.aware:
             return self.ranks[nearest([r.load for r in self.ranks], self._prefixes(self.ledger.blocks(index)))]
-        return min(self.ranks, key=_REQUESTS if self.engine.policy.balance == "requests" else _MEMORY)
+        return min(self.ranks, key=_REQUESTS if self.engine.policy.spread == "requests" else _MEMORY)
 
     # -- the end of a step --------------------------------------------------------------------------------------
 
