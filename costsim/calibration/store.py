@@ -16,7 +16,7 @@ from typing import Any
 
 from costsim.calibration.fit import FOLDS, Fit
 from costsim.calibration.residual import from_json
-from costsim.calibration.transfer import SHEET, distance, find, shipped_bands, tile_cores
+from costsim.calibration.transfer import SHEET, anchor, distance, find, shipped_bands, tile_cores
 from costsim.errors import BadInput, Malformed
 from costsim.spec.accelerator import PEAK_OF, Accelerator
 from costsim.spec.base import read_text
@@ -194,7 +194,7 @@ class Laws(Mapping[str, FittedLaw]):
         if law is None or (law.grade == "D") != (reach == "stranger"):
             return None
         # A part of much the same sheet runs the same kernel alike; its kernel says more than another one here.
-        if reach == "twin" and distance(self._chip, load_accelerator(law.origin), SHEET) > TWIN:
+        if reach == "twin" and distance(anchor(self._chip), load_accelerator(law.origin), SHEET) > TWIN:
             return None
         return law
 
@@ -275,7 +275,7 @@ def _known(chip: Accelerator, key: str) -> float | None:
 def cores_of(chip: Accelerator) -> float:
     """Cores of one rank's device that run tiles."""
     rank = chip.rank()
-    return tile_cores(rank) or _typical_cores(rank)
+    return tile_cores(rank) or _typical_cores(anchor(chip).rank())
 
 
 def _typical_cores(chip: Accelerator) -> float:

@@ -45,10 +45,20 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput("the dashboard needs Streamlit: pip install 'costsim[dashboard]'")
     port = free_port(args.address, _port(args.port))
     line = command(args.address, port, args.host, not args.no_browser)
+    if warning := exposed(args.address, args.host):
+        print(f"costsim dashboard: {warning}", file=sys.stderr, flush=True)
     if os.name != "posix":
         return subprocess.call(line, env=environment())
     sys.stdout.flush()
     os.execve(line[0], line, environment())  # signals then reach the server itself
+
+
+def exposed(address: str, hosts: list[str]) -> str:
+    """One line on who can reach the server, where that is not this machine alone; empty otherwise."""
+    if ipaddress.ip_address(address).is_loopback:
+        return ""
+    names = "" if hosts else " under any name (--host NAME limits that)"
+    return f"listening on {address}: whoever reaches this machine can use it{names}; there is no password"
 
 
 def _port(text: str) -> int:

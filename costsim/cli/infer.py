@@ -97,6 +97,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("question")
     add_choice(group, "--phase", PHASES, "what to predict (decode)")
     launching.add_option(group)
+    group.add_argument("--api", metavar="ID", help="serving: list price to break even with: deepseek-r1 or deepseek-v3")
     parser.set_defaults(phase="decode")
     asking.add_subject(parser, "deepseek-v3", "h800-sxm")
     asking.add_keys(parser, "plan (numbers take lists and ranges)", [*PLAN, *words()])
@@ -156,12 +157,28 @@ def run(args: argparse.Namespace) -> int:
     from costsim.predict.inference import predict_inference
 
     asked = question(args)
+    against = _against(args)
 
     def ask(values: dict[str, Any]) -> Report:
         plan, load = asked.point(values)
-        return predict_inference(asked.model, asked.chip, plan, load, asked.price, asked.cluster)
+        return against(predict_inference(asked.model, asked.chip, plan, load, asked.price, asked.cluster), load)
 
     return asking.answer(args, asked.asked, ask) if args.launch is None else _launched(args, asked, ask)
+
+
+def _against(args: argparse.Namespace) -> Callable[[Report, Any], Report]:
+    """What ``--api`` adds to a report: nothing without it."""
+    if args.api is None:
+        return lambda report, _: report
+    from costsim.economics.break_even import api_price
+    from costsim.predict.break_even import with_break_even
+
+    if args.phase != "serving":
+        raise BadInput(
+            f"--api: a price list charges prompts and answers together; ask --phase serving, not {args.phase}"
+        )
+    price = api_price(args.api)
+    return lambda report, load: with_break_even(report, load, price)
 
 
 def _launched(args: argparse.Namespace, asked: Question, ask: Callable[[dict[str, Any]], Report]) -> int:

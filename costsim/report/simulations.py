@@ -112,7 +112,8 @@ def state_figure(outcome: Outcome) -> Figure:
     ]  # fmt: skip
     layout = _layout(
         "The state over time", xaxis=_axis("seconds"), yaxis=_axis("requests", rangemode="tozero"),
-        yaxis2=_axis("KV in use", overlaying="y", side="right", tickformat=".0%", range=[0, 1], showgrid=False),
+        yaxis2=_axis("KV in use", overlaying="y", side="right", tickformat=".0%", range=[0, 1], dtick=0.2,
+                     showgrid=False),
     )  # fmt: skip
     return {"data": data, "layout": layout}
 
@@ -132,7 +133,9 @@ def latency_figure(outcome: Outcome) -> Figure:
                 "x": np.quantile(known, share).tolist(), "y": share.tolist(),
             })  # fmt: skip
     layout = _layout(
-        "Latency of requests", xaxis=_axis("seconds", type="log"), yaxis=_axis("share of requests", tickformat=".0%")
+        "Latency of requests",
+        xaxis=_axis("seconds", type="log", dtick="D2"),
+        yaxis=_axis("share of requests", tickformat=".0%"),
     )
     return {"data": data, "layout": layout}
 

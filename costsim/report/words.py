@@ -13,6 +13,8 @@ _PREFIXED = {"B": "B", "bytes": "B", "B/s": "B/s", "FLOP": "FLOP", "FLOP/s": "FL
              "s": "s", "Hz": "Hz", "W": "W"}  # fmt: skip
 _RATIOS = ("ratio", "share", "fraction")
 _ACRONYMS = {
+    "api",
+    "eplb",
     "fp4",
     "fp32",
     "tf32",
