@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from costsim.calibration.between import FAMILY, between_nodes
 from costsim.calibration.fit import FOLDS, Fit
 from costsim.calibration.residual import from_json
 from costsim.calibration.transfer import SHEET, anchor, distance, find, shipped_bands, tile_cores
@@ -175,6 +176,8 @@ class Laws(Mapping[str, FittedLaw]):
     def _search(self, key: str) -> FittedLaw | None:
         """Nearest evidence first: here and on near twins any kernel of the kind, then relatives, then strangers."""
         family, dtype = key.split("/")
+        if family == FAMILY:  # of libraries and adapters, not of chips: one law for all
+            return between_nodes()
         if "@" in family:  # a framework's own kernels stand for nobody else's, and only on parts like those measured
             return self._lent(key, "twin")
         dtypes = (dtype, *(other for other in _OTHER_DTYPES if other != dtype))
