@@ -55,7 +55,7 @@ def verdict(overall: Mapping[str, Any], memory: Mapping[str, Any] | None = None)
         said.append(
             f"Times and rates ({overall['predicted']} rows): mean absolute error {percent(overall['mape'])}, median "
             f"{percent(overall['median_ape'])}, P90 {percent(overall['p90_ape'])}; on average {percent(abs(lean))} too "
-            f"{'fast' if lean >= 0 else 'slow'}; {percent(overall['inside_band'], 0)} lie inside the stated P10–P90 band."
+            f"{'fast' if lean >= 0 else 'slow'}; {percent(overall['inside_band'], 0)} lie inside the P10–P90 band."
         )
     if memory and memory["predicted"]:
         said.append(f"Memory ({memory['predicted']} rows): mean absolute error {percent(memory['mape'])}.")
