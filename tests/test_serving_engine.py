@@ -225,3 +225,53 @@ def test_priority_goes_first() -> None:
 def test_bad_input_is_named(what, words: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(BadInput, match=words):
         what()
+
+
+# -- prompts held back, arrivals looked at now and then -----------------------------------------------------------
+
+BALANCED = Policy(order="mixed", chunked=False, token_budget=4096, reserve=1.0, block=32, ahead=True, balance=20)
+POLLED = Policy(order="prefill-first", token_budget=8192, reserve=0.3, block=1, ahead=True, poll=10)
+
+
+@pytest.mark.parametrize(("policy", "ranks"), [(BALANCED, 4), (POLLED, 1)], ids=["balanced", "polled"])
+def test_held_prompts_in_macro_steps_equal_single_iterations(
+    policy: Policy, ranks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = mixed_load(200, 6.0)
+    fast = simulate(one(policy, 30_000, ranks), load)
+    monkeypatch.setattr(replica_module, "KV_GROWTH", 0.0)
+    slow = simulate(one(policy, 30_000, ranks), load)
+    assert fast.finished.all()
+    assert fast.iterations == pytest.approx(slow.iterations, rel=0.01)
+    assert np.mean(fast.ttft_s) == pytest.approx(np.mean(slow.ttft_s), rel=0.05)
+    assert np.mean(fast.tpot_s) == pytest.approx(np.mean(slow.tpot_s), rel=0.01)
+
+
+def test_a_prompt_waits_for_the_other_ranks_or_out_of_patience() -> None:
+    """Four ranks decode at 10 ms an iteration; a prompt that comes alone meets a count of 20 at any value."""
+    timer = ConstantTimer(0.010, 1e-6)
+    long = [(0.0, 10, 4000)] * 4
+    alone = [(1.0 + 1.37 * i, 10, 40) for i in range(20)]
+    arrival, isl, osl = (np.array(column) for column in zip(*long, *alone, strict=True))
+    load = Requests(arrival.astype(float), isl.astype(np.int64), osl.astype(np.int64))
+    waits = {}
+    for balance in (0, 20):
+        policy = Policy(reserve=1.0, ahead=True, balance=balance)
+        outcome = simulate(Deployment((Pool(Engine(timer, policy, 10**6, 4)),)), load)
+        waits[balance] = outcome.ttft_s[4:]
+    assert np.max(waits[0]) < 0.025
+    assert 0.05 < np.mean(waits[20]) < 0.20
+    assert np.max(waits[20]) < 0.025 + 20 * 0.010
+
+
+def test_an_arrival_waits_half_a_polling_interval() -> None:
+    timer = ConstantTimer(0.010, 1e-6)
+    rng = np.random.default_rng(1)
+    gaps = np.cumsum(rng.uniform(0.5, 1.5, 40))
+    arrival = np.concatenate([[0.0], gaps])
+    load = Requests(arrival, np.full(41, 10), np.concatenate([[5000], np.full(40, 20)]))
+    waits = {}
+    for poll in (1, 30):
+        outcome = simulate(Deployment((Pool(Engine(timer, Policy(ahead=True, poll=poll), 10**6)),)), load)
+        waits[poll] = float(np.mean(outcome.ttft_s[1:]))
+    assert waits[30] - waits[1] == pytest.approx(0.5 * 29 * 0.010, rel=0.35)

@@ -20,7 +20,7 @@ from costsim.predict.layout import refuse
 from costsim.predict.question import check_values
 from costsim.predict.report import Metric, Report
 from costsim.predict.training import predict_training
-from costsim.predict.training.answer import parts_of
+from costsim.predict.training.answer import LEFT_OUT, parts_of
 from costsim.predict.training.fits import memory_by_rank
 from costsim.predict.training.memory import TrainingFootprint, training_footprint
 from costsim.predict.training.pipeline import playable, played
@@ -103,6 +103,9 @@ def fp8_savings(
         _fewest_cards(model, chip, plan, load, where, "fp8"),
     )
     report = _report(model, chip, replace(plan, precision="fp8", recompute=light), load, rate, where, levels, fewest)
+    if plan.precision != "fp8":
+        told = f"precision {plan.precision}, where both formats are compared{LEFT_OUT}"
+        report = replace(report, notes=(*report.notes, told))
     return Fp8Savings(levels, (heavy, light), fewest, report)
 
 
@@ -220,7 +223,8 @@ def _report(
         inputs={"model": model.id, "accelerator": chip.id, "plan": asdict(plan), "load": asdict(load), "price": price},
         metrics=metrics,
         sources=base.sources,
-        notes=("each change on top of those before it; cards make the BF16 plan's tokens a day", *base.notes[:1]),
+        notes=("each change on top of those before it; cards make the BF16 plan's tokens a day", base.notes[0],
+               *(note for note in base.notes if note.endswith(LEFT_OUT))),
     )  # fmt: skip
 
 

@@ -95,9 +95,9 @@ def _plain(value: Any) -> Any:
 
 def _lines(answer: Answer, total_s: float) -> tuple[Line, ...]:
     """Ops and wires by time; transfers hidden behind compute are marked, and the rest is the host's."""
-    times = answer.micro_batches
+    times, busy = answer.micro_batches, answer.micro_batches * answer.at_once
     lines = [
-        Line(t.item.name, s := float((t.each.time_s + answer.phase.gap(t)) * t.item.count) * times, s / total_s,
+        Line(t.item.name, s := float((t.each.time_s + answer.phase.gap(t)) * t.item.count) * busy, s / total_s,
              t.each.bound, t.each.grade, getattr(t.item, "family", ""))
         for t in answer.phase.ops
         if float(np.max(t.total_s)) > 0
@@ -171,7 +171,7 @@ def _cached_price(setting: Setting, rate: Price | None) -> dict[str, Metric]:
     out = setting.cluster.scale_out_bandwidth
     if rate is None or not out:
         return {}
-    per_token = kv_bytes_per_layer_token(setting.model.attention, setting.plan.kv_dtype) * setting.model.layers
+    per_token = kv_bytes_per_layer_token(setting.model.attention, setting.plan.kv_dtype) * setting.model.cached_layers
     usd = in_usd(rate) / HOUR_S * per_token / out * MEGA
     return {"usd_per_mtok_cached": Metric(usd, "USD/Mtok", usd, usd * 3.0, "D")}
 

@@ -110,7 +110,8 @@ BLOCK_TOKENS, HOST_BYTES_PER_S = 512, 0.85 * 63e9
 
 def _kv_bytes_per_token(setting: Setting) -> float:
     """Bytes of KV of one token over all ranks of a replica's tensor-parallel group."""
-    each = float(np.max(kv_bytes_per_rank(setting.model, setting.layout, 1.0, 1.0)))
+    one, two = (float(np.max(kv_bytes_per_rank(setting.model, setting.layout, 1.0, n))) for n in (1.0, 2.0))
+    each = two - one  # what a sequence holds whatever its length is no part of a token's
     split = 1.0 if setting.model.attention.kind == "mla" else float(np.max(setting.layout.tp))
     return each * split * float(np.max(setting.layout.pp))
 

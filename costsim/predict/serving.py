@@ -14,6 +14,7 @@ import numpy as np
 from costsim.errors import BadInput
 from costsim.num import Num
 from costsim.physics.attention import kv_bytes_per_layer_token
+from costsim.physics.delta import state_bytes
 from costsim.physics.op import Wire
 from costsim.predict.engine import engine_for, policy_for, ranks_of
 from costsim.predict.phases import Setting
@@ -143,13 +144,15 @@ def _transfer(setting: Setting) -> Any:
     """Seconds to hand a prompt's KV over: every rank of the replica sends its share at once."""
     layout, model = setting.layout, setting.model
     split = 1.0 if model.attention.kind == "mla" else float(np.minimum(np.max(layout.tp), model.attention.kv_heads))
-    held = kv_bytes_per_layer_token(model.attention, setting.plan.kv_dtype) * model.layers / float(np.max(layout.pp))
+    each_token = kv_bytes_per_layer_token(model.attention, setting.plan.kv_dtype) * model.cached_layers
+    held = each_token / float(np.max(layout.pp))
+    state = state_bytes(model) * model.linear_layers / float(np.max(layout.tp * layout.pp))
     # MLA's latent is on every rank: each sends a part of it.
     each = held / (float(np.max(layout.tp)) if model.attention.kind == "mla" else split)
     apart = 2.0 * layout.domain
 
     def seconds(tokens: int) -> float:
-        size = tokens * each
+        size = tokens * each + state
         return float(
             np.max(time_wire(Wire("kv", "p2p", size, size, apart, layout.domain, 1.0, "kv"), setting.device).time_s)
         )

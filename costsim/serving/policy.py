@@ -26,7 +26,8 @@ class Policy:
     is set aside at admission (1: never evicts; 0: preempts when memory runs out). ``block``: tokens of a KV block.
     ``timeout_s``: a request that has waited longer is dropped at its turn. ``ahead``: the host decides an iteration
     while the one before it runs (overlap scheduling), so that a request waits for the end of the one under way and
-    for the whole of the next.
+    for the whole of the next. ``balance``: a replica of several ranks holds prompts back until every rank has one to
+    compute, for at most so many iterations; 0: it does not. ``poll``: decode iterations between two looks at arrivals.
     """
 
     order: str = "mixed"
@@ -37,6 +38,8 @@ class Policy:
     block: int = 64
     timeout_s: float = float("inf")
     ahead: bool = False
+    balance: int = 0
+    poll: int = 1
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
@@ -45,6 +48,7 @@ class Policy:
             ("token_budget", self.token_budget),
             ("max_running", self.max_running),
             ("block", self.block),
+            ("poll", self.poll),
         ):
             if value < 1:
                 raise BadInput(f"{name} = {value}: must be at least 1")
