@@ -102,6 +102,7 @@ def _tables(setting: Setting, max_batch: int, drafts: float, acceptance: float) 
         id(setting.chip),
         repr(setting.plan),
         repr(setting.cluster),
+        repr(setting.framework),
         max_batch,
         drafts,
         acceptance,

@@ -97,7 +97,7 @@ def serve_events(setting: Setting, load: ServingLoad) -> Served:
         raise BadInput(f"gpus = {gpus:g}: one replica of this plan takes {each:g}")
     policy = policy_for(setting.framework, float(load.isl), float(load.concurrency))
     engine = engine_for(setting, policy, "both", float(load.mtp_tokens), float(load.mtp_acceptance))
-    return _run(Deployment((Pool(engine, replicas),), frontend_s=_frontend(setting)), load, gpus, setting)
+    return _run(Deployment((Pool(engine, replicas),), frontend_s=frontend(setting)), load, gpus, setting)
 
 
 def serve_disaggregated(prefill: Setting, decode: Setting, pools: Disaggregated, load: ServingLoad) -> Served:
@@ -110,7 +110,7 @@ def serve_disaggregated(prefill: Setting, decode: Setting, pools: Disaggregated,
         if replicas < 1:
             raise BadInput(f"{role} gpus = {pool.plan.gpus:g}: one replica takes {replica_gpus(setting):g}")
         parts.append(Pool(engine_for(setting, policy, role, *drafts), replicas))
-    deployment = Deployment(tuple(parts), transfer_s=_transfer(prefill), frontend_s=_frontend(prefill))
+    deployment = Deployment(tuple(parts), transfer_s=_transfer(prefill), frontend_s=frontend(prefill))
     return _run(deployment, load, pools.gpus, prefill)
 
 
@@ -133,7 +133,8 @@ def _run(deployment: Deployment, load: ServingLoad, gpus: float, setting: Settin
     return Served(outcome, concurrency, gpus, late)
 
 
-def _frontend(setting: Setting) -> Any:
+def frontend(setting: Setting) -> Any:
+    """Seconds that the engine's one process in front takes for a prompt of so many tokens."""
     if setting.framework is None:
         return at_once
     host = setting.framework.host
