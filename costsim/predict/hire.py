@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from costsim.economics.cost import wall_power
+from costsim.predict.report import Metric
 from costsim.serving.outcome import Outcome
 from costsim.serving.statistics import Statistics
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.price import Price, in_usd
+from costsim.timing.device import GRADES
 from costsim.units import HOUR_S, MEGA
 
 PARTS = ("input", "cached", "output")
@@ -65,6 +67,24 @@ def energy(outcome: Outcome, pools: Sequence[Hired], low: bool = False) -> dict[
         return {}
     parts = _split(outcome, pools, [w or 0.0 for w in watts])
     return {f"joules_per_token_{name}": (each, "J") for name, each in _each(outcome, parts).items()}
+
+
+def billed(outcome: Outcome, pools: Sequence[Hired], made: Metric, price_grade: str = "A") -> dict[str, Metric]:
+    """:func:`bill` and :func:`energy` with bands: ``made`` is the throughput that they divide by, with its band.
+
+    What is made faster costs less in proportion; joules also fall to what busy cards draw at least.
+    """
+    least, most = (1.0 if v is None or not v else made.value / v for v in (made.high, made.low))
+    out = {
+        name: Metric(value, unit, value * least, value * most, max(made.grade, price_grade, key=GRADES.index))
+        for name, (value, unit) in bill(outcome, pools).items()
+        if name != "usd"
+    }
+    below = energy(outcome, pools, low=True)
+    return out | {
+        name: Metric(value, unit, below[name][0] * least, value * most, "D")
+        for name, (value, unit) in energy(outcome, pools).items()
+    }
 
 
 def _split(outcome: Outcome, pools: Sequence[Hired], per_card_s: Sequence[float]) -> dict[str, float]:
