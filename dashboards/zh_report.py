@@ -83,7 +83,7 @@ CHARTS = {
     "Predicted against measured": "预测与实测", "law against points": "规律与测点", "Time of collectives by size": "集合通信时间与大小",
     "Claims by verdict": "按判断分类的说法", "lower bound": "下界", "GPU time": "GPU 时间", "pipeline rank": "流水线 rank",
     "Memory of the fullest device": "最满设备的内存", "Memory by pipeline rank": "各流水线 rank 的内存",
-    "Cost of the load: own cards and API": "负载的成本：自有卡与 API", "own cards": "自有卡", "API list price": "API 标价",
+    "Cost of the load: own cards and API": "负载的成本：自有卡与 API", "own cards": "自有卡", "API list price": "API 标价", "cheapest for each load": "各负载下最便宜者",
     "A million answer tokens, prompts included": "一百万回答 token（含提示）", "share of full load that comes": "到来的负载占满载之比",
     "low end of the band": "区间低端", "high end of the band": "区间高端", "size": "大小", "income": "收入", "cost": "成本",
 }  # fmt: skip
