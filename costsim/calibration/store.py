@@ -14,9 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from costsim.calibration.between import FAMILY, between_nodes
 from costsim.calibration.fit import FOLDS, Fit
 from costsim.calibration.residual import from_json
-from costsim.calibration.transfer import SHEET, distance, find, shipped_bands, tile_cores
+from costsim.calibration.transfer import SHEET, anchor, distance, find, shipped_bands, tile_cores
 from costsim.errors import BadInput, Malformed
 from costsim.spec.accelerator import PEAK_OF, Accelerator
 from costsim.spec.base import read_text
@@ -175,6 +176,8 @@ class Laws(Mapping[str, FittedLaw]):
     def _search(self, key: str) -> FittedLaw | None:
         """Nearest evidence first: here and on near twins any kernel of the kind, then relatives, then strangers."""
         family, dtype = key.split("/")
+        if family == FAMILY:  # of libraries and adapters, not of chips: one law for all
+            return between_nodes()
         if "@" in family:  # a framework's own kernels stand for nobody else's, and only on parts like those measured
             return self._lent(key, "twin")
         dtypes = (dtype, *(other for other in _OTHER_DTYPES if other != dtype))
@@ -194,7 +197,7 @@ class Laws(Mapping[str, FittedLaw]):
         if law is None or (law.grade == "D") != (reach == "stranger"):
             return None
         # A part of much the same sheet runs the same kernel alike; its kernel says more than another one here.
-        if reach == "twin" and distance(self._chip, load_accelerator(law.origin), SHEET) > TWIN:
+        if reach == "twin" and distance(anchor(self._chip), load_accelerator(law.origin), SHEET) > TWIN:
             return None
         return law
 
@@ -275,7 +278,7 @@ def _known(chip: Accelerator, key: str) -> float | None:
 def cores_of(chip: Accelerator) -> float:
     """Cores of one rank's device that run tiles."""
     rank = chip.rank()
-    return tile_cores(rank) or _typical_cores(rank)
+    return tile_cores(rank) or _typical_cores(anchor(chip).rank())
 
 
 def _typical_cores(chip: Accelerator) -> float:

@@ -25,6 +25,7 @@ from costsim.spec.plan import (
     TrainingLoad,
     TrainingPlan,
 )
+from costsim.spec.training_framework import TrainingFramework, framework_in
 from costsim.units import MEGA
 
 _HOURS_PER_DAY = 24.0
@@ -126,7 +127,8 @@ def training_question(point: Point, model: ModelSpec, chip: Accelerator) -> tupl
     """Plan and load of a training row.
 
     A row without precision ran in FP8 where the part has it (rows of that kind are tables of low-precision runs).
-    DeepSeek's own runs route real text, by a router kept balanced; others force balance unless they say so.
+    DeepSeek's own runs route real text, by a router kept balanced; others force balance unless they say so. What a
+    known framework's tables leave out is as its recipes set it.
     """
     if point.gpus is None:
         raise BadInput("the row states no gpus")
@@ -138,40 +140,36 @@ def training_question(point: Point, model: ModelSpec, chip: Accelerator) -> tupl
     schedule = "auto" if schedule == "none" else schedule
     layers = int(_at_least_one(point, "layers", model.layers)) if "layers" in point.plan else None
     comm = point.number("comm_sms", -1.0)
+    framework = framework_in(point.source)
+    beyond = point.number("ep", 1.0) > _domain(chip) and model.id not in framework.overlap.apart
+    overlap = framework.overlap.beyond if beyond else "auto"
     default = "fp8" if chip.datasheet["fp8"].supported and chip.known("fp8") else "bf16"
     plan = TrainingPlan(
         point.gpus, tp=tp, pp=pp, vpp=point.number("vpp", 1.0), ep=point.number("ep", 1.0) if model.moe else 1.0, cp=cp,
         precision=_precision(point.precision) or default, recompute=point.plan.get("recompute") or "none",
-        zero=point.number("zero", 1.0), schedule=schedule, overlap=point.plan.get("overlap") or _overlap(point, chip),
+        zero=point.number("zero", 1.0), schedule=schedule, overlap=point.plan.get("overlap") or overlap,
         routing=point.plan.get("routing", "trained" if schedule.startswith("dualpipe") else "balanced"),  # type: ignore[arg-type]
         comm_sms=None if comm < 0 else comm, layers=layers,
-        graphs="attention" if _rack(chip) and "Megatron-Bridge" in point.source else "none",
-        dispatcher=point.plan.get("dispatcher") or _dispatcher(point, model, chip),
+        graphs=framework.graphs.rack if _rack(chip) else "none",
+        dispatcher=point.plan.get("dispatcher") or _dispatcher(framework, model, chip),
     )  # fmt: skip
     tokens = point.number("tokens", -1.0)
     return plan, TrainingLoad(point.number("seq"), batch, micro, None if tokens < 0 else tokens)
 
 
-def _overlap(point: Point, chip: Accelerator) -> str:
-    """Rows of Megatron-Bridge do not state it: its recipes overlap expert transfers where experts span several
-    scale-up domains and not inside one. [megatron-bridge]"""
-    domain = chip.datasheet["scale_up_domain"].value or 1.0
-    spans = point.number("ep", 1.0) > domain
-    return "pair" if spans and "Megatron-Bridge" in point.source else "auto"
-
-
-def _dispatcher(point: Point, model: ModelSpec, chip: Accelerator) -> str:
-    """Megatron-Bridge's recipes send by all-to-all, those of models that limit a token's nodes by DeepEP or HybridEP.
-
-    [megatron-bridge]
-    """
-    plain = model.moe is not None and model.moe.groups == 1
-    return "alltoall" if plain and "Megatron-Bridge" in point.source and not _rack(chip) else "auto"
+def _dispatcher(framework: TrainingFramework, model: ModelSpec, chip: Accelerator) -> str:
+    if _rack(chip):
+        return framework.dispatcher.rack
+    return framework.dispatcher.free if model.moe is not None and model.moe.groups == 1 else "auto"
 
 
 def _rack(chip: Accelerator) -> bool:
-    """A scale-up domain beyond one node, for which the recipes capture attention and routing and send by HybridEP."""
-    return (chip.datasheet["scale_up_domain"].value or 1.0) > chip.node_devices
+    """A scale-up domain beyond one node."""
+    return _domain(chip) > chip.node_devices
+
+
+def _domain(chip: Accelerator) -> float:
+    return chip.datasheet["scale_up_domain"].value or 1.0
 
 
 def _precision(text: str) -> str:

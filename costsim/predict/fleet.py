@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from costsim.frames import Framed, Rows
 from costsim.predict.fleet_units import UnitKind, check_mix, kinds_of
 from costsim.predict.report import Metric
 from costsim.serving.autoscale import Kind, Rule, day_curve, schedule, utilisation
@@ -25,7 +26,7 @@ PHASES = ("prefill", "decode")
 
 
 @dataclass(frozen=True)
-class FleetDay:
+class FleetDay(Framed):
     """What a day comes to. ``units[phase]``: units by step and kind; ``nodes``: all nodes by step; ``load``: demand
     over what the running units carry in production, by phase and step; ``hours``: the steps' hours since the start."""
 
@@ -39,6 +40,16 @@ class FleetDay:
     metrics: Mapping[str, Metric]
     notes: tuple[str, ...]
     policy: FleetPolicy
+
+    def rows(self) -> Rows:
+        """``metrics``, and ``schedule``: nodes, demand and load by time."""
+        schedule = [
+            {"hour": float(hour), "nodes": float(self.nodes[i])}
+            | {f"{phase}_demand": float(values[i]) for phase, values in self.demand.items()}
+            | {f"{phase}_load": float(values[i]) for phase, values in self.load.items()}
+            for i, hour in enumerate(self.hours)
+        ]
+        return {"metrics": [{"metric": name, **m.json()} for name, m in self.metrics.items()], "schedule": schedule}
 
     @property
     def mixed(self) -> bool:

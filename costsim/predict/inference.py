@@ -95,9 +95,9 @@ def _plain(value: Any) -> Any:
 
 def _lines(answer: Answer, total_s: float) -> tuple[Line, ...]:
     """Ops and wires by time; transfers hidden behind compute are marked, and the rest is the host's."""
-    times = answer.micro_batches
+    times, busy = answer.micro_batches, answer.micro_batches * answer.at_once
     lines = [
-        Line(t.item.name, s := float((t.each.time_s + answer.phase.gap(t)) * t.item.count) * times, s / total_s,
+        Line(t.item.name, s := float((t.each.time_s + answer.phase.gap(t)) * t.item.count) * busy, s / total_s,
              t.each.bound, t.each.grade, getattr(t.item, "family", ""))
         for t in answer.phase.ops
         if float(np.max(t.total_s)) > 0

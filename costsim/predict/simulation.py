@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from costsim.economics.cost import wall_power
 from costsim.errors import BadInput
+from costsim.frames import Framed, Rows
 from costsim.predict.bands import sources_of, step_band
 from costsim.predict.phases import Setting, decode, prefill
 from costsim.predict.report import Line, Metric, Report
@@ -32,12 +33,27 @@ QUANTILES = (0.5, 0.9, 0.99)
 
 
 @dataclass(frozen=True)
-class Simulated:
+class Simulated(Framed):
     """The report and what it was made from."""
 
     report: Report
     outcome: Outcome
     deployment: Deployment
+
+    def rows(self) -> Rows:
+        """The report's tables, ``requests`` (one row each) and ``state`` (the engine over time)."""
+        out, turned = self.outcome, ("", "waited too long", "longer than the KV cache")
+        columns = ("arrival_s", "admitted_s", "first_s", "finish_s", "isl", "osl", "cached", "preemptions", "ttft_s",
+                   "tpot_s")  # fmt: skip
+        values = [getattr(out, name) for name in columns]
+        return {
+            **self.report.rows(),
+            "requests": [
+                dict(zip(columns, map(float, row), strict=True)) | {"turned_away": turned[int(aborted)]}
+                for *row, aborted in zip(*values, out.aborted, strict=True)
+            ],
+            "state": [dict(zip(("time_s", "waiting", "running", "kv_share"), p, strict=True)) for p in out.series],
+        }
 
 
 def predict_simulation(

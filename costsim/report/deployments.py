@@ -178,4 +178,7 @@ def _chart(found: DeploymentSearch) -> Chart:
     layout = _layout(
         "Pareto frontier", xaxis=_axis(f"TPOT, {unit}", **log_ticks(x)), yaxis=_axis("USD per hour", **log_ticks(y))
     )
-    return Chart({"data": [trace], "layout": layout}, "cost of carrying the load against time per token")
+    words = (
+        f"Cost of carrying the load, {max(y):.4g} to {min(y):.4g} USD an hour, against time per token, {x[0]:.4g} to "
+    )
+    return Chart({"data": [trace], "layout": layout}, f"{words}{x[-1]:.4g} {unit}.")

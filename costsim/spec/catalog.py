@@ -51,8 +51,10 @@ def load_accelerator(name: str) -> Accelerator:
     chip = build(Accelerator, read_toml(path, "accelerator"), str(path.name))
     if path.parent == ACCELERATORS:
         return chip
+    if chip.sibling is not None and chip.sibling not in names(ACCELERATORS):
+        raise UnknownName(f"sibling in {path.name[:60]}:", chip.sibling, names(ACCELERATORS))
     beside = path.parent / (chip.calibration or f"{chip.id}.json")
-    return chip.model_copy(update={"calibration": str(beside) if beside.is_file() else ""})
+    return chip.model_copy(update={"calibration": str(beside) if beside.is_file() else "", "file": name})
 
 
 @lru_cache(maxsize=256)

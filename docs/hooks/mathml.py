@@ -11,7 +11,8 @@ _INLINE = re.compile(r"\$`([^`]+)`\$")
 def rendered(markdown: str) -> str:
     """The page with its formulas drawn; the LaTeX stays as the formula's label."""
     markdown = _FENCE.sub(lambda found: f'<div class="math">{_math(found[1], "block")}</div>\n', markdown)
-    return _INLINE.sub(lambda found: _math(found[1], "inline"), markdown)
+    # in a span: a line that begins with <math> would end its paragraph
+    return _INLINE.sub(lambda found: f"<span>{_math(found[1], 'inline')}</span>", markdown)
 
 
 def _math(latex: str, display: str) -> str:

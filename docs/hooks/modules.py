@@ -33,6 +33,11 @@ PARTS = {
     "report": "How answers look: tables, figures, HTML",
 }
 
+#: decorators that tell a reader how to call
+KEPT_MARKS = ("property", "classmethod", "staticmethod")
+#: a search finds what explains a word before what has it in its name
+QUIET = "---\nsearch: {boost: 0.0005}\n---\n"
+
 
 def pages() -> list[tuple[str, str, str]]:
     listed = [part for part in PARTS if (PACKAGE / part).is_dir()]
@@ -103,7 +108,7 @@ def _first(doc: str) -> str:
 
 def _package_page(part: str) -> str:
     name = _name(part)
-    lines = [f"# {name}", "", f"{PARTS[part]}." if part in PARTS else "", ""]
+    lines = [QUIET, f"# {name}", "", f"{PARTS[part]}." if part in PARTS else "", ""]
     for path in sorted((PACKAGE / part).glob("*.py")):
         own = path.stem == "__init__"
         if part == "." and own:
@@ -136,6 +141,8 @@ def _entry(node: ast.stmt, module: str) -> Iterator[str]:
         yield from [f"### class `{node.name}` {{#{module}.{node.name}}}", ""]
         fields = [ast.unparse(item) for item in node.body if isinstance(item, ast.AnnAssign) and _shown(item)]
         bases = f"({', '.join(ast.unparse(base) for base in node.bases)})" if node.bases else ""
+        if "Enum" in bases:
+            fields += [ast.unparse(item) for item in node.body if isinstance(item, ast.Assign)]
         yield from _code("\n".join([f"class {node.name}{bases}:", *(f"    {line}" for line in fields)]))
         yield from [*_doc(ast.get_docstring(node) or ""), ""]
         for item in node.body:
@@ -149,6 +156,11 @@ def _shown(item: ast.AnnAssign) -> bool:
 
 
 def _signature(node: ast.FunctionDef) -> str:
+    marks = [f"@{ast.unparse(mark)}" for mark in node.decorator_list if ast.unparse(mark).endswith(KEPT_MARKS)]
+    return "\n".join([*marks, _head(node)])
+
+
+def _head(node: ast.FunctionDef) -> str:
     head = f"def {node.name}({ast.unparse(node.args)})" + (f" -> {ast.unparse(node.returns)}" if node.returns else "")
     if len(head) <= 100:
         return head
