@@ -97,7 +97,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("question")
     add_choice(group, "--phase", PHASES, "what to predict (decode)")
     launching.add_option(group)
-    group.add_argument("--api", metavar="ID", help="serving: list price to break even with: deepseek-r1 or deepseek-v3")
+    group.add_argument(
+        "--api-price", "--api", dest="api", metavar="ID",
+        help="serving: API to break even with: deepseek-r1 or deepseek-v3",
+    )  # fmt: skip
     parser.set_defaults(phase="decode")
     asking.add_subject(parser, "deepseek-v3", "h800-sxm")
     asking.add_keys(parser, "plan (numbers take lists and ranges)", [*PLAN, *words()])
@@ -167,7 +170,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _against(args: argparse.Namespace) -> Callable[[Report, Any], Report]:
-    """What ``--api`` adds to a report: nothing without it."""
+    """What ``--api-price`` adds to a report: nothing without it."""
     if args.api is None:
         return lambda report, _: report
     from costsim.economics.break_even import api_price
@@ -175,7 +178,7 @@ def _against(args: argparse.Namespace) -> Callable[[Report, Any], Report]:
 
     if args.phase != "serving":
         raise BadInput(
-            f"--api: a price list charges prompts and answers together; ask --phase serving, not {args.phase}"
+            f"--api-price: a list covers prompts and answers together; ask --phase serving, not {args.phase}"
         )
     price = api_price(args.api)
     return lambda report, load: with_break_even(report, load, price)
