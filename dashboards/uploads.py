@@ -15,6 +15,7 @@ from typing import Any
 import streamlit as st
 
 from costsim.errors import BadInput
+from costsim.files import write
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.base import build
 
@@ -45,7 +46,7 @@ def keep(data: bytes, suffix: str, most: int = TEXT_BYTES) -> Path:
     path = folder().joinpath(f"{hashlib.sha256(data).hexdigest()[:16]}{suffix}")
     with _lock:
         if not path.is_file():
-            path.write_bytes(data)
+            write(path, data)
         os.utime(path)
         files = sorted(folder().iterdir(), key=lambda file: file.stat().st_mtime, reverse=True)
         for old in files[MOST_FILES:]:
@@ -68,9 +69,10 @@ def text_of(data: bytes) -> str:
 
 def table_of(data: bytes) -> dict[str, Any]:
     """The TOML table in an upload; BadInput in one line where it is none."""
+    text = text_of(data)
     try:
-        return tomllib.loads(text_of(data))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
         raise BadInput(f"not valid TOML: {str(error)[:160]}") from None
 
 

@@ -18,8 +18,8 @@ from costsim.calibration.fit import FOLDS, Fit
 from costsim.calibration.residual import from_json
 from costsim.calibration.transfer import SHEET, distance, find, shipped_bands, tile_cores
 from costsim.errors import BadInput
+from costsim.files import read_json
 from costsim.spec.accelerator import PEAK_OF, Accelerator
-from costsim.spec.base import read_text
 from costsim.spec.catalog import CALIBRATION, load_accelerator
 from costsim.spec.cluster import Cluster
 from costsim.timing.device import Device, FittedLaw
@@ -118,11 +118,11 @@ def own_calibration(path: str, name: str) -> dict[str, FittedLaw]:
 def parse_calibration(path: Path) -> dict[str, FittedLaw]:
     """The laws in a calibration file; BadInput names what is wrong with it."""
     try:
-        document = json.loads(read_text(path, "calibration"))
+        document = read_json(path, "calibration")
         if document["schema"] != SCHEMA:
             raise BadInput(f"calibration {path}: schema {document['schema']}, this version reads {SCHEMA}")
         return {key: _fitted(entry, document["accelerator"]) for key, entry in document["laws"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         if isinstance(error, BadInput):
             raise
         raise BadInput(f"calibration {path}: not a calibration file ({type(error).__name__}: {error})") from None

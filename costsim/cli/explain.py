@@ -51,18 +51,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _of_report(args: argparse.Namespace) -> int:
     """The tree of a metric from a report's own breakdown."""
-    import json
     from pathlib import Path
 
+    from costsim.files import read_json
     from costsim.predict.explain_report import explain_report, from_json
     from costsim.report.explained import tree_document
-    from costsim.spec.base import read_text
 
     if args.op is not None:
         raise BadInput("--op: a report holds no facts of single ops; ask without --report")
     try:
-        report = from_json(json.loads(read_text(Path(args.report), "report", MOST_BYTES)))
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        report = from_json(read_json(Path(args.report), "report", MOST_BYTES))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, BadInput):
             raise
         raise BadInput(

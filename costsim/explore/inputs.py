@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import Any
 
 from costsim.errors import BadInput
 from costsim.explore.study import headline
+from costsim.files import read_json
 from costsim.predict.inference import predict_inference
 from costsim.predict.post.recipe import predict_recipe
 from costsim.predict.post_training import predict_post_training
 from costsim.predict.report import Metric, Report
 from costsim.predict.training import predict_training
-from costsim.spec.base import build, read_text
+from costsim.spec.base import build, listed
 from costsim.spec.catalog import load_accelerator, load_cluster, load_model
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan, TrainingLoad, TrainingPlan
 from costsim.spec.post_training import FineTuningLoad, PostTrainingLoad, PostTrainingPlan
@@ -52,11 +52,7 @@ def read_question(path: str) -> Question:
         return _of_scenario(load_scenario(path), path)
     if not path.endswith(".json"):
         raise BadInput(f"{path}: give a report's .json (`costsim infer --out a.json`) or a scenario's .toml")
-    try:
-        document = json.loads(read_text(Path(path), "report", MOST_BYTES))
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"report {path}: not valid JSON ({str(error)[:80]})") from None
-    return of_report(document, path)
+    return of_report(read_json(Path(path), "report", MOST_BYTES), path)
 
 
 def of_report(document: Any, name: str) -> Question:
@@ -135,6 +131,7 @@ def ask(kind: str, values: Mapping[str, Any]) -> Report:
 def _post_training(model: Any, chip: Any, plan: dict[str, Any], load: Any, price: Price | None, where: Any) -> Report:
     """Post-training plans come flat, with ``train_`` and ``rollout_`` before the keys of their parts."""
     own = {field.name for field in fields(PostTrainingPlan)}
+    listed(str(plan.get("reward_model") or ""))
     parts = {name: {key.removeprefix(name): value for key, value in plan.items()
                     if key.startswith(name) and key not in own} for name in ("train_", "rollout_")}  # fmt: skip
     rest = {key: value for key, value in plan.items() if key in own}
@@ -182,7 +179,7 @@ def _id(values: Mapping[str, Any], name: str) -> str:
     value = values.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST:
         raise BadInput(f"{name}: an id of at most {_LONGEST} letters is needed")
-    return value
+    return listed(value)
 
 
 def _scenario(values: Mapping[str, Any]) -> Scenario:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from costsim.errors import UnknownName
+from costsim.errors import BadInput, UnknownName
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.base import build, read_toml
 from costsim.spec.cluster import Cluster
@@ -47,7 +47,11 @@ def load_accelerator(name: str) -> Accelerator:
     chip = build(Accelerator, read_toml(path, "accelerator"), str(path.name))
     if path.parent == ACCELERATORS:
         return chip
-    beside = path.parent / (chip.calibration or f"{chip.id}.json")
+    laws = chip.calibration or f"{chip.id}.json"
+    if Path(laws).name != laws:  # what a file says is never followed as a path
+        field = "calibration" if chip.calibration else "id"
+        raise BadInput(f"{path.name}: {field}: {laws[:60]!r} is not the plain name of a file beside it")
+    beside = path.parent / laws
     return chip.model_copy(update={"calibration": str(beside) if beside.is_file() else ""})
 
 

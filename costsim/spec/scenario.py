@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from costsim import units
-from costsim.spec.base import Frozen, build, read_toml
+from costsim.spec.base import Frozen, build, read_toml, refuse_far
 from costsim.spec.plan import PRECISIONS
 
 
@@ -64,7 +64,7 @@ class TrainingPart(Frozen):
     ep: int = Field(default=64, ge=1, strict=True)
     seq: int = Field(default=4096, ge=1, strict=True)
     global_batch: int = Field(default=15360, ge=1, strict=True)
-    tokens: float = Field(default=14.8e12, gt=0)
+    tokens: float = Field(default=14.8e12, gt=0, le=1e18)
     schedule: str = "dualpipe"
 
 
@@ -91,10 +91,10 @@ EXAMPLE = """\
 title = "DeepSeek-V3: what it costs to run and to train"
 
 [model]
-id = "deepseek-v3"              # `costsim models list`, or the path of a .toml or a Hugging Face config.json
+id = "deepseek-v3"              # `costsim models list`, or your own .toml or Hugging Face config.json in this folder
 
 [cluster]
-accelerator = "h800-sxm"        # `costsim hw list`, or the path of your own .toml
+accelerator = "h800-sxm"        # `costsim hw list`, or your own .toml in this folder
 compare = ["h100-sxm", "h200-sxm", "h20-96g", "a100-80g-sxm", "ascend-910b2", "ascend-910c"]
 
 [plan]
@@ -121,7 +121,12 @@ tokens = 14.8e12
 
 
 def load_scenario(path: str | None) -> Scenario:
-    """The scenario in a TOML file, or the default one."""
+    """The scenario in a TOML file, or the default one. Own files that it names lie in its folder or the current one."""
     if path is None:
         return Scenario()
-    return build(Scenario, read_toml(Path(path), "scenario"), path)
+    file = Path(path)
+    scenario = build(Scenario, read_toml(file, "scenario"), path)
+    refuse_far(scenario.model.id, file, f"{path}: model.id")
+    for name in (scenario.cluster.accelerator, *scenario.cluster.compare):
+        refuse_far(name, file, f"{path}: cluster")
+    return scenario

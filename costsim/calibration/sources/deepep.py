@@ -71,7 +71,7 @@ def read(path: Path, setup: Setup | None = None, source: str = "") -> list[Measu
         known = _told(known, line)
         rank = re.search(r"\[rank (\d+)\]|EP:\s*(\d+)/", line)
         if rank:
-            number_of = int(rank.group(1) or rank.group(2))
+            number_of = int((rank.group(1) or rank.group(2))[:12])
             first_rank = number_of if first_rank < 0 else first_rank
             if number_of != first_rank:
                 continue
