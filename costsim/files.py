@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import tempfile
 import time
@@ -22,6 +23,8 @@ from costsim.errors import BadInput
 MAX_SPEC_BYTES = 1_000_000
 #: digits of a whole number that a float can hold
 MAX_DIGITS = 305
+#: parts of a TOML key, a.b.c
+MAX_KEY_PARTS = 100
 #: what a killed run leaves under such a name is swept away by a later one
 _PREFIX, _SUFFIX, _STALE_S = ".costsim-", ".tmp", 3600.0
 _swept: set[Path] = set()
@@ -31,15 +34,18 @@ def read_bytes(path: Path, what: str, most: int = MAX_SPEC_BYTES) -> bytes:
     """The content of a plain file of at most ``most`` bytes, or BadInput. What the file system says of it is not
     believed: files under ``/proc`` say 0 and have no end."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
             raise BadInput(f"{what} {path}: is not a plain file")
-        with path.open("rb") as file:
-            data = file.read(most + 1)
+        data = b""
+        if state.st_size <= most:
+            with path.open("rb") as file:
+                data = file.read(most + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         if isinstance(error, BadInput):
             raise
         raise BadInput(f"{what} {path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    if len(data) > most:
+    if max(len(data), state.st_size) > most:
         raise BadInput(f"{what} {path}: larger than {most:,} bytes; is this the right file?")
     return data
 
@@ -72,6 +78,28 @@ def json_of(text: str, where: str) -> Any:
         raise BadInput(f"{where}: cannot be read as JSON ({error})") from None
 
 
+def toml_of(text: str, where: str) -> dict[str, Any]:
+    """The table of a TOML text, or BadInput that begins with ``where``."""
+    import tomllib
+
+    if any(_dots(line) > MAX_KEY_PARTS for line in text.splitlines()):
+        raise BadInput(f"{where}: not valid TOML: a key of more than {MAX_KEY_PARTS} parts")  # time grows as its square
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise BadInput(f"{where}: not valid TOML: nested too deeply") from None
+    except ValueError as error:  # also an integer of thousands of digits
+        raise BadInput(f"{where}: not valid TOML: {str(error)[:120]}") from None
+
+
+def _dots(line: str) -> int:
+    """Most dots in what may be a key of this line: not those of a list of numbers, nor of a text in quotes."""
+    if line.count(".") <= MAX_KEY_PARTS:
+        return 0
+    words = re.split(r"[,{=#\"'\[\]]", line)
+    return max(word.count(".") for word in words)
+
+
 def _whole(digits: str) -> int:
     """An integer that a float can hold: nothing that costsim reads is larger."""
     if len(digits) > MAX_DIGITS:
@@ -83,11 +111,11 @@ def inert(text: str) -> str:
     """A text for a cell of a CSV file that no spreadsheet takes for a formula: an apostrophe before ``= + - @``, a tab
     or a carriage return, unless the whole is a number."""
     if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return text
+        return text.replace("\r", " ")  # a bare one would end the row
     try:
         float(text)
     except ValueError:
-        return f"'{text}"
+        return f"'{text}".replace("\r", " ")
     return text
 
 
@@ -104,7 +132,8 @@ def open_npy(path: Path, what: str) -> Any:
         if start != b"\x93NUMPY":
             kind = "an .npz archive" if start.startswith(b"PK") else "no numpy array of numbers"
             raise BadInput(f"{what} {path}: {kind}; save one array with np.save")
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.errstate(all="ignore"):  # sizes that overflow are refused below, in one line
+            found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (
         ValueError,
         TypeError,

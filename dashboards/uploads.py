@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 import threading
-import tomllib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import streamlit as st
 
 from costsim.errors import BadInput
-from costsim.files import write
+from costsim.files import toml_of, write
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.base import build
 
@@ -69,11 +68,7 @@ def text_of(data: bytes) -> str:
 
 def table_of(data: bytes) -> dict[str, Any]:
     """The TOML table in an upload; BadInput in one line where it is none."""
-    text = text_of(data)
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
-        raise BadInput(f"not valid TOML: {str(error)[:160]}") from None
+    return toml_of(text_of(data), "the file")
 
 
 def add_chip(data: bytes) -> str:

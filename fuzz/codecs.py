@@ -147,7 +147,7 @@ def parse(form: str, data: bytes) -> Tree | None:
             return parse(form.removesuffix(".gz"), gzip.decompress(data))
         return CODECS[form][0](data)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError, SyntaxError, EOFError, OSError,
-            struct.error, csv.Error, zlib.error):  # fmt: skip
+            struct.error, csv.Error, zlib.error, MemoryError):  # fmt: skip
         return None
 
 

@@ -92,6 +92,8 @@ def _dispatch(argv: list[str]) -> int:
     verb = load_verb(argv[0])
     parser = verb_parser(verb.NAME, verb.HELP, verb.EXAMPLE)
     verb.configure(parser)
+    if odd := next((word for word in argv[1:] if word.startswith("--") and word.endswith("=--")), None):
+        raise BadInput(f"{odd[:60]}: a value is needed after the equals sign")  # argparse would read it as a list
     try:
         args = parser.parse_intermixed_args(argv[1:])
     except SystemExit as done:  # --help has printed and wants to leave

@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 FORMATS = ("json", "csv", "md", "html")
+#: columns of the narrowest tables; a narrower terminal wraps their lines, for nothing would be left of the cells
+LEAST_WIDTH = 40
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,9 @@ def console() -> Console:
     """Standard output for tables. No markup: a name with brackets in it stays as it is. NO_COLOR is rich's own."""
     from rich.console import Console
 
-    return Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
+    made = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
+    made.width = max(made.width, LEAST_WIDTH)
+    return made
 
 
 def progress(text: str, share: float | None = None) -> None:

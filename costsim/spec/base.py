@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
 from costsim.errors import BadInput
-from costsim.files import MAX_SPEC_BYTES, read_text
+from costsim.files import MAX_SPEC_BYTES, read_text, toml_of
 
 __all__ = [
     "MAX_SPEC_BYTES",
@@ -52,12 +51,7 @@ T = TypeVar("T", bound=BaseModel)
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """The table in a TOML file."""
-    try:
-        return tomllib.loads(read_text(path, what))
-    except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(f"{what} {path}: not valid TOML: {str(error)[:120]}") from None
+    return toml_of(read_text(path, what), f"{what} {path}")
 
 
 def build(cls: type[T], data: dict[str, Any], where: str) -> T:

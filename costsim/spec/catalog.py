@@ -48,7 +48,7 @@ def load_accelerator(name: str) -> Accelerator:
     if path.parent == ACCELERATORS:
         return chip
     laws = chip.calibration or f"{chip.id}.json"
-    if Path(laws).name != laws:  # what a file says is never followed as a path
+    if Path(laws).name != laws or laws == "..":  # what a file says is never followed as a path
         field = "calibration" if chip.calibration else "id"
         raise BadInput(f"{path.name}: {field}: {laws[:60]!r} is not the plain name of a file beside it")
     beside = path.parent / laws
