@@ -66,7 +66,9 @@ def _child(name: str, seconds: float, args: argparse.Namespace) -> dict[str, Any
     spent = time.monotonic() - start
     last = _DONE.findall(done.stderr)
     inputs = int(last[-1][0]) if last else int((re.findall(r"^inputs (\d+)", done.stdout, re.MULTILINE) or ["0"])[-1])
-    crashes = list(folder.glob("found-crash-*")) + list(folder.glob("found-oom-*")) + list(folder.glob("found-timeout-*"))
+    crashes = (
+        list(folder.glob("found-crash-*")) + list(folder.glob("found-oom-*")) + list(folder.glob("found-timeout-*"))
+    )
     found = len(list(folder.glob("found-*.txt"))) + len(crashes)
     edges = f", {int(last[-1][1]):,} edges" if last else ""
     print(f"{name:<15} {inputs:>9,} inputs in {spent:4.0f} s{edges}, {found} findings", flush=True)

@@ -30,7 +30,8 @@ HOSTILE: tuple[Any, ...] = (
 _BYTES = (
     b"", b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\x80", b"\xc0\x80", b"\n", b"\r", b'"', b"'", b",", b"[" * 2000,
     b"{" * 500, b'{"a":' * 3000, b"]", b"}", b"[[", b"\x1b[2J", b"NaN", b"1" * 5000, b"1e999999999", b"-", b"=", b"#",
-    b"\xe2\x80\xa8", b"\x1f\x8b", b"PK\x03\x04", b"\x80\x04cos\nsystem\n", b'"""', b"\\u0000", b"\\ud800", b"\xf4\x90\x80\x80",
+    b"\xe2\x80\xa8", b"\x1f\x8b", b"PK\x03\x04", b"\x80\x04cos\nsystem\n", b'"""', b"\\u0000", b"\\ud800",
+    b"\xf4\x90\x80\x80",
 )  # fmt: skip
 
 
@@ -115,8 +116,9 @@ def _nudged(value: Any, by: int) -> Any:
     if isinstance(value, str):
         digits = "".join("9" if letter.isdigit() else letter for letter in value)
         zeros = "".join("0" if letter.isdigit() else letter for letter in value)
-        forms = (value * 2, value[: len(value) // 2], value[::-1], value.upper(), digits, zeros, "-" + value, value + "e99",
-                 value + "e400", "." + value, value.replace(".", ","), value + " " + value, value + "\x1b[0m")  # fmt: skip
+        forms = (value * 2, value[: len(value) // 2], value[::-1], value.upper(), digits, zeros, "-" + value,
+                 value + "e99", value + "e400", "." + value, value.replace(".", ","), value + " " + value,
+                 value + "\x1b[0m")  # fmt: skip
         return forms[by % len(forms)]
     return [value, value]
 

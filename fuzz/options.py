@@ -56,6 +56,7 @@ BASE: dict[str, tuple[str, ...]] = {
 PARSED_ONLY = ("profile", "dashboard")
 #: processor seconds and bytes of one command line
 LIMIT_S, LIMIT_BYTES = 25, 3 << 30
+SLOW_S = 5.0
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -164,7 +165,10 @@ def main() -> int:
                     parsed(words)
                     continue
                 wrong = alone(words, folder)
-                slowest = max(slowest, resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began)
+                spent = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began
+                slowest = max(slowest, spent)
+                if spent > SLOW_S:
+                    print(f"   {spent:.1f} s: {' '.join(words)[:120]!r}", flush=True)
                 if wrong:
                     key = wrong.splitlines()[0][:160]
                     found[key] += 1

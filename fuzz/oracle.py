@@ -45,7 +45,7 @@ class Finding(Exception):
 def limited(seconds: float = LIMIT_S) -> Iterator[None]:
     """Raise Hang in this thread after so much processor time (a busy machine is no hang)."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
         raise Hang(f"more than {seconds:g} s")
 
     old = signal.signal(signal.SIGVTALRM, stop)

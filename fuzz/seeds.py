@@ -177,3 +177,13 @@ STATE = dumps({"v": "1", "m": "deepseek-v3", "a": "h20-96g", "p": "decode", "c":
 def lines(name: str) -> bytes:
     """A result twice, one a line, as SGLang's benchmark appends them."""
     return (dumps(json.loads(file("tests", "fixtures", name))) + b"\n") * 2
+
+
+QUESTION = b"""page = "inference"
+version = 1
+[values]
+model = "deepseek-v3"
+gpus = 64
+precision = "fp8"
+context = 4096
+"""

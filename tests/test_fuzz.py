@@ -93,7 +93,8 @@ def test_every_kind_of_file_as_every_other(name: str, bench: Bench) -> None:
     """A file of another reader, the beginning of it, nothing, and noise."""
     others = [TARGETS[other].seeds()[0] for other in ("accelerator", "trace", "loads npy", "trace gz", "safetensors")]
     for data in (*others, *(other[: len(other) // 2] for other in others), b"", b"\n", b"\0" * 64, b"\xff" * 64,
-                 b"[" * 50_000, b'{"a":' * 20_000, b"a = " + b"[" * 20_000, b"9" * 20_000, b'"' + b"x" * 200_000):  # fmt: skip
+                 b"[" * 50_000, b'{"a":' * 20_000, b"a = " + b"[" * 20_000, b"9" * 20_000,
+                 b'"' + b"x" * 200_000):  # fmt: skip
         bench.read(name, data)
 
 

@@ -4,7 +4,6 @@ whole of each verb behind them, is ``python -m fuzz.options``."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +17,8 @@ ASKED = {"infer": 150, "train": 150, "search": 100, "simulate": 170, "place": 90
 
 
 @pytest.fixture(scope="module")
-def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    yield files(tmp_path_factory.mktemp("options"))
+def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return files(tmp_path_factory.mktemp("options"))
 
 
 @pytest.mark.parametrize("verb", VERBS)

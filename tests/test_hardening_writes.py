@@ -1,4 +1,4 @@
-"""Files that are written: whole or not at all, whatever ends the run; and what a person sees where it cannot be done."""
+"""Files that are written: whole or not at all, whatever ends the run; and what people see where it cannot be done."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 def report(n):
     rows = [[f"row {i}", float(n)] for i in range(300)]
     flat = [{"row": i, "n": n} for i in range(300)]
-    return Document(f"report {n}", [Section("s", [], [Table(("a", "b"), rows)])], {"first": n, "rows": rows, "last": n}, "", flat)
+    section = Section("s", [], [Table(("a", "b"), rows)])
+    return Document(f"report {n}", [section], {"first": n, "rows": rows, "last": n}, "", flat)
 
 def forever(n):
     while True:
@@ -123,9 +124,14 @@ def test_what_killed_runs_left_is_swept_away(tmp_path: Path) -> None:
 
 def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path) -> None:
     files.write(tmp_path / "a", "old")
-    with pytest.raises(KeyboardInterrupt), files.replacing(tmp_path / "a") as stream:
-        stream.write(b"half")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with files.replacing(tmp_path / "a") as stream:
+            stream.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_text() == "old"
 
@@ -208,7 +214,14 @@ def test_everything_is_written_by_one_function() -> None:
                     continue
                 called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
                 where = f"{name}:{node.lineno} {called}"
-                assert called not in ("write_text", "write_bytes", "mkstemp", "savefig", "write_html", "NamedTemporaryFile"), where
+                assert called not in (
+                    "write_text",
+                    "write_bytes",
+                    "mkstemp",
+                    "savefig",
+                    "write_html",
+                    "NamedTemporaryFile",
+                ), where
                 modes = [arg.value for arg in (*node.args, *(k.value for k in node.keywords))
                          if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]  # fmt: skip
                 assert called != "open" or not {"w", "wb", "a", "x", "w+"} & set(modes), where
@@ -217,7 +230,9 @@ def test_everything_is_written_by_one_function() -> None:
 # ------------------------------------------------------------------ people and terminals
 
 
-@pytest.mark.parametrize("argv", [("infer", "--gpus", "8:512:8", "--batch-per-gpu", "1:30"), ("report", "--folder", "-")])
+@pytest.mark.parametrize(
+    "argv", [("infer", "--gpus", "8:512:8", "--batch-per-gpu", "1:30"), ("report", "--folder", "-")]
+)
 def test_ctrl_c_is_one_line_and_status_130(argv: tuple[str, ...], tmp_path: Path) -> None:
     target = tmp_path / "r.json"
     target.write_text("old")
@@ -271,8 +286,8 @@ def test_ctrl_c_while_it_starts() -> None:
 
 def test_a_closed_pipe_is_quiet() -> None:
     for argv in ("hw list", "infer", "models list --json", "--help"):
-        done = subprocess.run(["bash", "-c", f"{sys.executable} -m costsim.cli {argv} | head -n 1"], capture_output=True,
-                              text=True, env=environment(), check=False)  # fmt: skip
+        line = f"{sys.executable} -m costsim.cli {argv} | head -n 1"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environment(), check=False)
         assert done.stderr == ""
         assert done.stdout
 
@@ -303,7 +318,9 @@ def test_no_home_at_all() -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("argv", ["models list --out r.json", "infer", "report --folder out", "doctor", "hw show h800-sxm"])
+@pytest.mark.parametrize(
+    "argv", ["models list --out r.json", "infer", "report --folder out", "doctor", "hw show h800-sxm"]
+)
 def test_a_directory_that_is_gone(argv: str, tmp_path: Path) -> None:
     script = f"mkdir '{tmp_path}/gone'; cd '{tmp_path}/gone'; rmdir '{tmp_path}/gone'; exec {sys.executable} -c "
     code = f"from costsim.cli.main import main; raise SystemExit(main({argv.split()!r}))"
