@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 PYTEST_ARGS ?= --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fuzz format bench accuracy browser clean
+.PHONY: help run test check fuzz format bench accuracy docs browser clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -39,6 +39,10 @@ bench: $(VENV)/.core ## time the simulator itself
 accuracy: $(VENV)/.dev ## errors on shapes, parts and points that no law has seen, beside their bars
 	$(BIN)/python -m benchmarks.accuracy
 
+docs: $(VENV)/.docs ## build the documentation into out/site; the reference is generated from the code
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "open out/site/index.html"
+
 clean: ## remove what the targets above made
 	rm -rf $(VENV) out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
@@ -61,6 +65,10 @@ $(VENV)/.dev: $(VENV)/.core
 
 $(VENV)/.fuzz: $(VENV)/.dev
 	$(PIP) --editable '.[fuzz]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.core
+	$(PIP) --editable '.[docs]'
 	@touch $@
 
 # Debian's browser: the tests drive it, nothing else needs it.

@@ -36,6 +36,8 @@ _HOME = {
     "load_cluster": "costsim.spec.catalog",
     "load_model": "costsim.spec.catalog",
     "load_price": "costsim.spec.price",
+    "parse_rate": "costsim.spec.price",
+    "in_usd": "costsim.spec.price",
     "Report": "costsim.predict.report",
     "predict_inference": "costsim.predict.inference",
     "predict_training": "costsim.predict.training",
@@ -53,6 +55,7 @@ _HOME = {
     "judge": "costsim.evidence.claims",
     "diff": "costsim.explore.diff",
     "read_question": "costsim.explore.inputs",
+    "of_report": "costsim.explore.inputs",
     "tornado": "costsim.explore.sensitivity",
     "ranking": "costsim.explore.robustness",
 }

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, CannotWrite, Malformed, UnreadableFile
 
 #: Largest TOML or JSON file read as a specification; the shipped ones are under 10 kB.
 MAX_SPEC_BYTES = 1_000_000
@@ -36,7 +36,7 @@ def read_bytes(path: Path, what: str, most: int = MAX_SPEC_BYTES) -> bytes:
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
-            raise BadInput(f"{what} {path}: is not a plain file")
+            raise UnreadableFile(f"{what} {path}: is not a plain file")
         data = b""
         if state.st_size <= most:
             with path.open("rb") as file:
@@ -44,9 +44,9 @@ def read_bytes(path: Path, what: str, most: int = MAX_SPEC_BYTES) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"{what} {path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        raise UnreadableFile(f"{what} {path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if max(len(data), state.st_size) > most:
-        raise BadInput(f"{what} {path}: larger than {most:,} bytes; is this the right file?")
+        raise UnreadableFile(f"{what} {path}: larger than {most:,} bytes; is this the right file?")
     return data
 
 
@@ -55,9 +55,9 @@ def read_text(path: Path, what: str, most: int = MAX_SPEC_BYTES) -> str:
     try:
         text = read_bytes(path, what, most).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise BadInput(f"{what} {path}: not UTF-8 text") from None
+        raise Malformed(f"{what} {path}: not UTF-8 text") from None
     if "\0" in text:
-        raise BadInput(f"{what} {path}: not text (it holds NUL bytes)")
+        raise Malformed(f"{what} {path}: not text (it holds NUL bytes)")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -71,11 +71,11 @@ def json_of(text: str, where: str) -> Any:
     try:
         return json.loads(text, parse_int=_whole)
     except json.JSONDecodeError as error:
-        raise BadInput(f"{where} line {error.lineno}: not JSON ({error.msg})") from None
+        raise Malformed(f"{where} line {error.lineno}: not JSON ({error.msg})") from None
     except RecursionError:
-        raise BadInput(f"{where}: cannot be read as JSON (nested too deeply)") from None
+        raise Malformed(f"{where}: cannot be read as JSON (nested too deeply)") from None
     except ValueError as error:
-        raise BadInput(f"{where}: cannot be read as JSON ({error})") from None
+        raise Malformed(f"{where}: cannot be read as JSON ({error})") from None
 
 
 def toml_of(text: str, where: str) -> dict[str, Any]:
@@ -83,13 +83,15 @@ def toml_of(text: str, where: str) -> dict[str, Any]:
     import tomllib
 
     if any(_dots(line) > MAX_KEY_PARTS for line in text.splitlines()):
-        raise BadInput(f"{where}: not valid TOML: a key of more than {MAX_KEY_PARTS} parts")  # time grows as its square
+        raise Malformed(
+            f"{where}: not valid TOML: a key of more than {MAX_KEY_PARTS} parts"
+        )  # time grows as its square
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise BadInput(f"{where}: not valid TOML: nested too deeply") from None
+        raise Malformed(f"{where}: not valid TOML: nested too deeply") from None
     except ValueError as error:  # also an integer of thousands of digits
-        raise BadInput(f"{where}: not valid TOML: {str(error)[:120]}") from None
+        raise Malformed(f"{where}: not valid TOML: {str(error)[:120]}") from None
 
 
 def _dots(line: str) -> int:
@@ -131,7 +133,7 @@ def open_npy(path: Path, what: str) -> Any:
             start = file.read(6)
         if start != b"\x93NUMPY":
             kind = "an .npz archive" if start.startswith(b"PK") else "no numpy array of numbers"
-            raise BadInput(f"{what} {path}: {kind}; save one array with np.save")
+            raise Malformed(f"{what} {path}: {kind}; save one array with np.save")
         with np.errstate(all="ignore"):  # sizes that overflow are refused below, in one line
             found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (
@@ -147,11 +149,11 @@ def open_npy(path: Path, what: str) -> Any:
         if isinstance(error, BadInput):
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadInput(f"{what} {path}: no numpy array of numbers ({reason[:80]})") from None
+        raise Malformed(f"{what} {path}: no numpy array of numbers ({reason[:80]})") from None
     except OSError as error:
-        raise BadInput(f"{what} {path}: cannot be read ({error.strerror or error})") from None
+        raise UnreadableFile(f"{what} {path}: cannot be read ({error.strerror or error})") from None
     if found.dtype.kind not in "iuf":
-        raise BadInput(f"{what} {path}: dtype {str(found.dtype)[:40]}; an array of integers or floats is needed")
+        raise Malformed(f"{what} {path}: dtype {str(found.dtype)[:40]}; an array of integers or floats is needed")
     return found
 
 
@@ -199,8 +201,8 @@ def _target(path: Path) -> Path:
         raise _unwritable(path, str(error)) from None
 
 
-def _unwritable(path: Path, reason: str) -> BadInput:
-    return BadInput(f"{path}: cannot be written ({reason}); name a file in a directory you may write to")
+def _unwritable(path: Path, reason: str) -> CannotWrite:
+    return CannotWrite(f"{path}: cannot be written ({reason}); name a file in a directory you may write to")
 
 
 def _mode(target: Path) -> int:

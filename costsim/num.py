@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 Num = float | NDArray[Any]
+
+
+def single(value: Num) -> float:
+    """The one element of what a single question gave; ValueError where there are more."""
+    return float(np.asarray(value).item())

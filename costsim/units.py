@@ -11,7 +11,7 @@ import math
 import re
 from typing import Final
 
-from costsim.errors import BadInput
+from costsim.errors import BadQuantity
 
 KILO, MEGA, GIGA, TERA, PETA = 1e3, 1e6, 1e9, 1e12, 1e15
 MICRO, MILLI = 1e-6, 1e-3
@@ -104,18 +104,18 @@ def parse(text: str | float | int, dimension: str, field: str) -> float:
     units = UNITS[dimension]
     example = _EXAMPLE[dimension]
     if isinstance(text, bool) or not isinstance(text, (str, int, float)):
-        raise BadInput(f"{field}: expected a quantity like {example!r}, not {type(text).__name__}")
+        raise BadQuantity(f"{field}: expected a quantity like {example!r}, not {type(text).__name__}")
     shown = str(text)
     match = _QUANTITY.match(shown) if len(shown) <= 64 else None
     if match is None:
-        raise BadInput(f"{field}: {str(text)[:64]!r} is not a quantity; write it like {example!r}")
+        raise BadQuantity(f"{field}: {str(text)[:64]!r} is not a quantity; write it like {example!r}")
     unit = match.group(2) or ""
     if unit not in units:
         what = f"unknown unit {unit!r}" if unit else "a bare number"
-        raise BadInput(f"{field}: {what} in {str(text)!r}; write it like {example!r}")
+        raise BadQuantity(f"{field}: {what} in {str(text)!r}; write it like {example!r}")
     value = float(match.group(1).replace("_", "")) * units[unit]
     if not math.isfinite(value):
-        raise BadInput(f"{field}: {str(text)!r} is not finite; write it like {example!r}")
+        raise BadQuantity(f"{field}: {str(text)!r} is not finite; write it like {example!r}")
     return value
 
 

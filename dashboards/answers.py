@@ -7,6 +7,7 @@ they are, and stop when told to.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import threading
 from collections import OrderedDict
@@ -26,6 +27,8 @@ from costsim.version import __version__
 KEPT, AT_A_TIME = 160, 3
 #: seconds after which a long question that no page watches any more is dropped
 UNWATCHED_S = 20.0
+#: seconds that a stopped question has to come to a word of progress before it is interrupted
+GRACE_S = 1.0
 
 Argv = tuple[str, ...]
 _answers: OrderedDict[str, Document] = OrderedDict()
@@ -114,6 +117,8 @@ class Job:
     text: str = ""
     share: float | None = None
     unwanted: threading.Event = field(default_factory=threading.Event)
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    thread: int = 0
     watched: threading.Event = field(default_factory=threading.Event)
     future: Future[Document] | None = None
 
@@ -136,7 +141,13 @@ class Job:
 
     def _work(self) -> Document:
         self._told("", None)
-        return kept(self.argv) or _run(self.argv, self._told)
+        with self.turn:
+            self.thread = threading.get_ident()
+        try:
+            return kept(self.argv) or _run(self.argv, self._told)
+        finally:
+            with self.turn:
+                self.thread = 0
 
     def _told(self, text: str, share: float | None) -> None:
         if self.unwanted.is_set():
@@ -144,10 +155,18 @@ class Job:
         self.text, self.share = text, share
 
     def cancel(self) -> None:
-        """Stop at the next word of progress, or before the start."""
+        """Stop before the start, at the next word of progress, or where none comes in GRACE_S in the midst of work."""
+        if self.unwanted.is_set():
+            return
         self.unwanted.set()
-        if self.future is not None:
-            self.future.cancel()
+        if self.future is not None and not self.future.cancel():
+            threading.Timer(GRACE_S, self._interrupt).start()
+
+    def _interrupt(self) -> None:
+        """Raise Cancelled in the thread that works on this question, between two steps of Python."""
+        with self.turn:
+            if self.thread:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), ctypes.py_object(Cancelled))
 
     @property
     def done(self) -> bool:

@@ -42,10 +42,10 @@ def networks() -> tuple[str, ...]:
 MODEL = Control("model", "m", "word", "Model", "deepseek-v3", models)
 CHIP = Control("accelerator", "a", "word", "Accelerator", "h800-sxm", chips)
 CLUSTER = Control("cluster", "c", "word", "Cluster", None, clusters, more=True,
-                  help="the default is the accelerator's standard node")  # fmt: skip
+                  note="the default is the accelerator's standard node")  # fmt: skip
 PRICE = Control("price", "p", "text", "Price of a card", None, pattern=RATE, help="2 USD/h")
 PRECISION = Control("precision", "pr", "word", "Precision", None, plan.PRECISIONS,
-                    help="the default is FP8 where the chip has it, else INT8, else BF16")  # fmt: skip
+                    note="the default is FP8 where the chip has it, else INT8, else BF16")  # fmt: skip
 
 
 def chip(default: str) -> Control:

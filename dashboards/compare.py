@@ -36,7 +36,7 @@ def view(page: Page, document: Document) -> None:
         st.info(tr("Keep an answer as A, then change a setting: B is what the settings ask now."))
         return
     show.table(inputs(first, document))
-    show.table(numbers(first, document))
+    show.table(numbers(page, first, document))
     evidence.attributed(page.id, first, document)
     lines = {"A": _lines(first), "B": _lines(document)}
     if lines["A"] and lines["B"]:
@@ -57,9 +57,9 @@ def inputs(first: Document, second: Document) -> Table:
     return Table((tr("asked differently"), "A", "B"), rows or [[tr("nothing"), "", ""]])
 
 
-def numbers(first: Document, second: Document) -> Table:
+def numbers(page: Page, first: Document, second: Document) -> Table:
     """Every number of both, with bands and grades."""
-    a, b = show.metrics_of(first), show.metrics_of(second)
+    a, b = show.metrics_of(first, page.numbers), show.metrics_of(second, page.numbers)
     rows = [[name_of(name), *_cells(name, a.get(name)), *_cells(name, b.get(name))] for name in dict.fromkeys([*a, *b])]
     return Table((tr("number"), "A", "A: P10 … P90", "grade", "B", "B: P10 … P90", "grade"), rows)
 

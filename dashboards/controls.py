@@ -11,19 +11,22 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 Kind = Literal["word", "whole", "real", "text", "flag", "words"]
 
-#: what may be typed into a text control: a list or range of numbers, a quantity, an hourly rate or the id of a price
+#: what may be typed into a text control: a list or range of numbers, a quantity, requests or tokens in a time,
+#: an hourly rate or the id of a price
 GRID = r"^[0-9][0-9eE.,:+\- ]{0,119}$"
 QUANTITY = r"^[0-9][0-9.eE+]{0,15} ?[A-Za-zµ/%]{1,12}$"
+LOAD = r"^[0-9][0-9_.]{0,15}[kMBT]? ?(req|tok)/(s|min|h|d|day)$"
 RATE = r"^([0-9][0-9.]{0,11} ?(USD|CNY)/h|[a-z][a-z0-9\-]{0,59})$"
 TITLE = r"^[^\x00-\x1f]{1,120}$"
 
 
 @dataclass(frozen=True)
 class Control:
-    """``name`` is the verb's option, ``short`` the key in links. ``default`` may depend on the page's mode.
+    """``name`` is the verb's option (``option`` where they differ), ``short`` the key in links.
 
-    ``options``: words to choose from, or a function that lists them. ``modes``: where the control is shown, all if
-    empty. A value of None means the verb's own default.
+    ``default`` may depend on the page's mode. ``options``: words to choose from, or a function that lists them.
+    ``modes``: where the control is shown, all if empty. A value of None means the verb's own default; ``empty`` says
+    what that is. ``help`` is an example of what to type, ``note`` a sentence about this page's use of the setting.
     """
 
     name: str
@@ -38,11 +41,14 @@ class Control:
     modes: tuple[str, ...] = ()
     more: bool = False
     help: str = ""
+    note: str = ""
+    option: str = ""
+    empty: str = "default"
 
     @property
     def flag(self) -> str:
         """The option of the verb."""
-        return f"--{self.name.replace('_', '-')}"
+        return f"--{(self.option or self.name).replace('_', '-')}"
 
     def at(self, mode: str) -> Any:
         """The default in a mode."""
@@ -59,7 +65,7 @@ class Control:
     def checked(self, value: Any) -> Any:
         """The value if it is one of this control's; raises ValueError otherwise. None stands for the default."""
         if value is None or value == "":
-            return None
+            return [] if self.kind == "words" else None
         if self.kind == "words" and isinstance(value, str):
             value = [word for word in value.split(",") if word]
         try:
@@ -110,5 +116,7 @@ def options_of(
         value = values.get(control.name)
         if value is None or value is False or value == [] or not control.shown(mode):
             continue
-        argv.append(control.flag if value is True else f"{control.flag}={spelled(url_text(value))}")
+        words = value if isinstance(value, (list, tuple)) else [value]
+        text = ",".join(spelled(url_text(word)) for word in words)
+        argv.append(control.flag if value is True else f"{control.flag}={text}")
     return argv

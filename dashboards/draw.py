@@ -6,10 +6,13 @@ from typing import Any
 
 import streamlit as st
 
-from dashboards import state, uploads
+from dashboards import glossary, state, uploads
 from dashboards.controls import Control
 from dashboards.page import Page
-from dashboards.words import tr
+from dashboards.words import language, spoken, tr
+
+#: beyond this a number is shown with its power of ten; words of a mode that stand side by side
+_WRITTEN_OUT, _SIDE_BY_SIDE = 1e12, 5
 
 
 def controls(page: Page) -> dict[str, Any]:
@@ -37,34 +40,40 @@ def _widget(page: Page, mode: str, control: Control) -> Any:
     name = state.key(page, mode, control.name)
     if name not in st.session_state:
         st.session_state[name] = control.at(mode)
-    shared: dict[str, Any] = {"key": name, "help": tr(control.help) or None}
+    said = (glossary.of_setting(control.label, language() == "zh"), _example(control), tr(control.note))
+    shared: dict[str, Any] = {"key": name, "help": "  \n".join(filter(None, said)) or None}
     text = tr(control.label)
     if control.kind == "whole":
         return st.number_input(text, int(control.low), int(control.high), step=1, **_empty(control, mode), **shared)
     if control.kind == "real":
-        return st.number_input(text, control.low, control.high, format="%.6g", **_empty(control, mode), **shared)
+        form = "%.3e" if control.high > _WRITTEN_OUT else "%.6g"
+        return st.number_input(text, control.low, control.high, format=form, **_empty(control, mode), **shared)
     if control.kind == "flag":
         return st.toggle(text, **shared)
     if control.kind == "words":
         return st.multiselect(text, _options(control, st.session_state[name]), format_func=_shown, **shared)
     if control.kind == "text":
-        value = st.text_input(text, max_chars=160, placeholder=tr("default"), **shared)
+        value = st.text_input(text, max_chars=160, placeholder=tr(control.empty), **shared)
         try:
             return control.checked((value or "").strip())
         except ValueError:
             st.error(f"{text}: {tr('write it like')} `{control.help or control.at(mode)}`")
             st.stop()
     options = _options(control, st.session_state[name])
-    if control.name == page.mode and len(options) < 5:
-        return st.segmented_control(text, options, required=True, format_func=_shown, **shared)
+    if control.name == page.mode and len(options) <= _SIDE_BY_SIDE:
+        return st.radio(text, options, format_func=_shown, horizontal=True, **shared)
     return st.selectbox(text, options, format_func=_shown, **_empty(control, mode, index=True), **shared)
+
+
+def _example(control: Control) -> str:
+    return f"{tr('write it like')} `{control.help}`" if control.help else ""
 
 
 def _empty(control: Control, mode: str, index: bool = False) -> dict[str, Any]:
     """A widget whose default is the verb's own may stay empty, and says so."""
     if control.at(mode) is not None:
         return {}
-    return {"index" if index else "value": None, "placeholder": tr("default")}
+    return {"index" if index else "value": None, "placeholder": tr(control.empty)}
 
 
 def _options(control: Control, value: Any) -> list[str]:
@@ -77,4 +86,4 @@ def _options(control: Control, value: Any) -> list[str]:
 def _shown(word: str) -> str:
     if word.startswith(uploads.OWN):
         return f"{uploads.own_chips().get(word, tr('gone'))} ({tr('yours')})"
-    return tr(word)
+    return spoken(word)

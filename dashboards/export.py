@@ -10,7 +10,7 @@ import streamlit as st
 from costsim.cli.output import rendered
 from costsim.report.document import Document
 from costsim.report.jsonable import jsonable
-from dashboards import state
+from dashboards import state, uploads
 from dashboards.origin import command
 from dashboards.page import Page
 from dashboards.words import tr
@@ -20,11 +20,14 @@ FORMATS = {"csv": "text/csv", "json": "application/json", "html": "text/html", "
 
 
 @st.fragment
-def panel(page: Page, values: dict[str, Any], document: Document, argv: tuple[str, ...]) -> None:
+def panel(page: Page, values: dict[str, Any], document: Document, *asked: tuple[str, ...]) -> None:
     """Everything to take away, under one fold."""
     with st.expander(tr("Share and export"), icon=":material/ios_share:"):
         st.caption(tr("Link to exactly this question (copy button at its right)"))
         st.code(f"{_base()}{state.link(page, values)}", language=None, wrap_lines=True)
+        if uploads.texts(values.values()):
+            st.caption(tr("Your own chip travels in the link.") if uploads.packed(values.values()) else tr(
+                "Your own chip is too large for a link: send the question as TOML, which holds it."))  # fmt: skip
         with st.container(horizontal=True, key=f"{page.id}_exports"):
             st.download_button(
                 tr("Question (TOML)"), state.to_toml(page, values), f"costsim-{page.id}.toml", "application/toml",
@@ -36,7 +39,7 @@ def panel(page: Page, values: dict[str, Any], document: Document, argv: tuple[st
                     key=f"{page.id}.{form}", on_click="ignore", icon=":material/download:",
                 )  # fmt: skip
         st.caption(tr("Charts: the camera in their corner saves a PNG; the HTML report prints to PDF."))
-        command(argv)
+        command(*asked)
 
 
 def _base() -> str:

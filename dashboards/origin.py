@@ -6,11 +6,12 @@ from typing import Any
 
 import streamlit as st
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, UnknownName
 from costsim.report.document import Cell, Chart, Document, Table
 from costsim.report.figures import waterfall
 from costsim.report.jsonable import dumps
 from costsim.report.words import band, percent, quantity, value_text
+from costsim.spec.catalog import ROOT
 from dashboards import answers, show, uploads
 from dashboards.page import Page
 from dashboards.words import name_of, safe, tr
@@ -35,6 +36,8 @@ def explained(page: Page, values: dict[str, Any], document: Document, metric: st
     if argv is not None:
         try:
             found = answers.ask(argv)
+        except UnknownName:
+            pass  # a number that another one follows from: its parts and notes say the rest
         except (BadInput, answers.Defect) as error:
             if page.explains:
                 show.refusal(error)
@@ -43,7 +46,7 @@ def explained(page: Page, values: dict[str, Any], document: Document, metric: st
             show.sections(found, f"explain.{key}")
             show.references(found.payload.get("sources", ()))
             return
-    metrics = show.metrics_of(document)
+    metrics = show.metrics_of(document, page.numbers)
     if metric in metrics:
         found_metric = metrics[metric]
         grade = found_metric.grade
@@ -90,12 +93,13 @@ def memory_table(document: Document) -> Table | None:
     return Table((tr("memory per device"), tr("size")), rows) if rows else None
 
 
-def command(argv: tuple[str, ...]) -> None:
+def command(*asked: tuple[str, ...]) -> None:
     """The same question on the command line."""
     import shlex
 
     st.caption(tr("The same on the command line"))
-    st.code(shlex.join(["costsim", *argv]), language="bash", wrap_lines=True)
+    plain = [[w.replace(f"{uploads.folder()}/", "").replace(f"{ROOT}/", "") for w in argv] for argv in asked]
+    st.code("\n".join(shlex.join(["costsim", *words]) for words in plain), language="bash", wrap_lines=True)
 
 
 __all__ = ["command", "explained", "memory_table", "open_dialog", "percent"]

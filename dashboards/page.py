@@ -16,7 +16,9 @@ class Page:
 
     ``mode`` names the control that decides which others are shown, ``headline`` the metrics shown large; ``explains``
     says that `costsim explain` takes the same options. ``long`` questions run beside the page. ``views`` are further
-    ways to look at the answer, by name; ``fixed`` are options that every question of the page has.
+    ways to look at the answer, by name; ``fixed`` are options that every question of the page has. ``numbers`` finds
+    the JSON of metrics in an answer that keeps them elsewhere than under ``metrics``; ``above`` draws what stands
+    before the answer's own sections.
     """
 
     id: str
@@ -37,6 +39,8 @@ class Page:
     show: Callable[[Page, dict[str, Any]], None] | None = None
     subject: Callable[[dict[str, Any]], list[str]] | None = None
     skip: Sequence[str] = ()
+    numbers: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    above: Callable[[Any], None] | None = None
 
     def mode_of(self, values: Mapping[str, Any]) -> str:
         """The word of the control that decides which others are shown."""

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from dashboards import pages, state
+from dashboards.show import CARD_WIDTH
 from dashboards.words import tr
 
 
@@ -60,6 +61,6 @@ def links() -> None:
             page = known[preset.page]
             values = {**page.defaults(page.mode_of(preset.values)), **preset.values}
             query = {**state.link_keys(page, values, whole=False), "v": state.VERSION}
-            with st.container(border=True, width=270):
+            with st.container(border=True, width=CARD_WIDTH):
                 st.page_link(pages.streamlit_page(page), label=tr(preset.title), icon=page.icon, query_params=query)
                 st.caption(tr(preset.text))

@@ -14,10 +14,12 @@ from costsim.report.document import Document
 from dashboards import answers, compare, draw, evidence, export, origin, show, state
 from dashboards.answers import Job
 from dashboards.page import Page
-from dashboards.words import name_of, safe, tr
+from dashboards.words import name_of, pieces, safe, tr
 
 #: seconds that a long question may take before progress is shown instead of a blank
 PATIENCE_S, REFRESH_S = 0.7, 0.5
+#: in a page's ``skip``: what it draws above is all of the answer
+ALL_SECTIONS = "*"
 ANSWER, COMPARE, EXPLAIN = "Answer", "Compare A and B", "Explain a number"
 
 
@@ -74,7 +76,7 @@ def _answer(page: Page, values: dict[str, Any]) -> None:
 def views_of(page: Page, document: Document) -> dict[str, Callable[[Seen], None]]:
     """The ways to look at an answer: its own page, what the page adds, and for reports comparison and explanation."""
     views: dict[str, Callable[[Seen], None]] = {ANSWER: answer_view, **(page.views or {})}
-    if show.metrics_of(document):
+    if show.metrics_of(document, page.numbers):
         views |= {COMPARE: lambda seen: compare.view(seen.page, seen.document), EXPLAIN: explain_view}
     if evidence.has("sensitivity", document):
         views["Sensitivity"] = evidence.sensitivity
@@ -95,21 +97,24 @@ def _view(page: Page, names: list[str]) -> str:
 def answer_view(seen: Seen) -> None:
     """Large numbers first, then the document as the command line would write it."""
     page, document = seen.page, seen.document
-    metrics = show.metrics_of(document)
+    metrics = show.metrics_of(document, page.numbers)
+    if document.title:
+        st.markdown(f"**{safe(pieces(document.title))}**")
     if metrics:
-        st.markdown(f"**{safe(document.title)}**")
-        wanted = page.headline or list(metrics)[:4]
+        wanted = page.headline or list(metrics)[:6]
         show.cards(metrics, wanted, lambda name: origin.open_dialog(page, seen.values, document, name), f"{page.id}_")
-    elif document.title:
-        st.markdown(f"**{safe(document.title)}**")
-    show.sections(document, page.id, page.skip)
+        show.price(document)
+    if page.above is not None:
+        page.above(seen)
+    if ALL_SECTIONS not in page.skip:
+        show.sections(document, page.id, page.skip)
 
 
 @st.fragment
 def explain_view(seen: Seen) -> None:
     """Any number of the answer, term by term."""
     page = seen.page
-    names = list(show.metrics_of(seen.document))
+    names = list(show.metrics_of(seen.document, page.numbers))
     if page.explains:
         memory = show.payload(seen.document).get("memory") or {}
         names = [*names, *(name for name in memory if name.endswith("bytes") and name != "capacity_bytes")]

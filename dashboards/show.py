@@ -11,8 +11,10 @@ import streamlit as st
 from costsim.predict.report import Metric
 from costsim.report.document import Chart, Content, Document, Section, Table, is_numeric, text_of
 from costsim.report.jsonable import jsonable
+from costsim.report.pages import flat
 from costsim.report.words import band, value_text
-from dashboards.words import name_of, safe, tr
+from dashboards.glossary import of_number
+from dashboards.words import language, name_of, pieces, safe, tr
 
 #: colours of grades; the letter alone carries the meaning
 GRADE_COLOURS = {"A": "green", "B": "blue", "C": "orange", "D": "red"}
@@ -24,8 +26,10 @@ GRADE_WORDS = {
 }
 #: rows beyond which a table scrolls in a frame of its own
 LONG = 40
-#: of a breakdown in pixels: its legend takes many lines on a narrow page
-BREAKDOWN_HEIGHT = 360
+#: of a breakdown in pixels: its legend takes many lines on a narrow page; of a card, so that three stand side by side
+BREAKDOWN_HEIGHT, CARD_WIDTH = 360, 236
+#: pixels under a chart that has no legend
+NO_LEGEND = 45
 
 STYLE = """<style>
 .cs-scroll {overflow-x:auto; margin:.2rem 0 1rem;}
@@ -34,7 +38,7 @@ STYLE = """<style>
 .cs-table th {text-align:left; font-weight:600; border-bottom:2px solid rgba(128,128,128,.45); padding:.25rem .6rem;
   white-space:nowrap;}
 .cs-table td {border-bottom:1px solid rgba(128,128,128,.25); padding:.22rem .6rem; vertical-align:top;
-  overflow-wrap:anywhere; min-width:3.2rem;}
+  overflow-wrap:break-word; min-width:3.2rem; max-width:28rem;}
 .cs-table .num {text-align:right; font-variant-numeric:tabular-nums; white-space:nowrap;}
 .cs-table td:first-child {min-width:7rem;}
 .cs-long {max-height:30rem; overflow-y:auto;}
@@ -42,8 +46,14 @@ STYLE = """<style>
   border:1.5px solid currentColor; padding:0 .25em;}
 .cs-A {color:#00966c;} .cs-B {color:#2a85c0;} .cs-C {color:#bb7900;} .cs-D {color:#dd5f0a;}
 [data-testid="stMetricValue"] {font-size:1.4rem;}
+[data-testid="stPageLink"] p {white-space:normal;}
 [data-testid="stHeading"] h1 {font-size:2rem;} [data-testid="stHeading"] h3 {font-size:1.25rem;}
-[data-testid="stMainBlockContainer"] {padding-top:3.2rem; padding-bottom:3rem;}
+[data-testid="stMainBlockContainer"] {padding:3.2rem clamp(1rem, 3vw, 3.5rem) 3rem;}
+[class*="card_"] [data-testid="stCaptionContainer"] p {font-variant-numeric:tabular-nums; font-size:.8rem;}
+@media (max-width:640px) {
+  [class*="card_"] {width:100% !important;}
+  [class*="_controls"] {max-height:21rem; overflow-y:auto; border-bottom:2px solid rgba(128,128,128,.45);}
+}
 </style>"""
 
 
@@ -52,9 +62,11 @@ def payload(document: Document) -> Mapping[str, Any]:
     return document.payload if isinstance(document.payload, Mapping) else {}
 
 
-def metrics_of(document: Document) -> dict[str, Metric]:
-    """The numbers of a report; empty for documents that are none."""
-    found = payload(document).get("metrics")
+def metrics_of(
+    document: Document, numbers: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+) -> dict[str, Metric]:
+    """The numbers of a report, or those that ``numbers`` finds in another answer; empty where there are none."""
+    found = numbers(payload(document)) if numbers else payload(document).get("metrics")
     if not isinstance(found, Mapping):
         return {}
     names = ("value", "unit", "low", "high", "grade")
@@ -76,23 +88,37 @@ def cards(
 
 def card(name: str, metric: Metric, where_from: Callable[[str], None], prefix: str = "") -> None:
     """One number."""
-    with st.container(border=True, width=220, key=f"{prefix}card_{name}", gap="small"):
-        words = tr(GRADE_WORDS.get(metric.grade[:1], ""))
-        st.metric(name_of(name), value_text(name, metric), help=words or None)
+    with st.container(border=True, width=CARD_WIDTH, key=f"{prefix}card_{name}", gap="xsmall"):
+        said = (of_number(name, language() == "zh"), f"{metric.grade}: {tr(GRADE_WORDS.get(metric.grade[:1], ''))}")
+        words = "  \n".join(filter(None, said))
+        st.metric(headed(name_of(name)), value_text(name, metric), help=words or None)
         span = band(name, metric)
-        grade = f":{GRADE_COLOURS.get(metric.grade[:1], 'gray')}-badge[{tr('grade')} {metric.grade}]"
-        st.markdown(f"{grade} {safe(span) or tr('no band')}")
-        if st.button(tr("Where from?"), key=f"{prefix}from_{name}", type="tertiary", icon=":material/account_tree:",
-                     help=tr("The terms, laws and sources of this number")):  # fmt: skip
-            where_from(name)
+        st.caption(f"P10 … P90: {safe(span)}" if span else tr("no band"))
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown(f":{GRADE_COLOURS.get(metric.grade[:1], 'gray')}-badge[{tr('grade')} {metric.grade}]")
+            if st.button(tr("Where from?"), key=f"{prefix}from_{name}", type="tertiary", icon=":material/account_tree:",
+                         help=tr("The terms, laws and sources of this number")):  # fmt: skip
+                where_from(name)
+
+
+def price(document: Document) -> None:
+    """What a card costs here, where money is among the numbers: the default is somebody's price."""
+    stated = flat(payload(document).get("inputs") or {}).get("price")
+    if stated:
+        st.caption(f"{tr('Price of a card')}: {safe(str(stated))}")
+
+
+def headed(words: str) -> str:
+    """A name as a heading: its first letter large, abbreviations as they are."""
+    return f"{words[:1].upper()}{words[1:]}"
 
 
 def section(part: Section, key: str, without: Sequence[str] = ()) -> None:
     """One section of a document."""
     if part.heading and part.heading not in without:
-        st.subheader(safe(tr(part.heading)), anchor=False)
+        st.subheader(safe(pieces(part.heading)), anchor=False)
     for paragraph in part.paragraphs:
-        st.markdown(safe(paragraph))
+        st.markdown(safe(tr(paragraph)))
     for number, drawn in enumerate(part.charts):
         chart(drawn, f"{key}.{number}")
     for rows in part.tables:
@@ -135,12 +161,30 @@ def chart(drawn: Chart, key: str) -> None:
     layout.pop("font", None)
     if layout.get("barmode") == "stack":
         layout["height"] = BREAKDOWN_HEIGHT
+    if not _has_legend(figure):
+        layout["margin"] = {**layout.get("margin", {}), "b": NO_LEGEND}
+    upward = layout.get("yaxis", {})
+    if upward.get("type") == "log" and "dtick" not in upward:
+        layout["yaxis"] = {**upward, "dtick": "D2"}  # 1, 2, 5, 10: every digit would run together
     title = layout.get("title")
     if isinstance(title, dict):
-        layout["title"] = {**title, "text": tr(str(title.get("text", "")))}
+        layout["title"] = {**title, "text": pieces(str(title.get("text", "")))}
+    for name, axis in layout.items():
+        if name.startswith(("xaxis", "yaxis")) and isinstance(axis, dict) and isinstance(axis.get("title"), dict):
+            layout[name] = {**axis, "title": {**axis["title"], "text": pieces(str(axis["title"].get("text", "")))}}
+    figure["data"] = [
+        {**trace, "name": pieces(trace["name"])} if isinstance(trace.get("name"), str) else trace
+        for trace in figure.get("data", ())
+    ]
     config = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"format": "png", "scale": 2}}
-    st.plotly_chart(figure, key=f"chart.{key}", config=config, alt=drawn.label)
-    st.caption(safe(drawn.label))
+    st.plotly_chart(figure, key=f"chart.{key}", config=config, alt=tr(drawn.label))
+    st.caption(safe(tr(drawn.label)))
+
+
+def _has_legend(figure: Mapping[str, Any]) -> bool:
+    traces = [trace for trace in figure.get("data", ()) if trace.get("showlegend", True)]
+    named = [trace for trace in traces if trace.get("type", "scatter") not in ("heatmap", "icicle", "waterfall")]
+    return bool(figure["layout"].get("showlegend", len(named) > 1)) and len(named) > 0
 
 
 def table(rows: Table) -> None:
@@ -149,11 +193,11 @@ def table(rows: Table) -> None:
         return
     numeric = [is_numeric([row[index] for row in rows.rows]) for index in range(len(rows.columns))]
     head = "".join(
-        f'<th scope="col"{_side(right)}>{escape(tr(name))}</th>'
+        f'<th scope="col"{_side(right)}>{escape(pieces(name))}</th>'
         for name, right in zip(rows.columns, numeric, strict=True)
     )
     body = "".join(f"<tr>{_row(rows.columns, row, numeric)}</tr>" for row in rows.rows)
-    caption = f"<caption>{escape(tr(rows.caption))}</caption>" if rows.caption else ""
+    caption = f"<caption>{escape(pieces(rows.caption))}</caption>" if rows.caption else ""
     long = " cs-long" if len(rows.rows) > LONG else ""
     st.html(
         f'<div class="cs-scroll{long}" tabindex="0"><table class="cs-table">{caption}<thead><tr>{head}</tr></thead>'

@@ -14,6 +14,7 @@ import streamlit as st
 
 from costsim.errors import BadInput
 from costsim.version import __version__
+from dashboards import uploads
 from dashboards.controls import Control, url_text
 from dashboards.page import Page
 from dashboards.words import safe, tr
@@ -21,7 +22,7 @@ from dashboards.words import safe, tr
 #: of the keys in links; a link of a later scheme is read as far as it is understood
 VERSION = "1"
 #: keys of links that belong to the whole dashboard
-SHARED = ("v", "lang", "view")
+SHARED = ("v", "lang", "view", "chip")
 _LONGEST = 400
 
 Values = dict[str, Any]
@@ -77,10 +78,11 @@ def restore(page: Page) -> list[str]:
     """Put the page's values where its widgets find them: from the link, else from this session, else the defaults."""
     store = st.session_state
     given = {name: value for name, value in st.query_params.to_dict().items() if name != "lang"}
-    notices: list[str] = []
+    notices = _chips(given.pop("chip", ""))
     pending = store.pop(f"{page.id}!", None)
     if pending is not None:
-        values, notices = pending
+        values, found = pending
+        notices = [*notices, *found]
         seed(page, values, force=True)
     elif not set(given) <= {"view"} and given != store.get(f"{page.id}?"):
         if given.get("v", VERSION) != VERSION:
@@ -93,6 +95,18 @@ def restore(page: Page) -> list[str]:
     if given.get("view"):
         store.setdefault(f"{page.id}/view from link", given["view"])
     return notices
+
+
+def _chips(text: str) -> list[str]:
+    """Take the chips of a link into this session, once; what is wrong with them is said."""
+    if not text or text == st.session_state.get("chips of link"):
+        return []
+    st.session_state["chips of link"] = text
+    try:
+        uploads.unpack(text)
+    except BadInput as error:
+        return [safe(str(error))]
+    return []
 
 
 def seed(page: Page, values: Values, force: bool) -> None:
@@ -118,6 +132,8 @@ def publish(page: Page, values: Values, view: str) -> None:
         changed["v"] = VERSION
     st.session_state[f"{page.id}="] = values
     st.session_state[f"{page.id}?"] = dict(changed)
+    if chips := uploads.packed(values.values()):
+        changed["chip"] = st.session_state["chips of link"] = chips
     if st.session_state.get("lang", "en") != "en":
         changed["lang"] = st.session_state["lang"]
     if st.query_params.to_dict() != changed:
@@ -143,6 +159,8 @@ def link_keys(page: Page, values: Mapping[str, Any], whole: bool) -> dict[str, s
 def link(page: Page, values: Mapping[str, Any]) -> str:
     """The path and query of a link that holds every value."""
     query = {**link_keys(page, values, whole=True), "v": VERSION}
+    if chips := uploads.packed(values.values()):
+        query["chip"] = chips
     home = next(iter(st.session_state.get("navigation", {page.id: None})))
     return f"{'' if page.id == home else page.id}?{urlencode(query)}"
 
@@ -156,7 +174,10 @@ def to_toml(page: Page, values: Mapping[str, Any]) -> str:
     for name, value in values.items():
         if value is not None:
             lines.append(f"{name} = {_toml(value)}")
-    return "\n".join([*lines, ""])
+    chips = uploads.texts(values.values())
+    return "\n".join(
+        [*lines, *(["", "[chips]"] if chips else []), *(f"{n} = {_toml(t)}" for n, t in chips.items()), ""]
+    )
 
 
 def _toml(value: Any) -> str:
@@ -180,5 +201,10 @@ def from_toml(data: Mapping[str, Any], pages: Mapping[str, Page]) -> Page:
     values = data.get("values", {})
     if not isinstance(values, dict):
         raise BadInput("values: a table is needed, [values], with a line for each setting")
+    chips = data.get("chips", {})
+    if not isinstance(chips, dict) or not all(isinstance(text, str) for text in chips.values()):
+        raise BadInput("chips: a table is needed, [chips], with the TOML of a chip as text on each line")
+    for text in list(chips.values())[: uploads.LINK_CHIPS]:
+        uploads.add_chip(text.encode())
     later(pages[name], values)
     return pages[name]

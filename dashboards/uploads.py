@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import shutil
 import tempfile
 import threading
+import zlib
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,8 @@ TEXT_MB, DATA_MB, MOST_FILES = 1, 48, 60
 TEXT_BYTES, DATA_BYTES, ANSWER_BYTES = 1_000_000, 48_000_000, 4_000_000
 #: what the value of a control looks like where it means an uploaded chip
 OWN = "own-"
+#: of chips in a link: characters of all, chips, bytes of one once opened; what base64 is filled up with
+LINK_CHARS, LINK_CHIPS, CHIP_BYTES, PAD = 6_000, 3, 40_000, ("", "===", "==", "=")
 _lock = threading.Lock()
 
 
@@ -81,6 +86,36 @@ def add_chip(data: bytes) -> str:
     while len(own) > 12:
         own.pop(next(iter(own)))
     return value
+
+
+def texts(values: Iterable[Any]) -> dict[str, str]:
+    """Value → TOML of the own chips among the values of a page."""
+    words = [word for value in values for word in (value if isinstance(value, list) else [value])]
+    own = dict.fromkeys(word for word in words if isinstance(word, str) and spelled(word) != word)
+    return {word: Path(spelled(word)).read_text(encoding="utf-8-sig") for word in own}
+
+
+def packed(values: Iterable[Any]) -> str:
+    """The own chips among the values of a page for a link: their TOML compressed, "" where none or too much for one."""
+    data = [zlib.compress(text.encode(), 9) for text in texts(values).values()]
+    text = ".".join(base64.urlsafe_b64encode(one).decode().rstrip("=") for one in data)
+    return text if len(text) <= LINK_CHARS else ""
+
+
+def unpack(text: str) -> None:
+    """Take the chips of a link into this session, read as strangely as any upload. BadInput where they are none."""
+    if len(text) > LINK_CHARS:
+        raise BadInput(f"the chip in this link is longer than {LINK_CHARS:,} characters")
+    for part in text.split(".")[:LINK_CHIPS]:
+        try:
+            data = base64.b64decode(f"{part}{PAD[len(part) & 3]}", altchars=b"-_", validate=True)
+            opened = zlib.decompressobj()
+            chip = opened.decompress(data, CHIP_BYTES)
+        except (ValueError, zlib.error):
+            raise BadInput("the chip in this link cannot be read; ask for the link or the chip's TOML again") from None
+        if opened.unconsumed_tail or not opened.eof:
+            raise BadInput(f"the chip in this link is larger than {CHIP_BYTES:,} bytes or cut off")
+        add_chip(chip)
 
 
 def own_chips() -> dict[str, str]:

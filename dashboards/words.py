@@ -30,9 +30,39 @@ def tr(text: str) -> str:
     return CHINESE.get(text, text) if language() == "zh" else text
 
 
+#: names of metrics that their unit alone tells apart
+_NAMES = {"bf16_usd": "BF16 run", "fp8_usd": "FP8 run", "usd_per_h": "USD per hour", "usd": "money",
+          "joules_per_token_output": "joules per output token", "joules_per_token_input": "joules per input token",
+          "final_run_usd": "final run at rental price", "staff_usd": "everything, with staff"}  # fmt: skip
+
+
+#: words of options that are no words of a language
+_SPOKEN = {
+    "usd_per_mtok": "cheapest tokens",
+    "tokens_per_s_per_gpu": "most tokens/s per card",
+    "step_s": "shortest step",
+}
+
+
+def spoken(word: str) -> str:
+    """A word of an option as a reader says it."""
+    return tr(_SPOKEN.get(word, word))
+
+
+def pieces(text: str) -> str:
+    """A heading or title in the reader's language, part by part where only its parts have a translation."""
+    found = tr(text)
+    if found != text or language() == "en":
+        return found
+    for sign in (": ", ", "):
+        if sign in text:
+            return sign.join(pieces(part) for part in text.split(sign))
+    return text
+
+
 def name_of(metric: str) -> str:
     """A metric's name in words."""
-    return tr(label(metric))
+    return tr(_NAMES.get(metric) or label(metric))
 
 
 def safe(text: str) -> str:

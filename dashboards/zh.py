@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dashboards.zh_report import FIXED
+
 _PAGES = {
     "Answers": "求解", "Evidence": "依据", "Overview": "总览", "Inference": "推理", "Deployment search": "部署搜索",
     "Serving simulation": "服务仿真", "Training": "训练", "Post-training": "后训练", "Full report": "完整报告",
@@ -147,4 +149,26 @@ _REPORT = {
     "TTFT p50": "TTFT P50", "busy share": "忙碌占比", "goodput share": "达标占比", "In short": "简述", "Side by side": "并列对比",
 }  # fmt: skip
 
-CHINESE: dict[str, str] = _PAGES | _SETTINGS | _PAGE_WORDS | _REPORT
+_MORE = {
+    "A profiler's trace read as streams, kernels, overlap and waiting; a measurement file as laws with their errors on shapes left out.":
+        "把剖析器的记录读作流、内核、重叠与等待；把测量文件读作规律及其留出误差。",
+    "Compare with the API price of": "与哪家 API 标价比较", "Load to carry": "要承载的负载", "Accelerators": "加速器",
+    "Launch commands for": "启动命令的引擎", "Share of a unit's rate to plan for": "单元速率的计划占比",
+    "Deployments to simulate": "要仿真的部署数", "File": "文件", "Measured on": "测于", "Claim": "说法", "none": "无", "no limit": "不限",
+    "deployment": "部署", "measurements": "测量", "Side by side": "并列对比", "all claims": "全部说法",
+    "cheapest tokens": "token 最便宜", "most tokens/s per card": "每卡吞吐最高", "shortest step": "步时间最短",
+    "Break-even": "盈亏平衡", "Memory": "内存", "memory per device": "每设备内存", "Your own chip travels in the link.": "您的芯片已写入链接。",
+    "Your own chip is too large for a link: send the question as TOML, which holds it.": "您的芯片太大，放不进链接：请发送包含它的 TOML。",
+    "Choose phase “serving” and an API's price list: the lines show at which load own cards pay.":
+        "选择阶段“整体服务”与一份 API 标价：曲线显示多大负载时自有卡划算。",
+    "Choose phase “deployment” and an API's price list: the lines show from which load own cards pay.":
+        "选择阶段“部署”与一份 API 标价：曲线显示从多大负载起自有卡划算。",
+    "The best plan": "最佳方案", "Launch commands (.sh)": "启动命令 (.sh)", "Open this plan on its own page": "在其页面打开此方案",
+    "measurements of kernels or collectives (CSV of costsim profile: family, dtype, shape, time_s, source)":
+        "内核或集合通信的测量（costsim profile 的 CSV：family, dtype, 形状, time_s, source）",
+    "The grade of the law that times of each kind rest on.": "各类时间所依据规律的等级。",
+    "the default is FP8 where the chip has it, else INT8, else BF16": "默认：芯片支持则 FP8，否则 INT8，再否则 BF16",
+    "the default is FP8 where the chip has it, else BF16": "默认：芯片支持则 FP8，否则 BF16",
+}  # fmt: skip
+
+CHINESE: dict[str, str] = FIXED | _PAGES | _SETTINGS | _PAGE_WORDS | _REPORT | _MORE

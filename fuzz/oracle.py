@@ -19,7 +19,7 @@ from costsim.errors import BadInput
 from fuzz.targets import TARGETS, Target
 
 #: seconds of processor time for one input, and letters of a message
-LIMIT_S, LONGEST = 20.0, 320
+LIMIT_S, LONGEST = 20.0, 340
 #: signs that a terminal would obey; the field's own signs and any script may stay
 _OBEYED = {chr(code) for code in (*range(32), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 

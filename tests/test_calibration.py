@@ -333,3 +333,18 @@ def test_what_cannot_be_fitted_leaves_the_old_file_alone(
     assert main(["calibrate", "h800-sxm", "--measurements", str(table), "--folder", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
     assert kept.read_text(encoding="utf-8") == "{}"
+
+
+def test_a_law_that_rows_cannot_carry_says_so() -> None:
+    from costsim.calibration.fit import Fit
+    from costsim.cli.calibrate import _doubt
+
+    law = law_from("stream", ENTRY["parameters"])
+    held = np.full(20, np.log(1.05))
+
+    def doubt(points: int, residuals: np.ndarray) -> str:
+        return _doubt(Fit(law, points, residuals, 0, {}, ()))
+
+    assert doubt(20, held) == ""
+    assert "too few rows (2)" in doubt(2, held)
+    assert "off by 50.0%" in doubt(20, np.full(20, -np.log(1.5)))

@@ -87,14 +87,26 @@ def _at(document: Any, path: str) -> float:
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_figures_are_what_the_verbs_print(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def test_figures_are_what_the_verbs_print(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # commands are for readers, who are anywhere
     checked = 0
     for figure in judged(name).figures.values():
         if figure.command.startswith("costsim "):
             assert _at(_said(figure.command), figure.path) == pytest.approx(figure.value, rel=1e-9), figure.command
             checked += 1
     assert checked or name in ("fp8-accumulation", "r1-pipeline"), "no figure of this claim can be printed by a verb"
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_what_moves_a_claim_runs_from_anywhere(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in judged(name).claim.move:
+        if command.startswith("costsim "):
+            assert _said(command), command
+        else:
+            assert re.fullmatch(r"python -m model\.\w+", command)
+            assert (ROOT / Path(*command.split()[-1].split("."))).with_suffix(".py").is_file()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_experiments_are_dated_and_their_command_is_ours() -> None:
@@ -137,7 +149,7 @@ def test_accumulation_loses_what_the_report_says() -> None:
 
 def test_the_first_rule_that_holds_decides() -> None:
     claim = Claim(
-        id="x", statement="s", file=("f",), main="a", reasoning="r", move="m",
+        id="x", statement="s", file=("f",), main="a", reasoning="r", move=("m",),
         rules=(Rule(verdict="supported", when=(("a.low", ">=", 2.0),)),
                Rule(verdict="conditional", when=(("a", ">=", 2.0), ("b", "<", 1.0)), condition="c"),
                Rule(verdict="overstated")),
@@ -196,7 +208,7 @@ def test_the_verb(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for entry in answer:
         assert {"id", "statement", "file", "computed", "verdict", "condition", "scenario"} <= set(entry)
     text = (tmp_path / "claims.html").read_text(encoding="utf-8")
-    assert text.count("<section") == len(IDS) + 1
+    assert text.count("<section") == len(IDS) + 2  # verdicts first, sources last
     assert cli.main(["claims", "mla-93"]) == 0
     assert "93.3%" in capsys.readouterr().out
     assert cli.main(["claims"]) == 0

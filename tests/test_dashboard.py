@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import base64
+import hashlib
 import json
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -21,7 +24,8 @@ from costsim.cli import main as cli
 from costsim.cli.output import LISTENER, Listener
 from costsim.errors import BadInput
 from costsim.report.document import Document
-from dashboards import answers, pages, presets, sources, state, uploads, words, zh
+from costsim.report.words import label
+from dashboards import answers, glossary, pages, presets, show, sources, state, uploads, words, zh
 from dashboards.controls import GRID, QUANTITY, RATE, Control, options_of
 from dashboards.page import Page
 
@@ -85,8 +89,8 @@ def test_every_control_is_an_option_of_the_verb(page: Page) -> None:
     shorts = [control.short for control in page.controls]
     assert len(shorts) == len(set(shorts)), "two controls share a key in links"
     assert not set(shorts) & {"v", "lang", "view"}
-    if page.id == "overview" or not page.controls:
-        return
+    if page.show is not None and page.subject is None:
+        return  # asks several verbs, or one about files handed over
     module = cli.load_verb(page.verb)
     parser = verb_parser(module.NAME, module.HELP, module.EXAMPLE)
     module.configure(parser)
@@ -245,6 +249,33 @@ def test_a_long_question_tells_how_far_it_is_and_stops_when_told() -> None:
     assert any(share is not None and 0 < share <= 1 for share in heard)
 
 
+def test_a_stopped_question_without_progress_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that never says how far it is ends too, and the next question is answered by the same thread."""
+    started, done = threading.Event(), threading.Event()
+
+    def endless(*_: Any) -> int:
+        started.set()
+        while not done.is_set():
+            time.sleep(0.005)
+        return 0
+
+    monkeypatch.setattr(answers, "GRACE_S", 0.05)
+    monkeypatch.setattr("costsim.cli.fleet.run", endless)
+    jobs = [answers.Job(("fleet", f"--seed={number}")).start() for number in range(answers.AT_A_TIME)]
+    try:
+        assert started.wait(10)
+        for job in jobs:
+            job.cancel()
+            assert job.future is not None
+            with pytest.raises((answers.Cancelled, CancelledError)):
+                job.future.result(timeout=20)
+    finally:
+        done.set()
+    after = answers.Job(("infer", "--gpus=64")).start()
+    assert after.future is not None
+    assert after.future.result(timeout=60).payload["metrics"]
+
+
 def test_a_question_that_nobody_watches_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "UNWATCHED_S", 0.05)
     job = answers.Job(("search", "--batch-per-gpu=1:3999", "--gpus=8:256:8")).start()
@@ -264,6 +295,20 @@ def test_presets_are_answered() -> None:
             assert answers.ask(page.argv(values)).payload["metrics"]
 
 
+def test_the_presets_that_people_ask_for_are_there() -> None:
+    """V3 pre-training, the serving day, H20 decode, a 910C supernode, two-card reinforcement learning, one box."""
+    by_page = {}
+    for preset in presets.available():
+        by_page.setdefault(preset.page, []).append(preset.values)
+    assert any(v["gpus"] == 2048 and v["accelerator"] == "h800-sxm" for v in by_page["training"])
+    assert "fleet" in by_page
+    chips = {values["accelerator"]: values for values in by_page["inference"]}
+    assert {"h20-96g", "ascend-910c"} <= set(chips)
+    assert chips["ascend-910c"]["cluster"] == "cloudmatrix384"
+    assert any(values.get("gpus") == 8 and values.get("tp") == 8 for values in by_page["inference"])
+    assert any("zero" in str(values.get("recipe")) for values in by_page["posttraining"])
+
+
 def words_of_pages() -> Iterator[str]:
     for page in every_page():
         yield from (page.title, page.lead, page.group)
@@ -277,6 +322,82 @@ def test_chinese_has_a_word_for_every_page_and_setting() -> None:
     missing = sorted({text for text in words_of_pages() if text not in zh.CHINESE})
     assert not missing
     assert all(text.strip() and chinese.strip() for text, chinese in zh.CHINESE.items())
+
+
+def _answered() -> Iterator[tuple[Page, Document]]:
+    """Pages whose default question is answered in a moment, in every mode, with the answer."""
+    for page in every_page():
+        modes = [str(w) for c in page.controls if c.name == page.mode for w in c.choices()] or [""]
+        for mode in modes if page.id in QUICK else ():
+            yield page, answers.ask(page.argv(page.defaults(mode)))
+
+
+QUICK = ("inference", "training", "simulation", "posttraining", "run", "fp8", "fleet", "placement")
+
+
+def test_chinese_has_a_word_for_every_fixed_part_of_an_answer() -> None:
+    """Names of numbers, headings and columns; what a sentence or an operation is called may stay English."""
+    missing = set()
+    for page, document in _answered():
+        names = [words._NAMES.get(name) or label(name) for name in show.metrics_of(document, page.numbers)]
+        names += [part.heading for part in document.sections]
+        names += [column for part in document.sections for table in part.tables for column in table.columns]
+        missing |= {name for name in names if any(c.isalpha() for c in name) and name not in zh.CHINESE}
+    assert not missing
+
+
+def test_every_number_of_an_answer_has_unit_and_grade_and_the_large_ones_are_there() -> None:
+    for page, document in _answered():
+        metrics = show.metrics_of(document, page.numbers)
+        if not metrics:
+            assert page.id == "posttraining", "two ways side by side have a table of both instead"
+            continue
+        assert all(metric.grade[:1] in show.GRADE_COLOURS for metric in metrics.values()), page.id
+        assert not page.headline or set(page.headline) & set(metrics), f"{page.id}: no headline"
+
+
+def test_help_speaks_both_languages_and_of_settings_that_exist() -> None:
+    labels = {control.label for page in every_page() for control in page.controls}
+    assert not set(glossary.SETTINGS) - labels
+    assert all(len(both) == 2 and all(both) for both in (*glossary.SETTINGS.values(), *glossary.NUMBERS.values()))
+
+
+def test_every_literal_of_the_app_has_a_translation() -> None:
+    said = set()
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "tr" and node.args:
+                said |= {part.value for part in ast.walk(node.args[0]) if isinstance(part, ast.Constant)}
+    assert not {text for text in said if isinstance(text, str) and text and text not in zh.CHINESE}
+
+
+def test_chips_in_links_come_back_or_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ``packed`` writes ``unpack`` reads; too much, cut off or no chip at all is one line."""
+    store: dict[str, Any] = {}
+    monkeypatch.setattr(uploads.st, "session_state", store)
+    text = (ROOT / "hwprofiles/accelerators/h20-96g.toml").read_bytes().replace(b'"h20-96g"', b'"mine"', 1)
+    value = uploads.add_chip(text)
+    link = uploads.packed([value, 3, None, ["h800-sxm", value]])
+    assert link
+    assert len(link) < 2000
+    store.clear()
+    assert uploads.packed([value]) == ""
+    uploads.unpack(link)
+    assert uploads.own_chips() == {value: "mine"}
+    bomb = base64.urlsafe_b64encode(zlib.compress(b"#" * 10**7, 9)).decode().rstrip("=")
+    for bad in ("A", "AAAA", link[:-40], bomb[:6000], "=" * 9, "é" * 9, link * 9, "x" * 9000):
+        with pytest.raises(BadInput) as caught:
+            uploads.unpack(bad)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_chip_too_large_for_a_link_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads.st, "session_state", {})
+    noise = "".join(f"# {hashlib.sha256(str(n).encode()).hexdigest()}\n" for n in range(200))
+    text = (ROOT / "hwprofiles/accelerators/h20-96g.toml").read_text(encoding="utf-8").replace('"h20-96g"', '"mine"', 1)
+    value = uploads.add_chip(f"{text}{noise}".encode())
+    assert uploads.packed([value]) == ""
+    assert uploads.texts([value])
 
 
 def test_texts_of_others_lose_their_markup() -> None:
@@ -306,6 +427,15 @@ def test_sources_have_titles_and_only_web_addresses() -> None:
 def test_the_verb_refuses_bad_options(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["dashboard", *argv]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_who_can_reach_the_server_is_said() -> None:
+    assert verb.exposed("127.0.0.1", []) == verb.exposed("::1", []) == ""
+    line = verb.exposed("0.0.0.0", [])
+    assert "no password" in line
+    assert "--host" in line
+    assert "\n" not in line
+    assert "--host" not in verb.exposed("0.0.0.0", ["costs.example.org"])
 
 
 def test_a_port_in_use_is_said_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from streamlit.testing.v1 import AppTest
 
 from costsim import DecodeLoad, ServingPlan, load_accelerator, load_model, predict_inference
 from costsim.report.words import value_text
+from costsim.spec.catalog import ACCELERATORS
 from dashboards import pages
 
 APP = Path(__file__).resolve().parent.parent / "dashboards" / "app.py"
@@ -59,6 +63,60 @@ def test_a_link_sets_controls_and_says_what_it_could_not_use() -> None:
     assert metric(app, "TPOT") == expected(24.0)
     said = app.warning[0].value
     assert all(word in said for word in ("another version", "banana", "nonsense"))
+
+
+def _own_chip() -> tuple[str, str, str]:
+    """TOML of a chip like the H20 with half its memory bandwidth; the value that stands for it; its text in a link."""
+    text = ACCELERATORS.joinpath("h20-96g.toml").read_text(encoding="utf-8")
+    changed = text.replace('id = "h20-96g"', 'id = "half-h20"', 1).replace('"4 TB/s"', '"2 TB/s"', 1)
+    packed = base64.urlsafe_b64encode(zlib.compress(changed.encode(), 9)).decode().rstrip("=")
+    return changed, f"own-{hashlib.sha256(changed.encode()).hexdigest()[:16]}", packed
+
+
+def test_an_own_chip_comes_with_its_link(tmp_path: Path) -> None:
+    text, value, packed = _own_chip()
+    chip = tmp_path / "chip.toml"
+    chip.write_text(text)
+    app = opened(a=value, b="32", dg="32", chip=packed)
+    plan = ServingPlan(gpus=32, ep=32, overlap="two-batch")
+    load = DecodeLoad(context=4096, batch_per_gpu=32)
+    report = predict_inference(load_model("deepseek-v3"), load_accelerator(str(chip)), plan, load)
+    assert metric(app, "TPOT") == value_text("tpot_s", report.metrics["tpot_s"])
+    assert app.query_params["chip"] in (packed, [packed]), "the address keeps what it needs"
+    assert not app.warning
+    without = opened(a=value)
+    assert value in without.warning[0].value.replace("\\", "")
+
+
+@pytest.mark.parametrize("chip", ["AAAA", "..", "\U0001f600", "x" * 7000, "bomb"])
+def test_forged_chips_in_links_are_said(chip: str) -> None:
+    if chip == "bomb":
+        chip = base64.urlsafe_b64encode(zlib.compress(b"#" * 10**6, 9)).decode()
+    app = opened(b="64", chip=chip)
+    assert len(app.warning) == 1
+    assert "chip" in app.warning[0].value
+    assert metric(app, "TPOT") == expected(64.0)
+
+
+def test_an_emptied_list_in_a_link_stays_empty() -> None:
+    def script() -> None:
+        import streamlit as st
+
+        from dashboards import pages as known
+        from dashboards import state
+        from dashboards.page import Page
+
+        page: Page = known.all_pages()["report"]
+        state.restore(page)
+        from dashboards import draw
+
+        st.json(draw.controls(page))
+
+    app = AppTest.from_function(script, default_timeout=60)
+    app.query_params["with"] = ""
+    app.run()
+    assert not app.exception
+    assert json.loads(app.json[0].value)["compare"] == []
 
 
 def test_chinese_follows_the_link_and_unknown_languages_are_english() -> None:

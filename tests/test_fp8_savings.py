@@ -89,7 +89,7 @@ def test_the_page_has_a_table_and_waterfalls_whose_bars_are_the_changes(savings:
     assert len(section.charts) == 4
     bars = section.charts[0].figure["data"][0]
     assert bars["type"] == "waterfall"
-    assert sum(bars["y"][:-1]) == pytest.approx(savings.levels[-1].step_s)
+    assert sum(bars["x"][:-1]) == pytest.approx(savings.levels[-1].step_s)
     assert {"levels", "changes", "recompute", "metrics"} <= set(savings_payload(savings))
 
 
@@ -102,3 +102,13 @@ def test_the_command_answers_and_refuses(capsys: pytest.CaptureFixture[str]) -> 
     assert main([*base, "--pp", "8,16"]) == 2
     assert main([*base, "--accelerator", "a100-80g-sxm"]) == 2
     assert capsys.readouterr().err.count("costsim: error:") == 3
+
+
+def test_what_has_no_say_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    base = ["train", "--fp8-savings", "--schedule", "interleaved", "--vpp", "2", "--global-batch", "16384"]
+    assert main([*base, "--precision", "bf16", "--comm-sms", "8"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "precision bf16, where both formats are compared: left out" in told
+    assert "comm_sms counts under overlap pair alone, not gradients: left out" in told
+    assert main(base) == 0
+    assert "left out" not in capsys.readouterr().out

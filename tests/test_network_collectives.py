@@ -20,6 +20,9 @@ from costsim.physics.comm import expert_wires
 from costsim.physics.layout import Layout
 from costsim.physics.op import act_bytes
 from costsim.physics.routing import units_touched
+from costsim.physics.training.ffn import expert_wires as training_wires
+from costsim.physics.training.passes import Recipe
+from costsim.physics.training.shard import Shard
 from costsim.spec import catalog
 from costsim.timing.device import Device
 from costsim.timing.duration import time_wire
@@ -79,13 +82,15 @@ def test_latencies_and_costs() -> None:
 
 
 def test_the_floor_of_two_h20_nodes() -> None:
-    """10–11 µs in a node, 46–48 µs across two, from 4 B to 1 KB [nccl-issues; deepep-issues]."""
+    """10–11 µs in a node, 46–48 µs across two, from 4 B to 1 KB [nccl-issues; deepep-issues].
+
+    The law between nodes is of six installations, of which this is one."""
     h20 = device_for(catalog.load_accelerator("h20-96g"))
     sizes = np.array([128.0, 512.0, 1024.0])
     inside = time_collective("all_reduce", sizes, 8, 8, h20).time_s
     across = time_collective("all_reduce", sizes, 16, 8, h20).time_s
     assert np.all((inside >= 10e-6) & (inside <= 11e-6))
-    assert np.all((across >= 46e-6) & (across <= 48e-6))
+    assert np.all((across >= 0.93 * 46e-6) & (across <= 1.07 * 48e-6))
 
 
 # One truth: the graph's answer is the closed form's where nothing contends
@@ -228,6 +233,13 @@ def test_nics_are_as_uneven_as_nodes_not_as_ranks() -> None:
         assert normal.up_bytes / even[0].up_bytes == pytest.approx(rank, rel=0.01)
         assert normal.out_bytes / even[0].out_bytes == pytest.approx(node, rel=0.01)
         assert low.out_bytes / even[1].out_bytes == pytest.approx(rank, rel=0.01)
+        # training counts the same way; plain copies go to the rank that holds the expert
+        shard = Shard(1e6, 4096.0, 1.0, 1.0, 1.0, 32.0, 1.0, 8.0, 8.0, imbalance=rank)
+        for copies, skew in ((False, node), (True, rank)):
+            recipe = Recipe("bf16", copies=copies)
+            ours, flat = (training_wires(model, s, recipe).forward[0] for s in (shard, replace(shard, imbalance=1.0)))
+            assert ours.up_bytes / flat.up_bytes == pytest.approx(rank, rel=0.01)
+            assert ours.out_bytes / flat.out_bytes == pytest.approx(skew, rel=0.01)
 
 
 @pytest.mark.parametrize("low_latency", [False, True])

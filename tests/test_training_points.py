@@ -9,7 +9,8 @@ import pytest
 
 from costsim.evidence.points import Point, read_points
 from costsim.evidence.validate import Row, predict_point, training_question, validate
-from costsim.spec.catalog import load_accelerator, load_model
+from costsim.spec.catalog import ROOT, load_accelerator, load_model
+from costsim.spec.training_framework import UNSTATED, framework_in, training_frameworks
 
 TRUTH = Path(__file__).resolve().parents[2] / "shared" / "truth" / "points_training.csv"
 V3, H100, A100 = load_model("deepseek-v3"), load_accelerator("h100-sxm"), load_accelerator("a100-80g-sxm")
@@ -51,6 +52,12 @@ def test_recipes_of_frameworks_fill_in_what_their_tables_leave_out() -> None:
     assert training_question(row(source=bridge, model=qwen.id), qwen, H100)[0].dispatcher == "alltoall"
     inside = row(source=bridge, plan={"ep": "8", "pp": "8"})
     assert training_question(inside, V3, H100)[0].overlap == "auto"
+    oss = row(source=bridge, model="gpt-oss-120b", accelerator="b300-sxm", plan={"ep": "64"})
+    assert training_question(oss, load_model(oss.model), load_accelerator(oss.accelerator))[0].overlap == "auto"
+    assert framework_in("a blog post") is UNSTATED
+    assert training_question(row(), V3, H100)[0].overlap == "auto"
+    cited = (ROOT / "hwprofiles" / "references.bib").read_text()
+    assert all(f"{{{key}," in cited for one in training_frameworks() for key in one.sources)
     real = training_question(row(plan={"schedule": "dualpipe", "pp": "16", "ep": "64"}), V3, H100)[0]
     assert real.routing == "trained"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from costsim.errors import BadInput
 from costsim.predict.inference import predict_inference
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.catalog import ACCELERATORS, load_accelerator, load_model, names
+from costsim.spec.edited import about
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingPlan
 from costsim.timing.device import FittedLaw
 from costsim.timing.laws import Attend, Hop, Stream, Tile
@@ -230,3 +232,47 @@ def test_no_band_reaches_beyond_light(name: str) -> None:
     report = predict_inference(load_model("deepseek-v2-lite"), load_accelerator(name), plan, load)
     for key in ("mbu", "mfu"):
         assert (report.metrics[key].high or 0.0) <= 1.0 + 1e-9, key
+
+
+FIELDS = ("bf16", "fp8", "int8", "fp4", "memory_bandwidth", "scale_up_bandwidth", "scale_out_bandwidth")
+
+
+def edited(name: str, field: str, times: float) -> Accelerator:
+    chip = load_accelerator(name)
+    datum = chip.datasheet[field]
+    value = None if datum.value is None else datum.value * times
+    return chip.model_copy(update={"datasheet": {**chip.datasheet, field: datum.model_copy(update={"value": value})}})
+
+
+@pytest.mark.parametrize("name", ["h200-sxm", "b200-sxm", "h20-96g", "ascend-910c", "mi300x"])
+@pytest.mark.parametrize("load", [DecodeLoad(context=4096, batch_per_gpu=32), PrefillLoad(4096, 16384)])
+def test_no_better_field_makes_a_chip_slower(name: str, load: DecodeLoad | PrefillLoad) -> None:
+    precision = "fp8" if load_accelerator(name).known("fp8") else "int8"
+    plan = ServingPlan(gpus=32, ep=64 if name == "ascend-910c" else 32, precision=precision)
+
+    def step_s(chip: Accelerator) -> float:
+        return predict_inference(load_model("deepseek-v3"), chip, plan, load)["step_s"]
+
+    for field in FIELDS:
+        steps = [step_s(edited(name, field, times)) for times in (1.0, 1.1, 2.0, 4.0)]
+        assert all(after <= before * (1 + 1e-6) for before, after in pairwise(steps)), (field, steps)
+
+
+@pytest.mark.parametrize("name", ["h200-sxm", "h20-96g", "ascend-910c"])
+def test_a_new_name_changes_no_number(name: str) -> None:
+    chip = load_accelerator(name)
+    precision = "fp8" if chip.known("fp8") else "int8"
+    plan = ServingPlan(gpus=32, ep=64 if name == "ascend-910c" else 32, precision=precision)
+    one, other = (
+        predict_inference(load_model("deepseek-v3"), part, plan, DecodeLoad(context=4096, batch_per_gpu=32))["tpot_s"]
+        for part in (chip, chip.model_copy(update={"id": "my-chip"}))
+    )
+    assert one == pytest.approx(other, rel=1e-9)
+
+
+def test_an_edited_copy_says_so_and_a_unit_slip_is_seen() -> None:
+    assert about(load_accelerator("h200-sxm")) == []
+    words = " ".join(about(edited("h200-sxm", "memory_bandwidth", 1000.0)))
+    assert "edited copy" in words
+    assert "is the unit right?" in words
+    assert "unit" not in " ".join(about(edited("h200-sxm", "memory_bandwidth", 2.0)))

@@ -14,14 +14,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from costsim.calibration.between import FAMILY, between_nodes
 from costsim.calibration.fit import FOLDS, Fit
 from costsim.calibration.residual import from_json
-from costsim.calibration.transfer import SHEET, distance, find, shipped_bands, tile_cores
-from costsim.errors import BadInput
+from costsim.calibration.transfer import SHEET, anchor, distance, find, shipped_bands, tile_cores
+from costsim.errors import BadInput, Malformed
 from costsim.files import read_json
 from costsim.spec.accelerator import PEAK_OF, Accelerator
 from costsim.spec.catalog import CALIBRATION, load_accelerator
 from costsim.spec.cluster import Cluster
+from costsim.spec.schema import carried
 from costsim.timing.device import Device, FittedLaw
 from costsim.timing.laws import Hop, law_from
 
@@ -119,13 +121,22 @@ def parse_calibration(path: Path) -> dict[str, FittedLaw]:
     """The laws in a calibration file; BadInput names what is wrong with it."""
     try:
         document = read_json(path, "calibration")
-        if document["schema"] != SCHEMA:
-            raise BadInput(f"calibration {path}: schema {document['schema']}, this version reads {SCHEMA}")
+        document = carried(document, f"calibration {path}", SCHEMA, {0: _from_0}, absent=0)
         return {key: _fitted(entry, document["accelerator"]) for key, entry in document["laws"].items()}
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"calibration {path}: not a calibration file ({type(error).__name__}: {error})") from None
+        raise Malformed(f"calibration {path}: not a calibration file ({type(error).__name__}: {error})") from None
+
+
+def _from_0(old: dict[str, Any]) -> dict[str, Any]:
+    """Version 0 gave a law's held-out errors without the ratios at P10 and P90: those of as much to either side."""
+    laws = {}
+    for key, law in old["laws"].items():
+        held = dict(law["held_out"])
+        wide = 1.0 + float(held["p90_ape"])
+        laws[key] = {**law, "held_out": {"p10_ratio": 1.0 / wide, "p90_ratio": wide, **held}}
+    return {**old, "laws": laws}
 
 
 def fitted_laws(fits: Mapping[str, Fit], origin: str) -> dict[str, FittedLaw]:
@@ -165,6 +176,8 @@ class Laws(Mapping[str, FittedLaw]):
     def _search(self, key: str) -> FittedLaw | None:
         """Nearest evidence first: here and on near twins any kernel of the kind, then relatives, then strangers."""
         family, dtype = key.split("/")
+        if family == FAMILY:  # of libraries and adapters, not of chips: one law for all
+            return between_nodes()
         if "@" in family:  # a framework's own kernels stand for nobody else's, and only on parts like those measured
             return self._lent(key, "twin")
         dtypes = (dtype, *(other for other in _OTHER_DTYPES if other != dtype))
@@ -173,7 +186,7 @@ class Laws(Mapping[str, FittedLaw]):
             for name in names:
                 law = self._lent(name, reach)
                 if law is not None:
-                    return law if name == key else _stand_in(law, key)
+                    return law if name == key else _stand_in(law, key, _alike(name, key))
         return None
 
     def _lent(self, key: str, reach: str) -> FittedLaw | None:
@@ -184,7 +197,7 @@ class Laws(Mapping[str, FittedLaw]):
         if law is None or (law.grade == "D") != (reach == "stranger"):
             return None
         # A part of much the same sheet runs the same kernel alike; its kernel says more than another one here.
-        if reach == "twin" and distance(self._chip, load_accelerator(law.origin), SHEET) > TWIN:
+        if reach == "twin" and distance(anchor(self._chip), load_accelerator(law.origin), SHEET) > TWIN:
             return None
         return law
 
@@ -215,17 +228,25 @@ def measured_parts() -> tuple[tuple[Accelerator, ...], dict[str, dict[str, Fitte
     return tuple(load_accelerator(name) for name in known), {name: read_calibration(name) for name in known}
 
 
-def _stand_in(law: FittedLaw, key: str) -> FittedLaw:
+def _alike(name: str, key: str) -> bool:
+    """Whether a law and what it stands in for are grouped expert GEMMs of one format: the same shapes and tiles."""
+    (family, dtype), (asked, wanted) = name.split("/"), key.split("/")
+    return family.startswith("moe") and asked.startswith("moe") and dtype == wanted
+
+
+def _stand_in(law: FittedLaw, key: str, alike: bool = False) -> FittedLaw:
     """Another dtype's or family's law in place of ``key``: two grades down from a measurement, one from a transfer.
 
-    Its correction belongs to other shapes; its band is at least that of a transfer to another architecture. A message
-    between two ranks makes one step, however many ranks there are, and crosses the network once.
+    Its correction belongs to other shapes, unless they are ``alike``; its band is at least that of a transfer to
+    another architecture. A message between two ranks makes one step, however many ranks there are, and crosses the
+    network once.
     """
     if key.startswith("p2p/") and isinstance(law.law, Hop):
         law = replace(law, law=replace(law.law, per_doubling_s=0.0, out_overhead_s=MESSAGE_S))
     grade = "C" if law.grade in "AB" else "D"
     low, high = shipped_bands().of(key, "D")
-    return replace(law, grade=grade, low=min(law.low, low), high=max(law.high, high), correction=None)
+    correction = law.correction if alike else None
+    return replace(law, grade=grade, low=min(law.low, low), high=max(law.high, high), correction=correction)
 
 
 def device_for(
@@ -265,7 +286,7 @@ def _known(chip: Accelerator, key: str) -> float | None:
 def cores_of(chip: Accelerator) -> float:
     """Cores of one rank's device that run tiles."""
     rank = chip.rank()
-    return tile_cores(rank) or _typical_cores(rank)
+    return tile_cores(rank) or _typical_cores(anchor(chip).rank())
 
 
 def _typical_cores(chip: Accelerator) -> float:

@@ -29,8 +29,8 @@ import numpy as np
 from costsim.errors import BadInput
 from costsim.files import read_json
 from costsim.num import Num
-from costsim.spec.accelerator import Accelerator
-from costsim.spec.catalog import ROOT
+from costsim.spec.accelerator import PEAK_OF, Accelerator
+from costsim.spec.catalog import ACCELERATORS, ROOT, load_accelerator, names
 from costsim.timing.device import Correction, FittedLaw
 from costsim.timing.laws import AnyLaw, Hop
 
@@ -79,6 +79,17 @@ def distance(a: Accelerator, b: Accelerator, names: Sequence[str]) -> float:
     return sum(apart) / len(apart) if apart else math.inf
 
 
+def anchor(chip: Accelerator) -> Accelerator:
+    """The part whose sheet says which measured parts are near: the catalog's own of this id, else of its sibling.
+
+    An edited copy ("H200 with twice the bandwidth") keeps the laws of the part that it was copied from. Its distances
+    would otherwise hand it to another donor, and a better field could make it slower.
+    """
+    known = names(ACCELERATORS)
+    named = next((name for name in (chip.id, chip.sibling) if name in known), None)
+    return chip if named is None else load_accelerator(named)
+
+
 def memory_kind(chip: Accelerator) -> str:
     """HBM, GDDR, LPDDR, DDR: the letters that the memory's name begins with."""
     name = chip.memory_type.upper()
@@ -122,35 +133,44 @@ def find(
     ``tables`` maps the ids of ``measured`` to their read calibrations. Names no other family or dtype: what
     may stand for what is the caller's to say.
     """
-    family = key.split("/")[0]
+    family, dtype = key.split("/")
     bands = shipped_bands() if bands is None else bands
-    close = _holders(relatives(chip, family, measured), key, tables)
+    others = [m for m in measured if m.id != chip.id]
+    copied = any(
+        distance(chip, part, (*SHEET, *FABRIC)) == 0 for part in others if part.architecture == chip.architecture
+    )
+    like = chip if copied else anchor(chip).model_copy(update={"id": chip.id})
+    close = _holders(like, relatives(like, family, others), key, tables)
     if close:
-        return carried(chip, close[0], tables[close[0].id][key], "C", bands.of(key, "C"))
+        return carried(chip, close[0], tables[close[0].id][key], "C", bands.of(key, "C"), dtype)
     if is_wire(family):
-        return _average(chip, key, [m for m in measured if m.id != chip.id], tables, bands)
-    far = _holders(strangers(chip, family, measured), key, tables)
+        return _average(like, key, others, tables, bands)
+    far = _holders(like, strangers(like, family, others), key, tables)
     if not far:
         return None
-    return carried(chip, far[0], tables[far[0].id][key], "D", bands.of(key, "D"))
+    return carried(chip, far[0], tables[far[0].id][key], "D", bands.of(key, "D"), dtype)
 
 
-def _holders(parts: Sequence[Accelerator], key: str, tables: Tables) -> list[Accelerator]:
-    """Parts that have the law, those measured at a handful of points last."""
+def _holders(like: Accelerator, parts: Sequence[Accelerator], key: str, tables: Tables) -> list[Accelerator]:
+    """Parts that have the law, those measured at a handful of points last, unless they have the very same sheet."""
     have = [part for part in parts if key in tables.get(part.id, {})]
     most = max((tables[part.id][key].points for part in have), default=0)
-    return sorted(have, key=lambda part: tables[part.id][key].points * SPARSE < most)
+
+    def last(part: Accelerator) -> bool:
+        return tables[part.id][key].points * SPARSE < most and distance(like, part, (*SHEET, *FABRIC)) > 0
+
+    return sorted(have, key=last)
 
 
 def carried(
-    chip: Accelerator, donor: Accelerator, entry: FittedLaw, grade: str, band: tuple[float, float]
+    chip: Accelerator, donor: Accelerator, entry: FittedLaw, grade: str, band: tuple[float, float], dtype: str = "bf16"
 ) -> FittedLaw:
     """The donor's law in the supply of ``chip``: latencies kept in seconds, correction whole (C) or half (D)."""
     correction = entry.correction
     if correction is not None and grade == "D":
         correction = Faded(correction, CROSSING)
     return replace(
-        entry, law=rescaled(entry.law, _core_rate(chip) / _core_rate(donor)), grade=grade, correction=correction,
+        entry, law=rescaled(entry.law, _faster(chip, donor, dtype)), grade=grade, correction=correction,
         low=min(entry.low, band[0]), high=max(entry.high, band[1]),
     )  # fmt: skip
 
@@ -163,10 +183,21 @@ def rescaled(law: AnyLaw, faster: float) -> AnyLaw:
     return replace(law, **{name: getattr(law, name) * faster for name in names})
 
 
-def _core_rate(chip: Accelerator) -> float:
-    """BF16 FLOP/s of one core; NaN where a source states neither, and nothing is then rescaled."""
-    sheet = chip.rank().datasheet
-    peak, cores = sheet["bf16"].value, tile_cores(chip)
+def _faster(chip: Accelerator, donor: Accelerator, dtype: str) -> float:
+    """How many times the FLOP/s of one core of ``donor`` a core of ``chip`` has.
+
+    In the law's own number format, in BF16 where a sheet has none; NaN where a source states neither, and nothing is
+    then rescaled.
+    """
+    for key in (PEAK_OF.get(dtype, "bf16"), "bf16"):
+        one, other = (_core_rate(part, key) for part in (chip, donor))
+        if math.isfinite(one / other):
+            return one / other
+    return math.nan
+
+
+def _core_rate(chip: Accelerator, key: str) -> float:
+    peak, cores = chip.rank().datasheet[key].value, tile_cores(chip)
     return peak / cores if peak and cores else math.nan
 
 
@@ -175,8 +206,7 @@ def tile_cores(chip: Accelerator) -> float | None:
 
     A TPU's one or two TensorCores run many tiles side by side: they are no cores in the sense of the laws.
     """
-    sheet = chip.rank().datasheet
-    peak, cores = sheet["bf16"].value, sheet["cores"].value
+    peak, cores = anchor(chip).rank().datasheet["bf16"].value, chip.rank().datasheet["cores"].value
     return None if cores is None or (peak or 0.0) / cores > TILE_CORE_FLOPS else cores
 
 
@@ -184,7 +214,7 @@ def _average(
     chip: Accelerator, key: str, measured: Sequence[Accelerator], tables: Tables, bands: Bands
 ) -> FittedLaw | None:
     """Rule 3: the geometric mean of the parameters, one vote for each architecture with HBM, else for each at all."""
-    ranked = _holders(_nearest(chip, key.split("/")[0], measured), key, tables)
+    ranked = _holders(chip, _nearest(chip, key.split("/")[0], measured), key, tables)
     voters = [part for part in ranked if memory_kind(part) == "HBM"] or ranked
     votes: dict[str, list[FittedLaw]] = {}
     for part in voters:

@@ -133,14 +133,14 @@ def precision_for(chip: Accelerator, asked: str | None) -> tuple[str, list[str]]
 def supply(args: argparse.Namespace, chip: Accelerator) -> tuple[Price | None, Cluster | None, list[str]]:
     """The price and the cluster asked for, or the catalog's; and the words about what was filled in."""
     from costsim.spec.catalog import load_cluster
+    from costsim.spec.edited import about
     from costsim.spec.price import default_rate, parse_rate
 
     cluster = load_cluster(args.cluster) if args.cluster is not None else None
     if args.price is not None:
-        return parse_rate(args.price, "--price"), cluster, []
+        return parse_rate(args.price, "--price"), cluster, about(chip)
     price = default_rate(chip)
-    assumed = [f"--price {price.id}"] if price else []
-    return price, cluster, assumed
+    return price, cluster, [*([f"--price {price.id}"] if price else []), *about(chip)]
 
 
 def answer(args: argparse.Namespace, asked: Given, ask: Callable[[dict[str, Any]], Report]) -> int:
@@ -156,10 +156,10 @@ def answer(args: argparse.Namespace, asked: Given, ask: Callable[[dict[str, Any]
 
 
 def with_assumed(report: Report, assumed: Sequence[str]) -> Report:
-    """The report with one more note: which options had their defaults."""
-    if not assumed:
-        return report
-    return replace(report, notes=(*report.notes, f"defaults: {'  '.join(assumed)}"))
+    """The report with one more note: which options had their defaults; whole sentences are notes of their own."""
+    said = [text for text in assumed if text.startswith("--")]
+    more = [f"defaults: {'  '.join(said)}"] if said else []
+    return replace(report, notes=(*report.notes, *more, *(text for text in assumed if not text.startswith("--"))))
 
 
 def _answer_grid(

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli.output import extension, finish, progress, write
-from costsim.errors import BadInput
+from costsim.errors import Absent, BadInput
+from costsim.report.words import percent
 
 if TYPE_CHECKING:
+    from costsim.calibration.fit import Fit
     from costsim.calibration.measurement import Measurement
     from costsim.calibration.points import Points
     from costsim.calibration.run import Calibrated
@@ -155,13 +157,26 @@ def _need_scipy() -> None:
     from importlib.util import find_spec
 
     if find_spec("scipy") is None:
-        raise BadInput("calibrate fits laws with scipy, which is not installed: pip install 'costsim[profile]'")
+        raise Absent("calibrate fits laws with scipy, which is not installed: pip install 'costsim[profile]'")
+
+
+#: fewer rows than this say little of other shapes; a law further off than this on shapes left out is a scale, not a law
+FEW_ROWS, FAR_OFF = 8, 0.30
+
+
+def _doubt(law: Fit) -> str:
+    """Why a fitted law should not be leaned on, or nothing."""
+    doubts = []
+    if law.points < FEW_ROWS:
+        doubts.append(f"too few rows ({law.points}) to speak for other shapes; measure at least {FEW_ROWS}")
+    if law.median_ape > FAR_OFF:
+        doubts.append(f"off by {percent(law.median_ape)} on shapes left out: an order of magnitude, no more")
+    return "; ".join(doubts)
 
 
 def _document(results: list[Calibrated], points: list[dict[str, Points]]) -> Document:
     from costsim.report.document import Cell, Content, Document, Section, Table
     from costsim.report.laws import law_section
-    from costsim.report.words import percent
     from costsim.version import __version__
 
     sections, flat = [], []
@@ -181,6 +196,7 @@ def _document(results: list[Calibrated], points: list[dict[str, Points]]) -> Doc
                          "held_out_median_ape": law.median_ape, "held_out_p90_ape": law.p90_ape})  # fmt: skip
         columns = ("family/dtype", "n", "too fast", "median", "P90", "sources")
         notes = [f"{key}: {why}" for key, why in result.refused.items()]
+        notes += [f"{key}: {doubt}" for key, law in sorted(result.fits.items()) if (doubt := _doubt(law))]
         sections.append(Section(result.accelerator, notes, [Table(columns, rows)]))
         laws = {key: law.law for key, law in result.fits.items()}
         sections.append(law_section(laws, drawn, f"{result.accelerator}: laws and points"))

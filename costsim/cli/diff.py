@@ -16,7 +16,9 @@ costsim diff mine.toml theirs.toml --out diff.html
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("a", metavar="A", help="a report's .json (--out of infer, train, posttrain) or a scenario")
+    parser.add_argument(
+        "a", metavar="A", help="a report's .json or .html (--out of infer, train, posttrain, simulate), or a scenario"
+    )
     parser.add_argument("b", metavar="B", help="another of the same kind")
     parser.add_argument("--metric", metavar="NAME", help="only this metric; default: the main ones")
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import importlib.util
+import locale
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from costsim import units
 from costsim.cli.output import finish
 from costsim.errors import BadInput
 
@@ -24,6 +27,8 @@ HELP = "what works on this machine, and what absent parts would add"
 EXAMPLE = """
 costsim doctor
 costsim doctor --deep
+costsim doctor --errors
+costsim doctor --errors CS402
 """
 
 #: package → what it is for; the first group is the light core
@@ -40,6 +45,10 @@ _EXTRAS = {
 }
 
 
+#: less room than this on the disk is worth a word
+LEAST_FREE_BYTES = 50e6
+
+
 @dataclass(frozen=True)
 class Check:
     """One line of the answer: ``state`` is ok or absent; ``detail`` the version, or what its absence disables."""
@@ -51,13 +60,19 @@ class Check:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deep", action="store_true", help="import torch and ask it for its device (takes seconds)")
+    parser.add_argument(
+        "--errors", nargs="?", const="", metavar="CODE", help="what the code at the end of an error means; all of them"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.errors is not None:
+        return finish(args, _errors(args.errors))
     checks = [Check("python", "ok", f"{platform.python_version()} at {sys.executable}")]
     checks += [_package(name, "the light core; reinstall: pip install costsim") for name in _CORE]
     checks += [_package(name, purpose) for name, purpose in _EXTRAS.items()]
-    checks += [_torch_device(bool(args.deep)), *_catalogs(), _calibration(), _writable(Path("out"))]
+    checks += [_torch_device(bool(args.deep)), _browser(), *_catalogs(), *_calibration()]
+    checks += [_writable(Path("out")), _space(Path()), _locale()]
     return finish(args, _document(checks))
 
 
@@ -113,15 +128,34 @@ def _counted(name: str, count: Callable[[], int]) -> Check:
     return Check(name, "ok", f"{found} in the catalog")
 
 
-def _calibration() -> Check:
+def _browser() -> Check:
+    """Whether reports can become PDF: a browser of Chromium's kind that can be started without a window."""
+    from costsim.cli.browser import ASK, found
+
+    path = found()
+    return Check("pdf", "absent", f"would add: --out report.pdf; {ASK}") if path is None else Check("pdf", "ok", path)
+
+
+def _calibration() -> list[Check]:
+    """Calibration files: how many, of which version of their format, of which dates; and what is wrong with one."""
+    import json
+
+    from costsim.calibration.store import SCHEMA, read_calibration
     from costsim.spec.catalog import CALIBRATION
 
-    found = sorted(path.stem for path in CALIBRATION.glob("*.json"))
-    if not found:
-        return Check("calibration", "absent", "every time is grade D; `costsim calibrate` writes it")
-    return Check(
-        "calibration", "ok", f"{len(found)} accelerators: {', '.join(found[:6])}{' …' if len(found) > 6 else ''}"
-    )
+    files = sorted(CALIBRATION.glob("*.json"))
+    if not files:
+        return [Check("calibration", "absent", "every time is grade D; `costsim calibrate` writes it")]
+    wrong, dates = [], []
+    for path in files:
+        try:
+            read_calibration(path.stem)
+            dates.append(str(json.loads(path.read_text(encoding="utf-8"))["date"]))
+        except BadInput as error:
+            wrong.append(Check(f"calibration {path.stem}", "absent", str(error)))
+    names = ", ".join(path.stem for path in files[:4]) + (" …" if len(files) > 4 else "")
+    span = f"schema {SCHEMA}, fitted {min(dates)} to {max(dates)}" if dates else "none can be read"
+    return [Check("calibration", "ok" if dates else "absent", f"{len(dates)} parts ({names}); {span}"), *wrong]
 
 
 def _writable(folder: Path) -> Check:
@@ -130,6 +164,43 @@ def _writable(folder: Path) -> Check:
     if nearest.is_dir() and os.access(nearest, os.W_OK):
         return Check("out/", "ok", f"reports go to {folder.absolute()}")
     return Check("out/", "absent", f"{nearest} is not writable; reports need --out FILE elsewhere")
+
+
+def _space(folder: Path) -> Check:
+    """Room on the disk for reports of a few megabytes."""
+    free = shutil.disk_usage(folder).free
+    text = f"{free / units.GIGA:,.1f} GB free here"
+    return Check("disk", "ok" if free > LEAST_FREE_BYTES else "absent", text)
+
+
+def _locale() -> Check:
+    """Whether the terminal can show what tables hold (µ, ×, …); answers in files are UTF-8 everywhere."""
+    coding = (sys.stdout.encoding or "ascii").lower()
+    try:
+        "µ×…─╭".encode(coding)
+    except (UnicodeEncodeError, LookupError):
+        return Check("locale", "absent", f"{coding}: signs show as ?; set PYTHONIOENCODING=utf-8 or LC_ALL=C.UTF-8")
+    return Check("locale", "ok", f"{coding}, {locale.setlocale(locale.LC_CTYPE)}")
+
+
+def _errors(code: str) -> Document:
+    """Every kind of error, or all that is to say of one."""
+    from costsim.errors import catalog, meaning
+    from costsim.report.document import Document, Section, Table
+
+    rows = [
+        {"code": each.code, "name": each.name, "title": each.title, "means": each.means, "mend": each.mend,
+         "example": each.example}
+        for each in ([meaning(code)] if code else catalog())
+    ]  # fmt: skip
+    if not code:
+        table = Table(("code", "what"), [[row["code"], row["title"]] for row in rows])
+        told = "The code ends the line of every error; `costsim doctor --errors CODE` says what to do."
+        return Document("Errors", [Section("", [told], [table])], {"errors": rows}, rows=rows)
+    one = rows[0]
+    words = [one["means"], f"What to do: {one['mend']}"]
+    words += [f"For example: {one['example']}"] if one["example"] else []
+    return Document(f"{one['code']}: {one['title']}", [Section("", words)], {"errors": rows}, rows=rows)
 
 
 def _document(checks: list[Check]) -> Document:

@@ -15,6 +15,7 @@ costsim explain tpot_s --phase decode --accelerator h800-sxm --gpus 128 --contex
 costsim explain step_s --op experts
 costsim explain weights_bytes --phase prefill
 costsim explain gpu_hours --report run.json
+costsim explain usd_per_day --report day.json
 """
 #: bytes of a report that is read back
 MOST_BYTES = 20_000_000
@@ -25,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--op", metavar="NAME", help="all that is known of the ops whose name contains NAME")
     parser.add_argument(
         "--report", metavar="FILE",
-        help="the metric of this report instead: the .json that train, posttrain, simulate or infer wrote",
+        help="the metric of this report instead: the .json or .html that train, posttrain, simulate or infer wrote",
     )  # fmt: skip
     infer.configure(parser)
 
@@ -53,14 +54,21 @@ def _of_report(args: argparse.Namespace) -> int:
     """The tree of a metric from a report's own breakdown."""
     from pathlib import Path
 
-    from costsim.files import read_json
+    from costsim.files import json_of, read_text
+    from costsim.predict.explain_fleet import explain_fleet, is_fleet
     from costsim.predict.explain_report import explain_report, from_json
     from costsim.report.explained import tree_document
+    from costsim.spec.scenario import carried_text
 
     if args.op is not None:
         raise BadInput("--op: a report holds no facts of single ops; ask without --report")
     try:
-        report = from_json(read_json(Path(args.report), "report", MOST_BYTES))
+        page = args.report.lower().endswith((".html", ".htm"))
+        text = carried_text(args.report) if page else read_text(Path(args.report), "report", MOST_BYTES)
+        document = json_of(text, f"report {args.report}")
+        if is_fleet(document):
+            return finish(args, tree_document(explain_fleet(document, args.metric)))
+        report = from_json(document)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, BadInput):
             raise

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from costsim.errors import BadInput
+from costsim.errors import BadQuantity, OutOfRange
 
 #: values that one option may stand for; more would only fill the memory
 MAX_VALUES = 5_000_000
@@ -34,27 +34,27 @@ def parse_grid(
     for value in (min(values), max(values)):
         if not minimum <= value <= maximum:
             limit = f"at least {minimum:g}" if value < minimum else f"at most {maximum:g}"
-            raise BadInput(f"{field}: {value:g} is out of range; it must be {limit}")
+            raise OutOfRange(f"{field}: {value:g} is out of range; it must be {limit}")
     return [int(value) for value in values] if whole else list(values)
 
 
 def _expand(item: str, field: str, whole: bool, room: int) -> Sequence[float]:
     parts = item.split(":")
     if not 1 <= len(parts) <= 3:
-        raise BadInput(f"{field}: {item[:60]!r} has too many colons; write {_FORMS}")
+        raise BadQuantity(f"{field}: {item[:60]!r} has too many colons; write {_FORMS}")
     numbers = [_number(part, field, whole) for part in parts]
     if len(numbers) == 1:
         count, first, step = 1, numbers[0], 1.0
     else:
         first, last, step = numbers[0], numbers[1], numbers[2] if len(numbers) == 3 else 1.0
         if step <= 0 or last < first:
-            raise BadInput(
+            raise BadQuantity(
                 f"{field}: range {item[:60]!r} is empty; write it upward with a positive step, like 64:1024:64"
             )
         steps = (last - first) / step
         count = math.floor(steps + _STEP_SLACK) + 1 if steps <= MAX_VALUES else MAX_VALUES + 1
     if count > room:
-        raise BadInput(
+        raise OutOfRange(
             f"{field}: {item[:60]!r} makes more than {MAX_VALUES:,} values; use a larger step, like 1:1000000:100"
         )
     return [first + index * step for index in range(count)]
@@ -64,11 +64,11 @@ def _number(text: str, field: str, whole: bool) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise BadInput(f"{field}: {text.strip()[:60]!r} is not a number; write {_FORMS}") from None
+        raise BadQuantity(f"{field}: {text.strip()[:60]!r} is not a number; write {_FORMS}") from None
     if not math.isfinite(value):
-        raise BadInput(f"{field}: {text.strip()[:60]!r} is not finite; write {_FORMS}")
+        raise BadQuantity(f"{field}: {text.strip()[:60]!r} is not finite; write {_FORMS}")
     if whole and value != int(value):
-        raise BadInput(f"{field}: {text.strip()[:60]!r} is not a whole number; nearest: {round(value)}")
+        raise BadQuantity(f"{field}: {text.strip()[:60]!r} is not a whole number; nearest: {round(value)}")
     return value
 
 
@@ -76,7 +76,7 @@ def points(grid: Mapping[str, Sequence[Any]], limit: int) -> list[dict[str, Any]
     """Every combination of the values, the last key fastest; BadInput where there are more than ``limit``."""
     count = math.prod(len(values) for values in grid.values())
     if count > limit:
-        raise BadInput(
+        raise OutOfRange(
             f"these ranges make {count:,} combinations; this verb answers {limit:,} (`costsim search` takes millions)"
         )
     return [dict(zip(grid, combination, strict=True)) for combination in itertools.product(*grid.values())]

@@ -13,7 +13,7 @@ from costsim.cli import launch as launching
 from costsim.cli.ask import Given, Key, Words
 from costsim.cli.output import finish
 from costsim.cli.parser import add_choice
-from costsim.errors import BadInput
+from costsim.errors import BadInput, BadOption
 
 if TYPE_CHECKING:
     from costsim.predict.report import Report
@@ -81,15 +81,15 @@ _COMMON = {"tp": 1, "pp": 1, "redundant_experts": 0, "routing": "balanced", "kv_
 
 def words() -> tuple[Words, ...]:
     """The options that take a word."""
-    from costsim.spec import plan
-    from costsim.spec.framework import frameworks
+    from costsim.cli.names import engines
+    from costsim.spec import words as plan
 
     return (
         Words("precision", "arithmetic of the matrix products", plan.PRECISIONS),
         Words("kv_dtype", "format of the KV cache", plan.KV_DTYPES),
         Words("overlap", "how communication hides behind computation", plan.OVERLAPS),
         Words("routing", "how evenly tokens meet experts", plan.ROUTINGS),
-        Words("framework", "serving engine: its scheduler, kernels and host", frameworks()),
+        Words("framework", "serving engine: its scheduler, kernels and host", engines()),
     )
 
 
@@ -97,6 +97,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("question")
     add_choice(group, "--phase", PHASES, "what to predict (decode)")
     launching.add_option(group)
+    group.add_argument("--api", metavar="ID", help="serving: list price to break even with: deepseek-r1 or deepseek-v3")
     parser.set_defaults(phase="decode")
     asking.add_subject(parser, "deepseek-v3", "h800-sxm")
     asking.add_keys(parser, "plan (numbers take lists and ranges)", [*PLAN, *words()])
@@ -156,12 +157,28 @@ def run(args: argparse.Namespace) -> int:
     from costsim.predict.inference import predict_inference
 
     asked = question(args)
+    against = _against(args)
 
     def ask(values: dict[str, Any]) -> Report:
         plan, load = asked.point(values)
-        return predict_inference(asked.model, asked.chip, plan, load, asked.price, asked.cluster)
+        return against(predict_inference(asked.model, asked.chip, plan, load, asked.price, asked.cluster), load)
 
     return asking.answer(args, asked.asked, ask) if args.launch is None else _launched(args, asked, ask)
+
+
+def _against(args: argparse.Namespace) -> Callable[[Report, Any], Report]:
+    """What ``--api`` adds to a report: nothing without it."""
+    if args.api is None:
+        return lambda report, _: report
+    from costsim.economics.break_even import api_price
+    from costsim.predict.break_even import with_break_even
+
+    if args.phase != "serving":
+        raise BadInput(
+            f"--api: a price list charges prompts and answers together; ask --phase serving, not {args.phase}"
+        )
+    price = api_price(args.api)
+    return lambda report, load: with_break_even(report, load, price)
 
 
 def _launched(args: argparse.Namespace, asked: Question, ask: Callable[[dict[str, Any]], Report]) -> int:
@@ -171,7 +188,7 @@ def _launched(args: argparse.Namespace, asked: Question, ask: Callable[[dict[str
     from costsim.serving.policy import Policy
 
     if asked.asked.varied:
-        raise BadInput("--launch: one deployment at a time; give every option one value")
+        raise BadOption("--launch: one deployment at a time; give every option one value")
     values = {name: found[0] for name, found in asked.asked.grid.items()}
     report = asking.with_assumed(ask(values), asked.asked.assumed)
     plan, load = asked.point(values)

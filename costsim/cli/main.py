@@ -17,13 +17,14 @@ from typing import Protocol, cast
 
 from costsim.cli.output import FORMATS, check_out
 from costsim.cli.parser import verb_parser
-from costsim.errors import BadInput, UnknownName, one_line
+from costsim.errors import DEFECT, BadInput, BadOption, CannotWrite, UnknownName, UnreadableFile, one_line
 from costsim.version import __version__
 
 #: every verb in the order in which the help lists them; each is a module of this package
 VERBS = (
     "report", "infer", "train", "posttrain", "search", "place", "simulate", "fleet", "profile", "trace", "calibrate",
     "validate", "claims", "explain", "diff", "sensitivity", "hw", "models", "network", "dashboard", "doctor",
+    "completion",
 )  # fmt: skip
 _INTERRUPTED, _BROKEN_PIPE = 130, 141
 
@@ -55,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return status
     except BadInput as error:
-        return _complain(f"error: {error}", 2)
+        return _complain(f"error: {error} [{error.code}]", 2)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only cut the line short
         return _complain("interrupted; nothing was left half-written", _INTERRUPTED)
@@ -67,15 +68,18 @@ def main(argv: Sequence[str]) -> int:
             return _complain("error: the current directory is gone; change to one that is there", 2)
         if error.filename is None:
             _silence()
+        code = CannotWrite.code if error.filename is None else UnreadableFile.code
         where = one_line(str(error.filename or "standard output"), 160)
-        return _complain(f"error: {where}: {error.strerror or error}", 2)
+        return _complain(f"error: {where}: {error.strerror or error} [{code}]", 2)
     except MemoryError:
-        return _complain("error: out of memory; ask for less at once, or for fewer values", 2)
+        return _complain(f"error: out of memory; ask for less at once, or for fewer values [{BadInput.code}]", 2)
     except Exception as error:
         if os.environ.get("COSTSIM_DEBUG"):
             traceback.print_exc()
         text = one_line(str(error), 200)
-        return _complain(f"defect: {type(error).__name__}: {text} (COSTSIM_DEBUG=1 shows where; please report it)", 1)
+        return _complain(
+            f"defect: {type(error).__name__}: {text} (COSTSIM_DEBUG=1 shows where; please report it) [{DEFECT.code}]", 1
+        )
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -86,7 +90,7 @@ def _dispatch(argv: list[str]) -> int:
         sys.stdout.write(f"costsim {__version__}\n")
         return 0
     if argv[0].startswith("-"):
-        raise BadInput(
+        raise BadOption(
             f"{argv[0][:60]}: a verb comes first, as in `costsim infer {argv[0][:60]}`; see `costsim --help`"
         )
     verb = load_verb(argv[0])
@@ -125,7 +129,7 @@ def overview() -> str:
         "",
         *(f"  {verb.NAME:<10} {verb.HELP}" for verb in verbs),
         "",
-        "Every verb takes --help, --json and --out FILE (.json .csv .md .html).",
+        "Every verb takes --help, --json and --out FILE (.json .csv .md .html .pdf).",
         "Numbers take lists and ranges: 8,16,32  1:1024  64:1024:64. Quantities take units: 50ms, 2USD/h.",
         "",
         "example:",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from costsim.errors import BadInput, tame
+from costsim.errors import CannotWrite, tame
 from costsim.files import write
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ __all__ = [
     "write",
 ]
 
-FORMATS = ("json", "csv", "md", "html")
+FORMATS = ("json", "csv", "md", "html", "pdf")
 #: columns of the narrowest tables; a narrower terminal wraps their lines, for nothing would be left of the cells
 LEAST_WIDTH = 40
 
@@ -55,11 +55,15 @@ def check_out(out: str | None, formats: tuple[str, ...] = FORMATS) -> None:
     path = Path(out)
     if extension(path) not in formats:
         known = ", ".join(f".{name}" for name in formats)
-        raise BadInput(f"--out {out}: the format follows from the extension; give one of {known}")
+        raise CannotWrite(f"--out {out}: the format follows from the extension; give one of {known}")
     if path.is_dir():
-        raise BadInput(f"--out {out}: is a directory; name a file in it")
+        raise CannotWrite(f"--out {out}: is a directory; name a file in it")
     if not path.absolute().parent.is_dir():
-        raise BadInput(f"--out {out}: there is no directory {path.parent}; make it first")
+        raise CannotWrite(f"--out {out}: there is no directory {path.parent}; make it first")
+    if extension(path) == "pdf":
+        from costsim.cli.browser import needed
+
+        needed()
 
 
 def extension(path: Path) -> str:
@@ -80,7 +84,7 @@ def finish(
         listener.answer(document)
         return 0
     if args.out is not None:
-        write(Path(args.out), rendered(document, extension(Path(args.out))))
+        write(Path(args.out), content(document, extension(Path(args.out))))
         progress(f"wrote {args.out}")
     if args.json:
         sys.stdout.write(dumps(document.payload))
@@ -94,8 +98,18 @@ def finish(
     return 0
 
 
+def content(document: Document, form: str) -> str | bytes:
+    """The document in one of FORMATS, as a file holds it."""
+    if form != "pdf":
+        return rendered(document, form)
+    from costsim.cli.browser import printed
+    from costsim.report.html import page
+
+    return printed(page(document))
+
+
 def rendered(document: Document, form: str) -> str:
-    """The document in one of FORMATS."""
+    """The document in one of the formats that are text."""
     if form == "html":
         from costsim.report.html import page
 

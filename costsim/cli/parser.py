@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from costsim import units
 from costsim.cli.grid import parse_grid
-from costsim.errors import BadInput
+from costsim.errors import BadInput, BadOption, OutOfRange
 
 
 class Parser(argparse.ArgumentParser):
     """argparse without its usage dump: what is wrong becomes BadInput, so the exit status is 2 everywhere."""
 
     def error(self, message: str) -> NoReturn:
-        raise BadInput(f"{self._mended(message)}; see `{self.prog} --help`")
+        found = BadOption(f"{self._mended(message)}; see `{self.prog} --help`")
+        found.code = _code_behind(sys.exception()) or found.code
+        raise found
 
     def _mended(self, message: str) -> str:
         """The message with the nearest option where an unknown one was given."""
@@ -29,6 +32,13 @@ class Parser(argparse.ArgumentParser):
             return f"unexpected argument {given[0][:60]!r}"
         near = difflib.get_close_matches(options[0], list(self._option_string_actions), n=3, cutoff=0.5)
         return f"unknown option {options[0][:60]}" + (f"; nearest: {', '.join(near)}" if near else "")
+
+
+def _code_behind(error: BaseException | None) -> str | None:
+    """The code of the BadInput that argparse turned into an error of its own."""
+    while error is not None and not isinstance(error, BadInput):
+        error = error.__cause__ or error.__context__
+    return None if error is None else error.code
 
 
 def verb_parser(name: str, help_text: str, example: str) -> Parser:
@@ -54,7 +64,7 @@ def _blamed(flag: str, read: Callable[[str], Any]) -> Callable[[str], Any]:
         try:
             return read(text)
         except BadInput as error:
-            raise argparse.ArgumentTypeError(str(error).removeprefix(f"{flag}: ")) from None
+            raise argparse.ArgumentTypeError(str(error).removeprefix(f"{flag}: ")) from error
 
     return convert
 
@@ -89,7 +99,10 @@ def add_choice(group: argparse._ActionsContainer, flag: str, choices: Sequence[s
 
     def read(text: str) -> str:
         if text not in choices:
-            raise BadInput(f"{text[:60]!r} is not one of {', '.join(choices)}")
+            raise OutOfRange(f"{text[:60]!r} is not one of {', '.join(choices)}")
         return text
 
-    group.add_argument(flag, type=_blamed(flag, read), metavar="WORD", help=f"{help_text}: {', '.join(choices)}")
+    action = group.add_argument(
+        flag, type=_blamed(flag, read), metavar="WORD", help=f"{help_text}: {', '.join(choices)}"
+    )
+    action.words = tuple(choices)  # type: ignore[attr-defined]  # what the Tab key offers

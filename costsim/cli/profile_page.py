@@ -122,7 +122,7 @@ def _next(files: Mapping[str, Path]) -> str:
     chip = files["accelerator"]
     return (
         f"Ask about this device: costsim infer --phase decode --accelerator {chip} --gpus 1 --model qwen2.5-1.5b "
-        "--precision bf16"
+        "--precision bf16 --batch-per-gpu 1 --context 512"
     )
 
 

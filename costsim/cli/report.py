@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 from costsim.cli.output import finish, progress, rendered, write
-from costsim.errors import BadInput
+from costsim.errors import BadOption, CannotWrite
 
 NAME = "report"
 HELP = "the main job: cost and efficiency of one scenario on many chips, with the published figures beside"
 EXAMPLE = """
 costsim report
 costsim report --example > my.toml && costsim report my.toml --out my.html
+costsim report out/report.html --out again.pdf
 """
 
 
@@ -22,13 +23,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "scenario",
         nargs="?",
-        metavar="SCENARIO.toml",
-        help="what to answer; default: DeepSeek-V3 on H800 and six others",
+        metavar="SCENARIO",
+        help="what to answer: a .toml, or the .html of an earlier report; default: DeepSeek-V3 on H800 and six others",
     )
     group.add_argument("--example", action="store_true", help="print a commented scenario and stop")
     group.add_argument(
-        "--claims", action="store_true", help="add what is said in public about DeepSeek, computed and judged"
-    )
+        "--claims", action=argparse.BooleanOptionalAction, default=None,
+        help="what is said in public about DeepSeek, computed and judged; by default in reports on its models",
+    )  # fmt: skip
     group.add_argument(
         "--folder", default="out", metavar="DIR", help="where report.html and report.json go (out); - for nowhere"
     )
@@ -38,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from costsim.spec import scenario as scenarios
 
     if args.example and (args.json or args.out):
-        raise BadInput("--example prints a TOML scenario; it takes neither --json nor --out")
+        raise BadOption("--example prints a TOML scenario; it takes neither --json nor --out")
     if args.example:
         sys.stdout.write(scenarios.EXAMPLE)
         return 0
@@ -49,20 +51,22 @@ def run(args: argparse.Namespace) -> int:
     from costsim.explore.study import study
     from costsim.report.accuracy import ARITHMETIC
     from costsim.report.study import study_document
+    from costsim.report.tables import render_document
     from costsim.spec.catalog import POINTS
 
     result = study(scenario, lambda name: progress(f"searching plans on {name}"))
     points = read_points(POINTS / "serving_phases.csv")
     rows = validate(point for point in points if point.kind not in ARITHMETIC)
-    document = study_document(result, rows)
-    if args.claims:
+    document = shown = study_document(result, rows)
+    if args.claims or (args.claims is None and scenario.model.id.startswith("deepseek-")):
         from costsim.evidence.claims import judge
-        from costsim.report.claims import with_claims
+        from costsim.report.claims import with_claims, with_overview
 
         progress("judging claims")
-        document = with_claims(document, list(judge()))
+        judged = list(judge())
+        shown, document = with_overview(document, judged), with_claims(document, judged)
     written = _write_folder(args, document)
-    status = finish(args, document)
+    status = finish(args, document, lambda: render_document(shown))
     if written and not args.json:
         print(f"\nwrote {' and '.join(written)}")
     return status
@@ -76,7 +80,7 @@ def _write_folder(args: argparse.Namespace, document: object) -> list[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"--folder {folder}: cannot be made ({error.strerror})") from None
+        raise CannotWrite(f"--folder {folder}: cannot be made ({error.strerror})") from None
     names = []
     for form in ("html", "json"):
         path = folder / f"report.{form}"

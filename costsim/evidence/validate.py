@@ -26,6 +26,7 @@ from costsim.spec.plan import (
     TrainingLoad,
     TrainingPlan,
 )
+from costsim.spec.training_framework import TrainingFramework, framework_in
 from costsim.units import MEGA
 
 _HOURS_PER_DAY = 24.0
@@ -77,7 +78,7 @@ def _at_least_one(point: Point, key: str, most: float = 1e6) -> float:
 
 def _prefill(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
     load = PrefillLoad(point.number("isl"), point.number("tokens_per_gpu"), point.number("cached", 0.0))
-    return predict_inference(model, chip, serving_plan(point, model), load)
+    return predict_inference(model, chip, serving_plan(point, model, chip), load)
 
 
 def _decode(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
@@ -87,7 +88,7 @@ def _decode(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
         point.number("mtp_tokens", 0.0),
         point.number("mtp_acceptance", 0.0),
     )
-    return predict_inference(model, chip, serving_plan(point, model), load)
+    return predict_inference(model, chip, serving_plan(point, model, chip), load)
 
 
 def _training(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
@@ -127,7 +128,8 @@ def training_question(point: Point, model: ModelSpec, chip: Accelerator) -> tupl
     """Plan and load of a training row.
 
     A row without precision ran in FP8 where the part has it (rows of that kind are tables of low-precision runs).
-    DeepSeek's own runs route real text, by a router kept balanced; others force balance unless they say so.
+    DeepSeek's own runs route real text, by a router kept balanced; others force balance unless they say so. What a
+    known framework's tables leave out is as its recipes set it.
     """
     if point.gpus is None:
         raise BadInput("the row states no gpus")
@@ -139,40 +141,36 @@ def training_question(point: Point, model: ModelSpec, chip: Accelerator) -> tupl
     schedule = "auto" if schedule == "none" else schedule
     layers = int(_at_least_one(point, "layers", model.layers)) if "layers" in point.plan else None
     comm = point.number("comm_sms", -1.0)
+    framework = framework_in(point.source)
+    beyond = point.number("ep", 1.0) > _domain(chip) and model.id not in framework.overlap.apart
+    overlap = framework.overlap.beyond if beyond else "auto"
     default = "fp8" if chip.datasheet["fp8"].supported and chip.known("fp8") else "bf16"
     plan = TrainingPlan(
         point.gpus, tp=tp, pp=pp, vpp=point.number("vpp", 1.0), ep=point.number("ep", 1.0) if model.moe else 1.0, cp=cp,
         precision=_precision(point.precision) or default, recompute=point.plan.get("recompute") or "none",
-        zero=point.number("zero", 1.0), schedule=schedule, overlap=point.plan.get("overlap") or _overlap(point, chip),
+        zero=point.number("zero", 1.0), schedule=schedule, overlap=point.plan.get("overlap") or overlap,
         routing=point.plan.get("routing", "trained" if schedule.startswith("dualpipe") else "balanced"),  # type: ignore[arg-type]
         comm_sms=None if comm < 0 else comm, layers=layers,
-        graphs="attention" if _rack(chip) and "Megatron-Bridge" in point.source else "none",
-        dispatcher=point.plan.get("dispatcher") or _dispatcher(point, model, chip),
+        graphs=framework.graphs.rack if _rack(chip) else "none",
+        dispatcher=point.plan.get("dispatcher") or _dispatcher(framework, model, chip),
     )  # fmt: skip
     tokens = point.number("tokens", -1.0)
     return plan, TrainingLoad(point.number("seq"), batch, micro, None if tokens < 0 else tokens)
 
 
-def _overlap(point: Point, chip: Accelerator) -> str:
-    """Rows of Megatron-Bridge do not state it: its recipes overlap expert transfers where experts span several
-    scale-up domains and not inside one. [megatron-bridge]"""
-    domain = chip.datasheet["scale_up_domain"].value or 1.0
-    spans = point.number("ep", 1.0) > domain
-    return "pair" if spans and "Megatron-Bridge" in point.source else "auto"
-
-
-def _dispatcher(point: Point, model: ModelSpec, chip: Accelerator) -> str:
-    """Megatron-Bridge's recipes send by all-to-all, those of models that limit a token's nodes by DeepEP or HybridEP.
-
-    [megatron-bridge]
-    """
-    plain = model.moe is not None and model.moe.groups == 1
-    return "alltoall" if plain and "Megatron-Bridge" in point.source and not _rack(chip) else "auto"
+def _dispatcher(framework: TrainingFramework, model: ModelSpec, chip: Accelerator) -> str:
+    if _rack(chip):
+        return framework.dispatcher.rack
+    return framework.dispatcher.free if model.moe is not None and model.moe.groups == 1 else "auto"
 
 
 def _rack(chip: Accelerator) -> bool:
-    """A scale-up domain beyond one node, for which the recipes capture attention and routing and send by HybridEP."""
-    return (chip.datasheet["scale_up_domain"].value or 1.0) > chip.node_devices
+    """A scale-up domain beyond one node."""
+    return _domain(chip) > chip.node_devices
+
+
+def _domain(chip: Accelerator) -> float:
+    return chip.datasheet["scale_up_domain"].value or 1.0
 
 
 def _precision(text: str) -> str:
@@ -268,8 +266,22 @@ def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return sorted(out, key=lambda entry: (entry["kind"], entry["model"], entry["accelerator"], entry["metric"]))
 
 
+def _speed_ratio(row: Row) -> float | None:
+    """Predicted over measured speed: a time counts inverted; None for what is neither a time nor a rate."""
+    if not row.ratio:
+        return None
+    if row.point.unit in ("s", "h", "GPU h"):
+        return 1.0 / row.ratio
+    return row.ratio if row.point.unit in ("token/s", "FLOP/s") or row.point.metric.startswith("mfu") else None
+
+
 def statistics(rows: Sequence[Row]) -> dict[str, Any]:
-    """Error statistics of the rows that have a prediction."""
+    """Error statistics of the rows that have a prediction.
+
+    ``bias`` is the mean of predicted/measured − 1 and means something among rows of one metric; ``too_fast`` is the
+    geometric mean of predicted over measured speed − 1, over rows that are a time or a rate: one sign for both.
+    """
+    fast = np.array([ratio for row in rows if (ratio := _speed_ratio(row)) is not None])
     apes = np.array([row.ape for row in rows if row.ape is not None])
     ratios = np.array([row.ratio for row in rows if row.ratio is not None])
     inside = [row.inside for row in rows if row.inside is not None]
@@ -286,5 +298,6 @@ def statistics(rows: Sequence[Row]) -> dict[str, Any]:
         "median_ape": of(apes, np.median),
         "p90_ape": of(apes, lambda v: np.quantile(v, 0.9)),
         "bias": of(ratios, lambda v: np.mean(v) - 1.0),
+        "too_fast": of(fast, lambda v: np.exp(np.mean(np.log(v))) - 1.0),
         "inside_band": of(np.array(inside, dtype=float), np.mean),
     }

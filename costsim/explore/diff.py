@@ -11,16 +11,19 @@ import numpy as np
 from costsim.errors import BadInput, UnknownName
 from costsim.explore.attribution import MOST, Attribution, Vector, attribute
 from costsim.explore.inputs import SERVING, Question, answer
+from costsim.frames import Framed, Rows
 from costsim.predict.report import Metric
 
 #: relative distance of a stored number from the one computed now that is worth a line of its own
 _DRIFT = 1e-9
+#: relative difference of two sums of the same terms
+_ROUNDING = 1e-13
 #: changed inputs that are told apart where an answer takes a tenth of a second or more
 _SLOW_MOST = 6
 #: inputs of one part that its title names
 _NAMED = 2
 #: numbers about the computation, not about the question
-_NOT_COMPARED = ("elapsed_cpu_s",)
+_NOT_COMPARED = ("elapsed_cpu_s", "requests_per_cpu_s")
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,13 @@ class Difference:
 
     @property
     def whole(self) -> float:
-        return self.after.value - self.before.value
+        """after − before; what only rounding leaves is nothing."""
+        found = self.after.value - self.before.value
+        return 0.0 if abs(found) < _ROUNDING * max(abs(self.after.value), abs(self.before.value)) else found
 
 
 @dataclass(frozen=True)
-class Diff:
+class Diff(Framed):
     """Every metric that both questions answer, and how the shares were found."""
 
     a: Question
@@ -75,6 +80,21 @@ class Diff:
     orders: float
     refused: int
     grouped: bool
+
+    def rows(self) -> Rows:
+        """``differences``: one row a metric; ``parts``: one a metric and input."""
+        return {
+            "differences": [
+                {"metric": d.metric, "unit": d.unit, "a": d.before.value, "b": d.after.value, "difference": d.whole}
+                for d in self.differences
+            ],
+            "parts": [
+                {"metric": d.metric, "unit": d.unit, "input": p.title, "part": p.part, "alone": p.alone,
+                 "factor": p.factor}
+                for d in self.differences for p in d.parts
+            ],
+            "changed": [{"input": name, "a": old, "b": new} for name, (old, new) in self.changed.items()],
+        }  # fmt: skip
 
     def of(self, metric: str) -> Difference:
         """One metric; UnknownName with the nearest ones."""

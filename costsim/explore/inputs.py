@@ -8,23 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from costsim.errors import BadInput
+from costsim.explore.again import ask_run, ask_simulation, run_values, simulation_values
 from costsim.explore.study import headline
-from costsim.files import read_json
+from costsim.files import json_of
 from costsim.predict.inference import predict_inference
 from costsim.predict.post.recipe import predict_recipe
 from costsim.predict.post_training import predict_post_training
 from costsim.predict.report import Metric, Report
 from costsim.predict.training import predict_training
-from costsim.spec.base import build, listed
-from costsim.spec.catalog import load_accelerator, load_cluster, load_model
+from costsim.spec.base import build, listed, read_text, refuse_far
+from costsim.spec.catalog import ACCELERATORS, CLUSTERS, MODELS, load_accelerator, load_cluster, load_model, names
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan, TrainingLoad, TrainingPlan
 from costsim.spec.post_training import FineTuningLoad, PostTrainingLoad, PostTrainingPlan
 from costsim.spec.price import Price, parse_rate
 from costsim.spec.recipe import load_recipe
-from costsim.spec.scenario import Scenario, load_scenario
+from costsim.spec.scenario import Scenario, carried_text, load_scenario
 
 SERVING = {"prefill": PrefillLoad, "decode": DecodeLoad, "serving": ServingLoad}
-KINDS = (*SERVING, "training", "post_training", "post_training_recipe", "scenario")
+KINDS = (*SERVING, "training", "training_run", "simulation", "post_training", "post_training_recipe", "scenario")
+#: parts of a report's inputs that are read on their own
+_PARTS = ("plan", "load", "price", "cluster", "phases", "assumptions", "published_gpu_hours", "service")
 #: numbers beyond this mean nothing in a question
 MOST = 1e18
 #: letters of a word, and numbers that only make sense when small
@@ -50,9 +53,13 @@ def read_question(path: str) -> Question:
     """The question behind a report's JSON or a scenario's TOML. Raises BadInput."""
     if path.endswith(".toml"):
         return _of_scenario(load_scenario(path), path)
-    if not path.endswith(".json"):
-        raise BadInput(f"{path}: give a report's .json (`costsim infer --out a.json`) or a scenario's .toml")
-    return of_report(read_json(Path(path), "report", MOST_BYTES), path)
+    page = path.endswith((".html", ".htm"))
+    if not page and not path.endswith(".json"):
+        raise BadInput(f"{path}: give a report's .json or .html (`costsim infer --out a.json`) or a scenario's .toml")
+    text = carried_text(path) if page else read_text(Path(path), "report", MOST_BYTES)
+    if page and not text.lstrip().startswith("{"):
+        return _of_scenario(load_scenario(path), path)
+    return of_report(json_of(text, f"report {path}"), path)
 
 
 def of_report(document: Any, name: str) -> Question:
@@ -63,14 +70,19 @@ def of_report(document: Any, name: str) -> Question:
     if kind not in KINDS:
         raise BadInput(f"report {name}: kind {kind!r} cannot be asked again; it can for {', '.join(KINDS)}")
     inputs = document["inputs"]
+    for key in ("model", "accelerator", "cluster"):
+        refuse_far(str(inputs.get(key) or ""), Path(name), f"report {name}: {key}")
     values: dict[str, Any] = {key: _plain(value, f"{name}: {key}") for key, value in inputs.items()
-                              if key not in ("plan", "load", "price", "cluster")}  # fmt: skip
+                              if key not in _PARTS}  # fmt: skip
     if isinstance(inputs.get("cluster"), str) and not inputs["cluster"].endswith("-standard"):
         values["cluster"] = inputs["cluster"]
     price = inputs.get("price")
     if isinstance(price, dict):
         values["price"] = _amount(price.get("usd_per_h"), f"{name}: price.usd_per_h")
-    for part in ("plan", "load"):
+    more = run_values(inputs, name) if kind == "training_run" else {}
+    more |= simulation_values(inputs, name) if kind == "simulation" else {}
+    values |= {key: _plain(value, f"{name}: {key}") for key, value in more.items()}
+    for part in ("plan",) if kind == "simulation" else ("plan", "load"):
         section = inputs.get(part) or {}
         if not isinstance(section, dict):
             raise BadInput(f"report {name}: `inputs.{part}` is not an object")
@@ -121,6 +133,13 @@ def ask(kind: str, values: Mapping[str, Any]) -> Report:
     model, chip = load_model(_id(values, "model")), load_accelerator(_id(values, "accelerator"))
     plan, load = ({key[5:]: value for key, value in values.items() if key.startswith(f"{part}.")}
                   for part in ("plan", "load"))  # fmt: skip
+    if kind == "training_run":
+        return ask_run(values, model, chip, _made(TrainingPlan, plan), price, where)
+    if kind == "simulation":
+        pool = {key[16:]: value for key, value in values.items() if key.startswith("service.prefill.")}
+        rest = {key: value for key, value in values.items() if not key.startswith("service.prefill.")}
+        prefill = _made(ServingPlan, pool) if pool else None
+        return ask_simulation(rest, model, chip, _made(ServingPlan, plan), price, where, prefill)
     if kind in SERVING:
         return predict_inference(model, chip, _made(ServingPlan, plan), _made(SERVING[kind], load), price, where)
     if kind == "training":
@@ -175,11 +194,15 @@ def _check(where: str, name: str, kind: str, default: Any, value: Any) -> None:
 
 
 def _id(values: Mapping[str, Any], name: str) -> str:
-    """A name of a catalog."""
+    """A name of a catalog; the file of that name in this folder where one's own part is meant."""
     value = values.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST:
         raise BadInput(f"{name}: an id of at most {_LONGEST} letters is needed")
-    return listed(value)
+    if not value.endswith(".toml"):
+        listed(value)
+    known = value.endswith(".toml") or any(value in names(folder) for folder in (ACCELERATORS, MODELS, CLUSTERS))
+    own = Path(f"{value}.toml")
+    return str(own) if not known and value == own.stem and own.is_file() else value
 
 
 def _scenario(values: Mapping[str, Any]) -> Scenario:

@@ -18,6 +18,7 @@ from costsim.predict.report import Report
 from costsim.predict.steady import serve
 from costsim.predict.training.setting import TrainingSetting, training_setting
 from costsim.predict.training.step import closed_form
+from costsim.spec.accelerator import Accelerator
 from costsim.spec.catalog import load_accelerator, load_cluster, load_model
 from costsim.spec.cluster import standard_cluster
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan, TrainingLoad, TrainingPlan
@@ -101,8 +102,8 @@ class Asked:
             raise BadInput(f"{metric}: does not follow from the time of a step, so no input moves it here")
 
     @property
-    def device_id(self) -> str:
-        return self._chip.id
+    def chip(self) -> Accelerator:
+        return self._chip
 
     def at(self, moves: Moves) -> float:
         """The metric with these inputs moved: times and money grow with the step, rates fall."""

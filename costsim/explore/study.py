@@ -8,6 +8,8 @@ from typing import Any
 
 from costsim.errors import BadInput
 from costsim.explore.search import search
+from costsim.predict.explain import Explanation, explain_inference
+from costsim.predict.explain_report import ReportTree, explain_report
 from costsim.predict.fp8 import Fp8Savings, fp8_savings
 from costsim.predict.inference import predict_inference
 from costsim.predict.post.recipe import predict_recipe
@@ -55,6 +57,7 @@ class Study:
     run: RunResult | None = None
     fp8: Fp8Savings | None = None
     post_training: tuple[Report, ...] = ()
+    explained: tuple[Explanation | ReportTree, ...] = ()
 
 
 def precisions_of(chip: Accelerator) -> list[str]:
@@ -81,9 +84,27 @@ def study(scenario: Scenario, progress: Callable[[str], None] | None = None) -> 
         runs.append((chip.id, *_train(model, chip, scenario, rate)))
     run = _whole_run(model, chips[0], runs[0][1], rate)
     savings = _savings(model, chips[0], runs[0][1], rate)
+    told = _explained(model, chips[0], deployments[0], runs[0][1], rate)
     return Study(
-        scenario, model, tuple(deployments), tuple(pairs), tuple(runs), rate, run, savings, _post_trained(model, rate)
-    )
+        scenario, model, tuple(deployments), tuple(pairs), tuple(runs), rate, run, savings,
+        _post_trained(model, rate), told,
+    )  # fmt: skip
+
+
+def _explained(
+    model: ModelSpec, chip: Accelerator, deployment: Deployment, trained: Report | None, rate: Price | None
+) -> tuple[Explanation | ReportTree, ...]:
+    """Trees of what an output token and the training run cost on the scenario's own accelerator."""
+    found: list[Explanation | ReportTree] = []
+    if deployment.phases is not None:
+        decode = deployment.phases[1]
+        plan, load = ServingPlan(**decode.inputs["plan"]), DecodeLoad(**decode.inputs["load"])
+        metric = next(name for name in ("usd_per_mtok_output", "tpot_s") if name in decode.metrics)
+        found.append(explain_inference(model, chip, plan, load, metric, rate or default_rate(chip)))
+    if trained is not None:
+        metric = next(name for name in ("usd_per_run", "gpu_hours", "step_s") if name in trained.metrics)
+        found.append(explain_report(trained, metric))
+    return tuple(found)
 
 
 def _post_trained(model: ModelSpec, rate: Price | None) -> tuple[Report, ...]:

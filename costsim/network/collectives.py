@@ -160,8 +160,9 @@ def _by_algorithm(timed: CollectiveTime, sent: Sent, device: Device, algorithm: 
     doubling's latency where the law counts log₂ n. Steps between more than two nodes are the graph's to add.
     """
     ranks, domain = int(sent.ranks), int(min(sent.ranks, sent.domain))
-    law = timed.duration.fitted.law
+    law, step = timed.duration.fitted.law, device.law(sent.kind, "bytes").law
     assert isinstance(law, Hop)
+    assert isinstance(step, Hop)
     slowed = timed.factors.slowed(device)
     chosen = traffic.all_reduce(ranks, domain, 1.0, algorithm)
     unit = np.asarray(sent.up_bytes)
@@ -174,9 +175,10 @@ def _by_algorithm(timed: CollectiveTime, sent: Sent, device: Device, algorithm: 
     own = line_seconds(sent, slowed)
     wire = law.seconds(up_s, out_s, ranks) - law.fixed(out_s, ranks)
     law_wire = law.seconds(*own, ranks) - law.fixed(own[1], ranks)
-    fixed: Num = law.fixed(own[1], ranks)
+    # Messages between more than two nodes are the graph's to add, so none of them may be in the law's latency.
+    fixed: Num = law.fixed(own[1], min(ranks, 2 * domain))
     if algorithm == "ring":
-        fixed = fixed + law.per_doubling_s * (domain - 1 - np.log2(domain))
+        fixed = fixed + step.per_doubling_s * (domain - 1 - np.log2(domain))
     measured = np.maximum(timed.duration.time_s - law.fixed(own[1], ranks), 0.0)
     seconds = fixed + measured * wire / np.maximum(law_wire, 1e-30)
     seconds = np.maximum(seconds, np.maximum(up_s, out_s)) + timed.factors.latency_s

@@ -168,7 +168,7 @@ def step_tree(answer: Answer, name: str = "step") -> Node:
     parts: dict[str, list[Node]] = {}
     for timed in phase.ops:
         gap = plain(phase.gap(timed))
-        seconds = (plain(timed.each.time_s) + gap) * plain(timed.item.count) * times
+        seconds = (plain(timed.each.time_s) + gap) * plain(timed.item.count) * times * answer.at_once
         facts = op_facts(timed, device) | {"times": times, "gap_s": gap}
         parts.setdefault(timed.item.part, []).append(Node(timed.item.name, seconds, facts=facts))
     nodes = [Node(part, sum(leaf.value for leaf in leaves), tuple(leaves)) for part, leaves in parts.items()]

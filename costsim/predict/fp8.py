@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass, fields, replace
 import numpy as np
 
 from costsim.errors import DoesNotDivide, DoesNotFit
+from costsim.frames import Framed, Rows
 from costsim.physics.memory import RESERVE_SHARE
 from costsim.physics.training.recompute import recomputed_tensors
 from costsim.predict.layout import refuse
 from costsim.predict.question import check_values
 from costsim.predict.report import Metric, Report
 from costsim.predict.training import predict_training
-from costsim.predict.training.answer import parts_of
+from costsim.predict.training.answer import LEFT_OUT, parts_of
 from costsim.predict.training.fits import memory_by_rank
 from costsim.predict.training.memory import TrainingFootprint, training_footprint
 from costsim.predict.training.pipeline import playable, played
@@ -56,13 +57,22 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Fp8Savings:
+class Fp8Savings(Framed):
     """Levels from BF16 to FP8; a change is the difference of two neighbours."""
 
     levels: tuple[Level, ...]
     recompute: tuple[str, str]
     fewest_cards: tuple[float | None, float | None]
     report: Report
+
+    def rows(self) -> Rows:
+        """The report's tables and ``levels``, from BF16 to FP8."""
+        levels = [
+            {"level": level.id, "title": level.title, "step_s": level.step_s, "memory_bytes": level.memory_bytes,
+             "cards": level.cards, "usd": level.usd}
+            for level in self.levels
+        ]  # fmt: skip
+        return {**self.report.rows(), "levels": levels}
 
     def changes(self, name: str) -> list[tuple[str, float]]:
         """(title, difference) of ``step_s``, ``memory_bytes``, ``cards`` or ``usd``; they add up to last − first."""
@@ -93,6 +103,9 @@ def fp8_savings(
         _fewest_cards(model, chip, plan, load, where, "fp8"),
     )
     report = _report(model, chip, replace(plan, precision="fp8", recompute=light), load, rate, where, levels, fewest)
+    if plan.precision != "fp8":
+        told = f"precision {plan.precision}, where both formats are compared{LEFT_OUT}"
+        report = replace(report, notes=(*report.notes, told))
     return Fp8Savings(levels, (heavy, light), fewest, report)
 
 
@@ -210,7 +223,8 @@ def _report(
         inputs={"model": model.id, "accelerator": chip.id, "plan": asdict(plan), "load": asdict(load), "price": price},
         metrics=metrics,
         sources=base.sources,
-        notes=("each change on top of those before it; cards make the BF16 plan's tokens a day", *base.notes[:1]),
+        notes=("each change on top of those before it; cards make the BF16 plan's tokens a day", base.notes[0],
+               *(note for note in base.notes if note.endswith(LEFT_OUT))),
     )  # fmt: skip
 
 

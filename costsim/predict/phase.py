@@ -122,16 +122,74 @@ def two_batch_step(phase: Phase, slowdown: Num) -> StepTime:
     max(2(A + M), 2(D + C)). Transfers take ``slowdown`` times their stand-alone time. Dense layers and
     the head have nothing to hide behind. [deepseek-v3-report, sec. 3.4; deepseek-open-infra-day6]
     """
-    attention = phase.part_s("attention") + phase.wire_s("attention")
+    share, rest = _sparse_share(phase)
+    a = (phase.part_s("attention") + phase.wire_s("attention")) * share
     moe = phase.part_s("moe", "shared") + phase.wire_s("moe")
-    # Attention of dense layers overlaps nothing: take its share out of A by the ratio of layer counts.
-    layers = max((float(np.max(t.item.count)) for t in phase.ops if t.item.name == "attention"), default=1.0)
-    sparse = max((float(np.max(t.item.count)) for t in phase.ops if t.item.name == "router"), default=0.0)
-    share = sparse / layers if layers else 0.0
-    a = attention * share
     wires = phase.wire_s("dispatch", "combine") * slowdown
     pair = 2.0 * np.maximum(a + moe, wires)
-    rest = attention * (1.0 - share) + phase.part_s("dense", "head") + phase.wire_s("dense", "head")
     late = pair - 2.0 * (a + moe)
     reductions = 2.0 * phase.wire_s("attention", "moe", "dense", "head")
     return StepTime(pair + 2.0 * rest, late + reductions, 2.0 * wires - late)
+
+
+def two_batch_stages(phase: Phase) -> StepTime:
+    """Two micro-batches of a decode step in five stages on one compute stream, two stages apart.
+
+    t = 2·(max(D, A₀ + S) + M + max(C, A₁)): a dispatch is in flight beside the other micro-batch's projections A₀ and
+    this one's shared expert, a combine beside the other's attention core, output projection and router A₁; routed
+    experts have no transfer to hide. [deepseek-open-infra-day6; sglang-two-batch]
+    """
+    sparse, rest = _sparse_share(phase)
+    first, core = _attention_halves(phase)
+    dispatch, combine = phase.wire_s("dispatch"), phase.wire_s("combine")
+    shared, routed = phase.part_s("shared"), phase.part_s("moe") + phase.wire_s("moe")
+    late = np.maximum(dispatch - first * sparse - shared, 0.0) + np.maximum(combine - core * sparse, 0.0)
+    total = 2.0 * ((first + core) * sparse + shared + routed + late + rest)
+    reductions = 2.0 * phase.wire_s("attention", "moe", "dense", "head")
+    return StepTime(total, 2.0 * late + reductions, 2.0 * (dispatch + combine - late))
+
+
+def two_batch_streams(whole: Phase, half: Phase, light_s: Num) -> StepTime:
+    """Two micro-batches of a decode step on two streams with cores of their own: attention of one beside dispatch,
+    experts and combine of the other, cores divided so that both take as long. [cloudmatrix384]
+
+    Compute on a share x of the cores takes a + b/x, as it does on all (``whole``) and on half of them; the streams
+    share the memory, whose time for both (``light_s``, of a micro-batch) bounds the step.
+    """
+    sparse, rest = _sparse_share(whole)
+    paths = []
+    for phase in (whole, half):
+        own = (phase.part_s("attention") + phase.wire_s("attention")) * sparse
+        paths.append((own, phase.part_s("moe", "shared") + phase.wire_s("moe", "dispatch", "combine")))
+    (attend, route), (attend_half, route_half) = paths
+    b, d = attend_half - attend, route_half - route
+    c = (route - d) - (attend - b)
+    root = np.sqrt((c - b + d) ** 2 + 4.0 * b * d)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x = np.where(b * d > 0, 2.0 * b / (c + b + d + root), 0.5)
+        each = np.maximum(attend - b + b / x, route - d + d / (1.0 - x))
+    total = np.maximum(2.0 * each, 2.0 * light_s) + 2.0 * rest
+    wires = whole.wire_s("dispatch", "combine")
+    reductions = whole.wire_s("attention", "moe", "dense", "head")
+    return StepTime(total, 2.0 * reductions, 2.0 * wires)
+
+
+def _attention_halves(phase: Phase) -> tuple[Num, Num]:
+    """Seconds of attention before its core, and from the core on, transfers of its own included."""
+    first: Num = 0.0
+    seen = False
+    for timed in phase.ops:
+        seen = seen or timed.item.name == "attention"
+        if timed.item.part == "attention" and not seen:
+            first = first + timed.total_s + phase.gap(timed) * timed.item.count
+    return first, phase.part_s("attention") + phase.wire_s("attention") - first
+
+
+def _sparse_share(phase: Phase) -> tuple[float, Num]:
+    """(share of attention that belongs to routed layers, seconds of what has nothing to hide behind: the other layers
+    and the head)."""
+    layers = max((float(np.max(t.item.count)) for t in phase.ops if t.item.name == "attention"), default=1.0)
+    sparse = max((float(np.max(t.item.count)) for t in phase.ops if t.item.name == "router"), default=0.0)
+    share = sparse / layers if layers else 0.0
+    attention = phase.part_s("attention") + phase.wire_s("attention")
+    return share, attention * (1.0 - share) + phase.part_s("dense", "head") + phase.wire_s("dense", "head")

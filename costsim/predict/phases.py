@@ -32,7 +32,9 @@ from costsim.predict.phase import (
     serial_step,
     single_batch_step,
     time_demand,
+    two_batch_stages,
     two_batch_step,
+    two_batch_streams,
 )
 from costsim.predict.question import most_cards
 from costsim.predict.system import System, system_of
@@ -91,6 +93,13 @@ class Answer:
     micro_batches: int
     tokens_per_step: Num
 
+    @property
+    def at_once(self) -> float:
+        """Share of the ops' own seconds by which the step grows: below 1 where two streams compute at once."""
+        parts = ("attention", "dense", "shared", "moe", "head")
+        own = float(np.max(self.phase.part_s(*parts))) * self.micro_batches
+        return min(float(np.max(self.step.total_s)) / own, 1.0) if own > 0 else 1.0
+
 
 def setting_for(model: ModelSpec, chip: Accelerator, plan: ServingPlan, cluster: Cluster | None = None) -> Setting:
     """Resolve the plan on its cluster; refuses unknown words and missing number formats."""
@@ -99,10 +108,20 @@ def setting_for(model: ModelSpec, chip: Accelerator, plan: ServingPlan, cluster:
         raise BadInput(f"cluster {cluster.id} is made of {cluster.accelerator}, not {chip.id}")
     if cluster is None:
         cluster = standard_cluster(chip, most_cards(plan.gpus))
-    framework = framework_for(plan.framework, plan.framework_version, plan.recipe) if plan.framework else None
+    framework = _framework(model, chip, plan)
     layout = serving_layout(model, chip, plan, cluster)
-    device = replace(device_for(chip, cluster), kernels=plan.framework)
+    whole = float(np.max(layout.ep * layout.moe_tp)) <= float(np.max(layout.tp))
+    tables = framework.kernels.tables if framework is not None and whole else ""
+    device = replace(device_for(chip, cluster), kernels=tables or plan.framework)
     return Setting(model, chip, plan, cluster, layout, device, system_of(chip), framework)
+
+
+def _framework(model: ModelSpec, chip: Accelerator, plan: ServingPlan) -> Framework | None:
+    """The plan's engine, as a recipe sets it for this model on this part."""
+    if not plan.framework:
+        return None
+    about = (model.id, chip.architecture, plan.precision)
+    return framework_for(plan.framework, plan.framework_version, plan.recipe, *about)
 
 
 def _cores_share(setting: Setting) -> Num:
@@ -199,7 +218,11 @@ def decode(setting: Setting, load: DecodeLoad, *, strict: bool = True) -> Answer
     # Low-latency transfers need no cores; those that a plan keeps for them all the same are lost to compute.
     share = 1.0 if plan.comm_sms is None else _cores_share(setting)
     phase = time_demand(demand, setting.device, setting.system, share, free=_free(setting))
-    step = _overlapped(phase, setting, 1.0, decoding=True)
+    if plan.overlap == "two-batch" and setting.system.decode_streams > 1:
+        half = time_demand(demand, setting.device, setting.system, 0.5 * share, free=_free(setting))
+        step = two_batch_streams(phase, half, demand.bytes / setting.device.bandwidth)
+    else:
+        step = _overlapped(phase, setting, 1.0, decoding=True)
     draft_s = _draft_s(setting, part, context, drafts, batches)
     step_s = (step.total_s + draft_s) * layout.pp + setting.step_host_s
     kept = accepted_tokens(drafts, accept)
@@ -257,7 +280,7 @@ def _two_batch_rule(setting: Setting, batch_per_gpu: Num) -> list[Rule]:
 
 def _overlapped(phase: Phase, setting: Setting, slowdown: Num, decoding: bool = False) -> StepTime:
     if setting.plan.overlap == "two-batch":
-        return two_batch_step(phase, slowdown)
+        return two_batch_stages(phase) if decoding else two_batch_step(phase, slowdown)
     if setting.plan.overlap == "single-batch":
         return single_batch_step(phase)
     return serial_step(phase, decoding and setting.framework is not None and setting.framework.kernels.shared_beside)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from costsim.errors import BadInput
+from costsim.errors import OutOfRange
 from costsim.num import Num
 
 _NUMBERS = (int, float, np.integer, np.floating)
@@ -33,22 +33,22 @@ def check_values(*parts: Any) -> None:
                 continue
             if isinstance(field.default, str):
                 if not isinstance(value, str):
-                    raise BadInput(f"{field.name} = {_shown(value)}: must be a word")
+                    raise OutOfRange(f"{field.name} = {_shown(value)}: must be a word")
                 continue
             _check_number(field.name, value)
 
 
 def _check_number(name: str, value: Any) -> None:
     if isinstance(value, bool | np.bool_ | str) or np.ndim(value) or not isinstance(value, _NUMBERS):
-        raise BadInput(f"{name} = {_shown(value)}: one number is needed here; ranges go to `costsim search`")
+        raise OutOfRange(f"{name} = {_shown(value)}: one number is needed here; ranges go to `costsim search`")
     if not 0 <= value <= LARGEST:
-        raise BadInput(f"{name} = {_shown(value)}: must be from 0 to {LARGEST:g}")
+        raise OutOfRange(f"{name} = {_shown(value)}: must be from 0 to {LARGEST:g}")
     if name in _COUNTS and (value < 1 or value != int(value)):
-        raise BadInput(f"{name} = {_shown(value)}: must be a whole number of at least 1")
+        raise OutOfRange(f"{name} = {_shown(value)}: must be a whole number of at least 1")
     if name in _LENGTHS and value < 1:
-        raise BadInput(f"{name} = {_shown(value)}: must be at least 1 token")
+        raise OutOfRange(f"{name} = {_shown(value)}: must be at least 1 token")
     if name in _POSITIVE and value < SMALLEST:
-        raise BadInput(f"{name} = {_shown(value)}: must be above zero")
+        raise OutOfRange(f"{name} = {_shown(value)}: must be above zero")
 
 
 def most_cards(gpus: Num) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from costsim.errors import BadInput
+from costsim.errors import OutOfRange
 from costsim.version import __version__
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ class Metric:
     low: float | None = None
     high: float | None = None
     grade: str = "D"
+
+    def __str__(self) -> str:
+        band = f"{_band(self)}, " if self.low is not None and self.high is not None else ""
+        return f"{_short(self.value)} {self.unit}".rstrip() + f" ({band}grade {self.grade})"
 
     def json(self) -> dict[str, Any]:
         return {"value": self.value, "unit": self.unit, "low": self.low, "high": self.high, "grade": self.grade}
@@ -83,9 +87,21 @@ class Report:
         if part == "memory":
             return pandas.DataFrame(list(self.memory.items()), columns=_COLUMNS["memory"])
         if part != "metrics":
-            raise BadInput(f"frame: {part[:40]!r} is not one of {', '.join(_COLUMNS)}")
+            raise OutOfRange(f"frame: {part[:40]!r} is not one of {', '.join(_COLUMNS)}")
         rows = [{"metric": name, **metric.json()} for name, metric in self.metrics.items()]
         return pandas.DataFrame(rows, columns=_COLUMNS["metrics"])
+
+    def rows(self) -> dict[str, list[dict[str, Any]]]:
+        """The same tables as plain rows."""
+        return {
+            "metrics": [{"metric": name, **metric.json()} for name, metric in self.metrics.items()],
+            "breakdown": [line.json() for line in self.breakdown],
+            "memory": [{"part": name, "bytes": value} for name, value in self.memory.items()],
+        }
+
+    def frames(self) -> dict[str, DataFrame]:
+        """All of them by name."""
+        return {part: self.frame(part) for part in _COLUMNS}
 
     def _repr_html_(self) -> str:
         """What a notebook shows: metrics with band and grade, the longest lines of the breakdown, inputs."""

@@ -22,7 +22,8 @@ class System:
     ``kernel_gap_s``: idle time between two dependent kernels of a captured graph; ``step_host_s``: host time
     per step that the device waits for; ``overlap_slowdown``: transfer time under overlap over stand-alone;
     ``comm_sm_share``: share of cores that normal-mode dispatch and combine take while overlapped;
-    ``gemm_contention``: GEMM time beside them over GEMM time alone on the cores they leave.
+    ``gemm_contention``: GEMM time beside them over GEMM time alone on the cores they leave; ``decode_streams``:
+    streams on which two micro-batches of a decode step compute.
     """
 
     kernel_gap_s: float
@@ -30,6 +31,7 @@ class System:
     overlap_slowdown: float
     comm_sm_share: float
     gemm_contention: float
+    decode_streams: float
     sources: tuple[str, ...]
 
 
@@ -61,6 +63,7 @@ def system_for(torch_device: str) -> System:
             overlap_slowdown=ratio("overlap_slowdown"),
             comm_sm_share=ratio("comm_sm_share"),
             gemm_contention=ratio("gemm_contention"),
+            decode_streams=ratio("decode_streams"),
             sources=tuple(dict.fromkeys(sources)),
         )
     except KeyError as error:

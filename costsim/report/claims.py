@@ -53,12 +53,35 @@ def overview(found: Sequence[Judged]) -> Document:
     return replace(whole, sections=[whole.sections[0], Section("Conditions", [*said, last])])
 
 
+def with_overview(document: Document, found: Sequence[Judged]) -> Document:
+    """A report with what a terminal shows of all claims behind it."""
+    first, *rest = overview(found).sections
+    return replace(document, sections=[*document.sections, replace(first, heading="Public claims"), *rest])
+
+
 def with_claims(document: Document, found: Sequence[Judged]) -> Document:
-    """A report with the table of verdicts and their conditions behind it."""
-    added = overview(found)
-    first, *rest = added.sections
-    sections = [*document.sections, replace(first, heading="Public claims"), *rest]
-    return replace(document, sections=sections, payload={**document.payload, "claims": added.payload})
+    """A report with the verdicts behind it, and why each: the reasoning with its sources, the curves where it has any.
+
+    The figures and commands of each stay with `costsim claims`.
+    """
+    whole = claims_document(found)
+    first = whole.sections[0]
+    last = "`costsim claims ID` prints all figures of a claim, the commands behind them and what moves them."
+    sections = [
+        *document.sections,
+        replace(first, heading="Public claims", paragraphs=[*first.paragraphs, last]),
+        *(_short(judged) for judged in found),
+    ]
+    return replace(document, sections=sections, payload={**document.payload, "claims": whole.payload})
+
+
+def _short(judged: Judged) -> Section:
+    """One claim in a longer report: what is said, the verdict, why, and its curves."""
+    claim = judged.claim
+    condition = f": {judged.condition}" if judged.condition else ""
+    words = [f"“{claim.statement}”", f"Verdict: {judged.verdict}{condition}.", judged.reasoning]
+    charts = [_chart(title, curve) for title, curve in judged.curves.items()]
+    return Section(f"{claim.id}: {judged.verdict}", words, (), charts, claim.source, depth=2)
 
 
 def claim_document(judged: Judged) -> Document:
@@ -76,10 +99,8 @@ def section(judged: Judged, alone: bool = False) -> Section:
         f"Verdict: {judged.verdict}{condition}.",
         judged.reasoning,
         "Rules, the first that holds: " + "; ".join(rule.text() for rule in claim.rules) + ".",
-        f"To move it: {claim.move}.",
+        *([f"To move it: {claim.move_note}."] if claim.move_note else []),
     ]
-    if claim.source:
-        words.append(f"Sources (keys of hwprofiles/references.bib): {', '.join(claim.source)}.")
     figures: list[list[Content]] = [
         [name.replace("_", " "), _value(figure), _band(figure)] for name, figure in judged.figures.items()
     ]
@@ -87,8 +108,10 @@ def section(judged: Judged, alone: bool = False) -> Section:
     commands: list[list[Content]] = [[command] for command in judged.commands()]
     if commands:
         tables.append(Table(("commands that print these figures",), commands))
+    tables.append(Table(("commands that move them",), [[command] for command in claim.move]))
     charts = [_chart(title, curve) for title, curve in judged.curves.items()]
-    return Section("" if alone else f"{claim.id}: {judged.verdict}", words, tables, charts)
+    heading = "" if alone else f"{claim.id}: {judged.verdict}"
+    return Section(heading, words, tables, charts, claim.source, depth=1 if alone else 2)
 
 
 def _chart(title: str, curve: Mapping[str, Any]) -> Chart:

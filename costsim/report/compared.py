@@ -21,7 +21,8 @@ _DRAWN = 12
 MAIN = (
     "usd_per_mtok_output", "usd_per_mtok_input", "tokens_per_s_per_gpu", "output_tokens_per_s_per_gpu", "tpot_s",
     "ttft_s", "step_s", "gpu_hours", "usd_per_run", "decode_usd_per_mtok_output", "prefill_usd_per_mtok_input",
-    "training_gpu_hours", "training_usd_per_run",
+    "training_gpu_hours", "training_usd_per_run", "final_run_usd", "experiments_usd", "staff_usd", "days",
+    "ttft_p90_s", "tpot_p90_s",
 )  # fmt: skip
 _WORDS = (
     "Parts are Shapley values: each input's change, averaged over the orders in which the inputs can change. They add "
@@ -34,6 +35,8 @@ def diff_document(found: Diff, metric: str | None = None) -> Document:
     """Every main metric, or the one asked for, as a waterfall and a table."""
     shown = [found.of(metric)] if metric else [d for name in MAIN for d in found.differences if d.metric == name]
     shown = shown or list(found.differences[:3])
+    same = [] if metric else [d for d in shown if d.whole == 0 and all(part.part == 0 for part in d.parts)]
+    shown = [d for d in shown if d not in same]
     a, b = found.a.name, found.b.name
     changed: list[list[Content]] = [[name, _text(old), _text(new)] for name, (old, new) in found.changed.items()]
     notes = [_WORDS] if found.changed else ["No input differs."]
@@ -44,6 +47,8 @@ def diff_document(found: Diff, metric: str | None = None) -> Document:
         )
     if found.grouped:
         notes.append("So many inputs changed that they are taken by part of the question: plan, load, model, chip.")
+    if same and found.changed:
+        notes.append(f"The same in both: {', '.join(label(d.metric) for d in same)}.")
     first = Section("What changed", notes, [Table(("input", "A", "B"), changed)] if changed else [])
     payload = {
         "a": a, "b": b, "kind": found.a.kind, "changed": {n: {"a": x, "b": y} for n, (x, y) in found.changed.items()},
@@ -102,7 +107,7 @@ def _cell(value: float | None, unit: str) -> Cell:
 
 def _change(part: Part) -> str:
     """From what to what; the table of inputs says it for many."""
-    if len(part.names) > 2:
+    if len(part.before) > 2:
         return "as above"
     return "; ".join(f"{_text(old)} → {_text(new)}" for old, new in zip(part.before, part.after, strict=True))
 

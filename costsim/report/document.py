@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a table cell shows, and the number it sorts by where the text alone would sort wrongly."""
+    """What a table cell shows, the number it sorts by where the text alone would sort wrongly, and keys of the
+    bibliography: pages show these as numbers that lead to it."""
 
     text: str
     value: float | None = None
+    sources: Sequence[str] = ()
 
 
 #: one cell: text, a bare number (formatted with separators), nothing, or a Cell
@@ -56,26 +58,54 @@ class Chart:
     figure: Mapping[str, Any]
     label: str
 
+    @property
+    def title(self) -> str:
+        return str(self.figure.get("layout", {}).get("title", {}).get("text", ""))
+
+    def frame(self) -> DataFrame:
+        """What is drawn, one row per mark: the trace, its place and value, and whatever else it carries."""
+        import pandas
+
+        return pandas.DataFrame([row for trace in self.figure["data"] for row in _marks(trace)])
+
 
 @dataclass(frozen=True)
 class Section:
-    """One heading of a document with what stands under it."""
+    """One heading of a document with what stands under it; ``sources`` are keys of the bibliography. Deeper than 1, it
+    belongs to the section above."""
 
     heading: str
     paragraphs: Sequence[str] = ()
     tables: Sequence[Table] = ()
     charts: Sequence[Chart] = ()
+    sources: Sequence[str] = ()
+    depth: int = 1
 
 
 @dataclass(frozen=True)
 class Document:
-    """``payload`` is the JSON answer, ``rows`` the flat table for CSV, ``sections`` the page for people."""
+    """``payload`` is the JSON answer, ``rows`` the flat table for CSV, ``sections`` the page for people.
+
+    ``again`` is the question as text (a scenario's TOML, or a report's JSON) that a page carries, so that it can be
+    asked again.
+    """
 
     title: str
     sections: Sequence[Section]
     payload: Mapping[str, Any]
     subtitle: str = ""
     rows: Sequence[Mapping[str, Any]] = field(default=())
+    again: str = ""
+
+    def frames(self) -> dict[str, DataFrame]:
+        """Everything on the page as tidy frames: ``rows``, and every table and figure by its section and its name."""
+        found = {"rows": self.frame()}
+        for section in self.sections:
+            for table in section.tables:
+                _named(found, section.heading, table.caption or str(table.columns[0]), table.frame())
+            for chart in section.charts:
+                _named(found, section.heading, f"figure: {chart.title or chart.label}", chart.frame())
+        return found
 
     def frame(self) -> DataFrame:
         """Every number of the answer as tidy rows, those of the CSV."""
@@ -88,6 +118,46 @@ class Document:
         from costsim.report.html import page
 
         return f'<iframe srcdoc="{escape(page(self), quote=True)}" style="width:100%;height:640px;border:0"></iframe>'
+
+
+def _named(found: dict[str, DataFrame], heading: str, name: str, frame: DataFrame) -> None:
+    """Under a name of its own: equal ones are numbered."""
+    base = f"{heading}: {name}" if heading else name
+    key, count = base, 2
+    while key in found:
+        key, count = f"{base} ({count})", count + 1
+    found[key] = frame
+
+
+#: fields of a trace that hold one value per mark
+_PER_MARK = ("x", "y", "z", "base", "text", "labels", "parents", "ids", "values", "measure", "r", "theta")
+
+
+def _marks(trace: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The marks of one trace as rows; a grid of colours becomes a row per cell."""
+    columns = {name: list(trace[name]) for name in _PER_MARK if isinstance(trace.get(name), list | tuple)}
+    name = str(trace.get("name", ""))
+    if "z" in columns:
+        x, y = columns.get("x", []), columns.get("y", [])
+        return [
+            {"trace": name, "x": x[j] if j < len(x) else j, "y": y[i] if i < len(y) else i, "z": value}
+            for i, line in enumerate(columns["z"]) for j, value in enumerate(line)
+        ]  # fmt: skip
+    for end in ("error_x", "error_y"):
+        error = trace.get(end) or {}
+        for key, column in (("array", f"{end}_up"), ("arrayminus", f"{end}_down")):
+            if isinstance(error.get(key), list | tuple):
+                columns[column] = list(error[key])
+    count = max((len(values) for values in columns.values()), default=0)
+    return [
+        {"trace": name} | {key: values[i] if i < len(values) else None for key, values in columns.items()}
+        for i in range(count)
+    ]
+
+
+def cited(keys: Sequence[str], value: float | None = None) -> Cell:
+    """A cell that holds nothing but sources."""
+    return Cell(", ".join(keys) or "–", value, tuple(keys))
 
 
 def text_of(content: Content) -> str:

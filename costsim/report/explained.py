@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from costsim.errors import UnknownName
 from costsim.predict.explain import Explanation, Node, datasheet, system
 from costsim.predict.explain_report import ReportTree
-from costsim.report.document import Cell, Chart, Content, Document, Section, Table
+from costsim.report.document import Cell, Chart, Content, Document, Section, Table, cited
 from costsim.report.figures import icicle
 from costsim.report.pages import GRADES
-from costsim.report.words import band, number, percent, quantity, value_text
+from costsim.report.words import band, label, number, percent, quantity, value_text
 from costsim.version import __version__
+
+#: columns of a tree that stay where nothing stands in them: the term, its value, its share
+_ALWAYS = 3
+#: share of a number below which a longer report does not list a term
+_LISTED = 0.005
 
 
 def explained_document(found: Explanation, op: str | None = None) -> Document:
@@ -53,15 +58,36 @@ def tree_document(found: ReportTree) -> Document:
                     rows=rows)  # fmt: skip
 
 
+def cost_sections(found: Sequence[Explanation | ReportTree]) -> list[Section]:
+    """Where numbers of a longer report come from: each as a figure that opens by clicking, and the tree as a table."""
+    sections = []
+    for number_, one in enumerate(found):
+        first = f"{label(one.name)} = {value_text(one.name, one.metric)}"
+        chart = Chart(
+            tree_figure(one.tree, label(one.name), one.unit),
+            f"{first}, every term by its share; a click on a term opens it, a click on the top term goes back.",
+        )
+        words = (
+            f"{first}: {one.of}. The table says what binds each term, how far above the least time by datasheet it is, "
+            "and whose kernels its law was measured on."
+        )
+        heading, table = f"Where it comes from: {label(one.name)}", _tree_table(one, _LISTED)
+        depth = 1 if number_ == 0 else 2
+        sections.append(Section(heading, [words], [table], [chart], one.report.sources, depth))
+    return sections
+
+
 def tree_figure(tree: Node, name: str, unit: str) -> dict[str, Any]:
-    """The tree as an icicle; terms below zero cannot be drawn and are left out."""
+    """The tree as an icicle; terms below zero cannot be drawn and are left out, so a term is the sum of those drawn."""
     terms: list[tuple[str, str, str, float]] = []
 
-    def add(node: Node, key: str, parent: str) -> None:
+    def add(node: Node, key: str, parent: str) -> float:
+        at = len(terms)
         terms.append((key, parent, node.name, node.value))
-        for number_, child in enumerate(node.children):
-            if child.value > 0:
-                add(child, f"{key}/{number_}", key)
+        drawn = [add(child, f"{key}/{number_}", key) for number_, child in enumerate(node.children) if child.value > 0]
+        value = sum(drawn) if drawn else node.value
+        terms[at] = (key, parent, node.name if parent else name, value)
+        return value
 
     add(tree, name, "")
     return icicle(terms, f"Where {name} comes from", unit)
@@ -74,10 +100,15 @@ def walk(node: Node, depth: int = 0) -> Iterator[tuple[int, Node]]:
         yield from walk(child, depth + 1)
 
 
-def _tree_table(found: Explanation | ReportTree) -> Table:
+def _tree_table(found: Explanation | ReportTree, least: float = 0.0) -> Table:
+    """The tree as rows, largest first; terms below ``least`` of the whole are counted, not listed."""
     rows: list[list[Content]] = []
+    left = 0
     for depth, node in walk(found.tree):
         facts = node.facts
+        if abs(node.value) < least * abs(found.tree.value):
+            left += 1
+            continue
         above = facts.get("above_light")
         rows.append([
             f"{'· ' * depth}{node.name}", Cell(quantity(node.value, found.unit), node.value),
@@ -85,7 +116,10 @@ def _tree_table(found: Explanation | ReportTree) -> Table:
             facts.get("bound", ""), Cell(f"{above:.2f}", above) if above else None,
             facts.get("grade", ""), facts.get("measured_on", ""),
         ])  # fmt: skip
-    return Table(("term", "value", "share", "bound by", "× light", "grade", "law from"), rows)
+    caption = f"{left} terms below {percent(least)} are drawn, not listed; `costsim explain` has all" if left else ""
+    names = ("term", "value", "share", "bound by", "× light", "grade", "law from")
+    kept = [i for i in range(len(names)) if i < _ALWAYS or any(row[i] not in ("", None) for row in rows)]
+    return Table([names[i] for i in kept], [[row[i] for i in kept] for row in rows], caption)
 
 
 def _law_section(leaves: list[Node]) -> Section:
@@ -112,7 +146,7 @@ def _evidence_section(leaves: list[Node]) -> Section:
         [key, facts["points"],
          *(Cell(percent(facts[name]), facts[name]) for name in ("held_out_median_ape", "held_out_p90_ape")),
          f"{facts['p10_ratio']:.2f}–{facts['p90_ratio']:.2f}", facts["grade"], facts["measured_on"],
-         ", ".join(facts["sources"])]
+         cited(facts["sources"])]
         for key, facts in laws.items()
     ]  # fmt: skip
     head = ("family/dtype", "n", "median", "P90", "band", "grade", "measured on", "sources")
@@ -161,11 +195,11 @@ def _text(name: str, value: Any) -> str:
 def _inputs_section(found: Explanation) -> Section:
     """Datasheet fields, system constants and the price that the number rests on."""
     rows: list[list[Content]] = [
-        [f"datasheet: {entry['field']}", entry["text"], entry["confidence"], ", ".join(entry["source"])]
+        [f"datasheet: {entry['field']}", entry["text"], entry["confidence"], cited(entry["source"])]
         for entry in datasheet(found.setting, found.tree)
     ]
     known = system(found.setting)
-    rows += [[f"system: {name}", _text(name, value), "", ", ".join(known["source"])]
+    rows += [[f"system: {name}", _text(name, value), "", cited(known["source"])]
              for name, value in known.items() if name != "source"]  # fmt: skip
     price = found.report.inputs.get("price")
     if price is not None:

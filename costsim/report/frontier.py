@@ -7,8 +7,9 @@ from typing import Any
 
 from costsim.explore.search import Found, SearchResult
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
-from costsim.report.figures import PALETTE
+from costsim.report.figures import PALETTE, _axis, _layout, log_ticks, time_unit
 from costsim.report.words import label, number, quantity
+from costsim.units import GIGA
 from costsim.version import __version__
 
 _UNITS = {
@@ -113,19 +114,25 @@ def _table(found: Sequence[Found], whole: int) -> Table:
 def _chart(result: SearchResult) -> Chart:
     latency = result.trade
     x = [f.metrics[latency] for f in result.frontier]
+    unit, scale = ("GB", GIGA) if latency == "memory_bytes" else time_unit(max(x))
     y = [f.metrics[result.objective] for f in result.frontier]
     text = [" ".join(f"{k}={v}" for k, v in f.plan.items()) for f in result.frontier]
     trace: dict[str, Any] = {
-        "type": "scatter", "mode": "lines+markers", "x": x, "y": y, "text": text,
-        "line": {"color": PALETTE[0], "shape": "hv"}, "marker": {"size": 6},
-        "hovertemplate": "%{text}<br>%{x:.3~s}, %{y:.4g}<extra></extra>",
+        "type": "scatter", "mode": "lines+markers", "x": [value / scale for value in x], "y": y,
+        "text": text, "line": {"color": PALETTE[0], "shape": "hv"}, "marker": {"size": 6},
+        "hovertemplate": f"%{{text}}<br>%{{x:.4g}} {unit}, %{{y:.4g}}<extra></extra>",
     }  # fmt: skip
-    unit = "bytes" if latency == "memory_bytes" else "s"
-    layout = {
-        "title": {"text": "Pareto frontier"}, "height": 420,
-        "xaxis": {"title": {"text": f"{label(latency)}, {unit}"}, "type": "log"},
-        "yaxis": {"title": {"text": label(result.objective)}, "type": "log"},
-    }  # fmt: skip
-    return Chart(
-        {"data": [trace], "layout": layout}, f"From {metric_text(latency, min(x))} to {metric_text(latency, max(x))}."
-    )
+    figure = _layout(
+        "Pareto frontier", height=420, xaxis=_axis(f"{label(latency)}, {unit}", **log_ticks([v / scale for v in x])),
+        yaxis=_axis(_named_unit(result.objective), **log_ticks(y)), margin={"l": 60, "r": 20, "t": 50, "b": 50},
+    )  # fmt: skip
+    ends = f"From {metric_text(latency, min(x))} to {metric_text(latency, max(x))}"
+    goal = f"{label(result.objective)} from {metric_text(result.objective, min(y))} to "
+    words = f"{ends}: {goal}{metric_text(result.objective, max(y))}. No plan is better in both."
+    return Chart({"data": [trace], "layout": figure}, words)
+
+
+def _named_unit(name: str) -> str:
+    """A metric with its unit, for an axis."""
+    unit = _UNITS.get(name, "s" if name.endswith("_s") else "")
+    return f"{label(name)}, {unit}" if unit else label(name)

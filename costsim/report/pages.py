@@ -8,6 +8,7 @@ from typing import Any
 from costsim.predict.report import Line, Metric, Report
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
 from costsim.report.figures import breakdown_bar
+from costsim.report.jsonable import dumps
 from costsim.report.words import band, label, number, percent, quantity, value_text
 
 #: what the grades mean, in the words that every report repeats
@@ -51,11 +52,14 @@ def document_of(report: Report) -> Document:
     if report.memory:
         sections.append(Section("Memory per device", (), [_memory_table(report.memory)]))
     sections.append(Section("Inputs", (), [_inputs_table(report.inputs)]))
-    if report.notes:
-        sections.append(Section("Notes", report.notes))
-    if report.sources:
-        sections.append(Section("Sources", [", ".join(report.sources)]))
-    return Document(title=title, sections=sections, payload=report.json(), rows=_rows(report))
+    if report.notes or report.sources:
+        sections.append(Section("Notes", report.notes, sources=report.sources))
+    return Document(title=title, sections=sections, payload=report.json(), rows=_rows(report), again=again(report))
+
+
+def again(report: Report) -> str:
+    """What a page carries so that `costsim diff` and `costsim explain --report` can read the report back from it."""
+    return dumps(report.json(), indent=None).strip()
 
 
 def breakdown_words(report: Report) -> str:

@@ -10,7 +10,7 @@ from costsim.predict.post.recipe import StageCost
 from costsim.predict.report import Metric, Report
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
 from costsim.report.figures import grouped_bar
-from costsim.report.pages import GRADES
+from costsim.report.pages import GRADES, again
 from costsim.report.words import band, label, number, percent, quantity, value_text
 from costsim.units import GIGA, HOUR_S
 from costsim.version import __version__
@@ -32,11 +32,11 @@ def recipe_document(title: str, report: Report, costs: Sequence[StageCost]) -> D
         Section("Whole recipe", words, [Table(("metric", "value", "P10 … P90", "grade"), metrics)]),
         Section("Stages", [], [_stages(report, costs)], [_stage_chart(costs)]),
         Section("Where the hours go", [], [_parts(report)]),
-        Section("Notes", report.notes),
-        Section("Sources", [", ".join(report.sources)]),
+        Section("Notes", report.notes, sources=report.sources),
     ]
     payload = report.json() | {"stages": [_stage_json(c) for c in costs]}
-    return Document(title=title, sections=sections, payload=payload, rows=[_stage_json(c) for c in costs])
+    rows = [_stage_json(c) for c in costs]
+    return Document(title=title, sections=sections, payload=payload, rows=rows, again=again(report))
 
 
 def recipes_section(reports: Sequence[Report]) -> Section:

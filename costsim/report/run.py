@@ -9,6 +9,7 @@ from costsim.economics.ladder import RESTS_ON, Ladder
 from costsim.predict.run import PhaseResult, RunResult
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
 from costsim.report.figures import waterfall
+from costsim.report.pages import again
 from costsim.report.words import band, label, number, quantity, value_text
 from costsim.spec.assumption import Assumption
 from costsim.units import GIGA, HOUR_S, KILO, MEGA, TERA
@@ -30,14 +31,14 @@ def run_document(
     if result.ladder is not None:
         sections += [ladder_section(result, result.ladder), _rhythm(result), _assumptions(result.ladder, assumptions)]
     notes = [*report.notes, *said, *([f"defaults: {'  '.join(assumed)}"] if assumed else [])]
-    sources = f"Sources (keys of hwprofiles/references.bib): {', '.join(report.sources)}."
-    sections.append(Section("Notes and sources", [*notes, sources]))
+    sections.append(Section("Notes", notes, sources=report.sources))
     title = result.spec.title or f"a run of {report.inputs['model']}"
     return Document(
         title=f"{title}: {plan['gpus']:g} x {report.inputs['accelerator']}",
         sections=sections,
         payload=run_payload(result),
         rows=[{"metric": name, **metric.json()} for name, metric in report.metrics.items()],
+        again=again(report),
     )
 
 

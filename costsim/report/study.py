@@ -11,12 +11,14 @@ from costsim.explore.study import Deployment, Study
 from costsim.predict.report import Metric, Report
 from costsim.report.accuracy import accuracy_document
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
+from costsim.report.explained import cost_sections
 from costsim.report.figures import breakdown_bar, grouped_bar
 from costsim.report.fp8 import savings_payload, savings_section
 from costsim.report.pages import breakdown_words
 from costsim.report.post_training import recipes_section
 from costsim.report.run import ladder_section, run_payload
 from costsim.report.words import band, number, percent, quantity, value_text
+from costsim.spec.scenario import scenario_text
 from costsim.units import GIGA
 from costsim.version import __version__
 
@@ -39,6 +41,7 @@ def study_document(study: Study, rows: Sequence[Row]) -> Document:
         *([] if study.fp8 is None else [replace(savings_section(study.fp8), heading="Training in FP8 against BF16")]),
         recipes_section(study.post_training),
         _ladder(study),
+        *cost_sections(study.explained),
         Section("Published figures beside ours", accuracy.sections[0].paragraphs, accuracy.sections[1].tables,
                 accuracy.sections[1].charts),
         _notes(study),
@@ -49,6 +52,7 @@ def study_document(study: Study, rows: Sequence[Row]) -> Document:
         sections=[section for section in sections if section.tables or section.paragraphs],
         payload=_payload(study, accuracy),
         rows=_flat(study),
+        again=scenario_text(study.scenario),
     )
 
 
@@ -231,7 +235,7 @@ def _time(study: Study) -> Section:
         return Section("Where a decode step goes")
     name, first = decodes[0]
     chart = Chart(
-        breakdown_bar({f"{n} decode": r.breakdown for n, r in decodes}, "Decode step by operation"),
+        breakdown_bar({n: r.breakdown for n, r in decodes}, "Decode step by operation"),
         breakdown_words(first),
     )
     rows: list[list[Content]] = [
@@ -290,9 +294,23 @@ def _ladder(study: Study) -> Section:
 def _notes(study: Study) -> Section:
     reports = [(d.accelerator, report) for d in study.deployments if d.phases is not None for report in d.phases]
     told = ("price", "kernel", "tdp", "no hourly")
-    notes = dict.fromkeys(f"{name}: {note}" for name, r in reports for note in r.notes if note.startswith(told))
+    notes: dict[str, dict[str, None]] = {}
+    for name, r in reports:
+        for note in r.notes:
+            if note.startswith(told):
+                notes.setdefault(name, {})[note] = None
+    rows: list[list[Content]] = [[name, "; ".join(_merged(list(some)))] for name, some in notes.items()]
     sources = dict.fromkeys(key for _, report in reports for key in report.sources)
-    return Section("Notes and sources", [*notes, f"Sources (keys of hwprofiles/references.bib): {', '.join(sources)}."])
+    return Section("Notes", (), [Table(("chip", "price, and whose kernels"), rows)], sources=tuple(sources))
+
+
+def _merged(notes: Sequence[str]) -> list[str]:
+    """Notes of prefill and decode that differ only in the parts they name become one."""
+    head, tail = "kernel efficiencies partly carried over from ", " (grades C and D)"
+    parts = [note.removeprefix(head).removesuffix(tail).split(", ") for note in notes if note.startswith(head)]
+    names = dict.fromkeys(name for part in parts for name in part)
+    rest = [note for note in notes if not note.startswith(head)]
+    return [*rest, f"{head}{', '.join(names)}{tail}"] if names else rest
 
 
 def _flat(study: Study) -> list[dict[str, Any]]:

@@ -133,6 +133,8 @@ def _section(section: Section) -> list[RenderableType]:
     if not section.tables:  # a table says the same in full
         parts.extend(Text(chart.label, style="italic") for chart in section.charts)
     parts.extend(rich_table(table) for table in section.tables)
+    if section.sources:
+        parts.append(Text(f"sources: {', '.join(section.sources)}", style="dim"))
     return parts
 
 

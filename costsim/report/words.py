@@ -13,6 +13,8 @@ _PREFIXED = {"B": "B", "bytes": "B", "B/s": "B/s", "FLOP": "FLOP", "FLOP/s": "FL
              "s": "s", "Hz": "Hz", "W": "W"}  # fmt: skip
 _RATIOS = ("ratio", "share", "fraction")
 _ACRONYMS = {
+    "api",
+    "eplb",
     "fp4",
     "fp32",
     "tf32",
@@ -82,6 +84,8 @@ def quantity(value: float | None, unit: str) -> str:
         return units.format_si(value, _PREFIXED[unit], 4 if unit == "s" else 3)
     if unit in _RATIOS:
         return percent(value)
+    if unit == "x":
+        return f"{number(value)}×"
     return f"{number(value)} {unit}".strip()
 
 

@@ -5,14 +5,14 @@ One file a schedule, each as its paper reads, with a closed form that broadcasts
 
 from __future__ import annotations
 
-from costsim.errors import UnknownName
+from costsim.errors import Deadlock, UnknownName
 from costsim.schedule.critical import CriticalPath, critical_path, free_kinds, saved
 from costsim.schedule.dualpipe import DUALPIPE
 from costsim.schedule.dualpipev import DUALPIPEV
 from costsim.schedule.gpipe import GPIPE
 from costsim.schedule.interleaved import INTERLEAVED
 from costsim.schedule.one_f_one_b import ONE_F_ONE_B
-from costsim.schedule.program import COMPUTE, WIRE, Deadlock, Program, compiled
+from costsim.schedule.program import COMPUTE, WIRE, Program, compiled
 from costsim.schedule.stage import StageTimes
 from costsim.schedule.task import KIND_NAMES, Chunk, Kind, Pipe, Schedule, Task
 from costsim.schedule.timeline import PARTS, Held, Timeline, run, step_seconds, varied_step_seconds

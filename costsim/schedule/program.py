@@ -9,19 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, Deadlock
 from costsim.schedule.task import KIND_NAMES, Kind, Task
 
 Index = NDArray[np.int64]
 
 #: lanes of a rank: its cores, and its network interface, which sends one boundary tensor after the other
 COMPUTE, WIRE = 0, 1
-
-
-class Deadlock(BadInput):
-    """Orders in which tasks wait for each other in a circle; the circle is named."""
-
-    code = "deadlock"
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, Malformed
 from costsim.files import MAX_SPEC_BYTES, read_text, toml_of
 
 __all__ = [
@@ -62,7 +62,7 @@ def build(cls: type[T], data: dict[str, Any], where: str) -> T:
         first = error.errors()[0]
         field = ".".join(str(part)[:40] for part in first["loc"]) or "(top level)"
         shown = repr(first.get("input"))[:60]
-        raise BadInput(f"{where}: {field}: {first['msg']} (got {shown})") from None
+        raise Malformed(f"{where}: {field}: {first['msg']} (got {shown})") from None
 
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+ -]*")

@@ -21,6 +21,8 @@ MODELS = ROOT / "model" / "specs"
 CALIBRATION = ROOT / "hwprofiles" / "calibration"
 POINTS = ROOT / "hwprofiles" / "points"
 MEASUREMENTS = ROOT / "hwprofiles" / "measurements"
+#: made-up models and clusters that claims are held against: found by name, listed nowhere
+WHAT_IF = ROOT / "hwprofiles" / "what_if"
 
 
 def names(folder: Path) -> list[str]:
@@ -35,9 +37,11 @@ def _find(kind: str, name: str, folder: Path) -> Path:
         return own
     key = name.strip().lower().replace("_", "-")
     known = names(folder)
-    if key not in known:
-        raise UnknownName(kind, name, known)
-    return folder / f"{key}.toml"
+    if key in known:
+        return folder / f"{key}.toml"
+    if folder in (MODELS, CLUSTERS) and key in names(WHAT_IF):
+        return WHAT_IF / f"{key}.toml"
+    raise UnknownName(kind, name, known)
 
 
 @lru_cache(maxsize=256)
@@ -47,12 +51,14 @@ def load_accelerator(name: str) -> Accelerator:
     chip = build(Accelerator, read_toml(path, "accelerator"), str(path.name))
     if path.parent == ACCELERATORS:
         return chip
+    if chip.sibling is not None and chip.sibling not in names(ACCELERATORS):
+        raise UnknownName(f"sibling in {path.name[:60]}:", chip.sibling, names(ACCELERATORS))
     laws = chip.calibration or f"{chip.id}.json"
     if Path(laws).name != laws or laws == "..":  # what a file says is never followed as a path
         field = "calibration" if chip.calibration else "id"
         raise BadInput(f"{path.name}: {field}: {laws[:60]!r} is not the plain name of a file beside it")
     beside = path.parent / laws
-    return chip.model_copy(update={"calibration": str(beside) if beside.is_file() else ""})
+    return chip.model_copy(update={"calibration": str(beside) if beside.is_file() else "", "file": name})
 
 
 @lru_cache(maxsize=256)

@@ -10,14 +10,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from costsim.num import Num
+from costsim.spec.words import DISPATCHERS as DISPATCHERS
+from costsim.spec.words import FRAMEWORKS as FRAMEWORKS
+from costsim.spec.words import GRAPHS as GRAPHS
+from costsim.spec.words import KV_DTYPES as KV_DTYPES
+from costsim.spec.words import OVERLAPS as OVERLAPS
+from costsim.spec.words import PRECISIONS as PRECISIONS
+from costsim.spec.words import RECOMPUTES as RECOMPUTES
+from costsim.spec.words import ROUTINGS as ROUTINGS
+from costsim.spec.words import SCHEDULE_WORDS as SCHEDULE_WORDS
+from costsim.spec.words import TRAINING_OVERLAPS as TRAINING_OVERLAPS
+from costsim.spec.words import TRAINING_PRECISIONS as TRAINING_PRECISIONS
 
 Overlap = Literal["none", "two-batch", "single-batch"]
 Routing = Literal["balanced", "eplb", "default", "production", "trained"]
-OVERLAPS = ("none", "two-batch", "single-batch")
-ROUTINGS = ("balanced", "eplb", "default", "production", "trained")
-PRECISIONS = ("fp8", "bf16", "int8", "w4")
-KV_DTYPES = ("bf16", "fp8", "int8")
-RECOMPUTES = ("none", "selective", "full")
 
 
 @dataclass(frozen=True)
@@ -118,14 +124,6 @@ class Disaggregated:
     @property
     def gpus(self) -> float:
         return float(sum(pool.workers * pool.plan.gpus for pool in (self.prefill, self.decode)))
-
-
-TRAINING_PRECISIONS = ("fp8", "bf16", "fp4")
-SCHEDULE_WORDS = ("auto", "gpipe", "1f1b", "interleaved", "zb-h1", "dualpipe", "dualpipev")
-TRAINING_OVERLAPS = ("auto", "none", "gradients", "pair")
-FRAMEWORKS = ("auto", "megatron", "deepseek")
-DISPATCHERS = ("auto", "deepep", "alltoall")
-GRAPHS = ("none", "attention")
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from costsim.num import Num
+from costsim.spec import words
 from costsim.spec.plan import ServingPlan, TrainingPlan
 
 #: DAPO and RLOO take GRPO's passes over the networks: no value model. They differ in the loss and in what is sampled.
-ALGORITHMS = ("grpo", "dapo", "rloo", "ppo", "sft", "distill")
+ALGORITHMS, SCHEDULES = words.ALGORITHMS, words.POST_SCHEDULES
+FRAMEWORKS, LENGTH_LAWS = words.POST_FRAMEWORKS, words.LENGTH_LAWS
 REINFORCED = ("grpo", "dapo", "rloo", "ppo")
-SCHEDULES = ("synchronous", "one-step-off")
-FRAMEWORKS = ("tuned", "nemo-rl", "verl", "verl-eager", "deepseek")
-LENGTH_LAWS = ("lognormal", "exponential")
 #: standard deviation of the logarithm of answer lengths of DeepSeek-R1 over a production day [servegen]
 SIGMA = 0.97
 

@@ -99,8 +99,9 @@ def time_wire(wire: WireLike, device: Device) -> Duration:
     """Seconds of one collective alone on the fabric.
 
     all_reduce: inside a domain 2(n−1)/n·B at scale-up rate; across nodes, each rank's 1/domain share also
-    makes 2(N−1)/N trips over scale-out. all_gather/reduce_scatter: half of it. dispatch/combine: bytes as
-    given, both fabrics at once. p2p: scale-out when the ranks leave the domain.
+    makes 2(N−1)/N trips over scale-out, by another kernel (an engine's own stores into its peers' memory, which
+    reaches no other node), whose law is ``all_reduce_nodes`` where the device has it. all_gather/reduce_scatter: half
+    of it. dispatch/combine: bytes as given, both fabrics at once. p2p: scale-out when the ranks leave the domain.
     """
     fitted = device.law(wire.kind, "bytes")
     law = fitted.law
@@ -111,7 +112,23 @@ def time_wire(wire: WireLike, device: Device) -> Duration:
     if fitted.correction is not None:
         shape = {"up_bytes": wire.up_bytes, "ranks": wire.ranks}
         seconds = np.maximum(seconds * fitted.correction.factor(shape), line_s)
-    return Duration(seconds, fixed, 0.0, line_s, fitted, fitted.grade)
+    inside = Duration(seconds, fixed, 0.0, line_s, fitted, fitted.grade)
+    return _between_nodes(wire, device, inside, up_s, out_s) if wire.kind == "all_reduce" else inside
+
+
+def _between_nodes(wire: WireLike, device: Device, inside: Duration, up_s: Num, out_s: Num) -> Duration:
+    """The same all-reduce by the kernel that leaves the node, wherever its ranks do."""
+    leaves = np.asarray(np.asarray(wire.ranks, dtype=float) > wire.domain)
+    fitted = device.laws.get(f"{wire.kind}_nodes/bytes") if bool(np.any(leaves)) else None
+    if fitted is None:
+        return inside
+    law = fitted.law
+    assert isinstance(law, Hop)
+    seconds = np.maximum(law.seconds(up_s, out_s, wire.ranks), inside.memory_s)
+    return Duration(
+        np.where(leaves, seconds, inside.time_s), np.where(leaves, law.fixed(out_s, wire.ranks), inside.fixed_s),
+        0.0, inside.memory_s, fitted, fitted.grade,
+    )  # fmt: skip
 
 
 def line_seconds(wire: WireLike, device: Device) -> tuple[Num, Num]:

@@ -270,9 +270,28 @@ class Hop:
         return self.fixed(out_s, ranks) + wire
 
 
+@dataclass(frozen=True, slots=True)
+class Relay(Hop):
+    """A library's collective between nodes: two protocols, of which it takes the faster.
+
+    t = fixed + min(wire/low_latency_efficiency, simple_s + wire), wire as :class:`Hop`'s. The low-latency protocol
+    sends its flags with the data and reaches a small share of the line rate; the other moves chunks at full rate and
+    waits for each, which costs ``simple_s`` more. [nccl-tuning]
+    """
+
+    kind: ClassVar[str] = "relay"
+    low_latency_efficiency: float
+    simple_s: float
+
+    def seconds(self, up_s: Num, out_s: Num, ranks: Num) -> Num:
+        wire = Hop.seconds(self, up_s, out_s, ranks) - self.fixed(out_s, ranks)
+        faster: Num = np.minimum(wire / self.low_latency_efficiency, self.simple_s + wire)
+        return self.fixed(out_s, ranks) + faster
+
+
 AnyLaw = Tile | Tiling | Attend | Stream | Hop | Panel | Cached
 KINDS: dict[str, type[AnyLaw]] = {
-    law.kind: law for law in (Tile, Tiling, Experts, Attend, Stream, Hop, Panel, Unpadded, Cached)
+    law.kind: law for law in (Tile, Tiling, Experts, Attend, Stream, Hop, Relay, Panel, Unpadded, Cached)
 }
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
 
 from costsim.errors import BadInput
+from costsim.report.document import Document, Section, Table
 from costsim.spec.catalog import ACCELERATORS
 from dashboards import answers, catalog, export, show, state, uploads
 from dashboards.controls import Control
 from dashboards.page import Page
-from dashboards.words import safe, tr
+from dashboards.words import name_of, safe, tr
 
-VIEWS = ("One chip", "All chips", "Add your own")
+VIEWS = ("One chip", "Side by side", "All chips", "Add your own")
 
 
 def show_page(page: Page, values: dict[str, Any]) -> None:
@@ -26,7 +28,7 @@ def show_page(page: Page, values: dict[str, Any]) -> None:
     try:
         from dashboards.run import long
 
-        document = long(page.id, argv)
+        document = side_by_side(values["accelerators"]) if view == "Side by side" else long(page.id, argv)
     except (BadInput, answers.Defect) as error:
         show.refusal(error)
         return
@@ -37,10 +39,43 @@ def show_page(page: Page, values: dict[str, Any]) -> None:
     export.panel(page, values, document, argv)
 
 
+def side_by_side(ids: list[str]) -> Document:
+    """Chips in columns: what `costsim hw show` says of each field of each."""
+    asked = [answers.ask(("hw", "show", uploads.spelled(name))) for name in ids]
+    if not asked:
+        raise BadInput("choose one accelerator or more")
+    sheets = {show.payload(document)["id"]: show.payload(document) for document in asked}
+    fields = dict.fromkeys(key for sheet in sheets.values() for key in sheet["datasheet"])
+    rows = [
+        [name_of(key), *(_datum(sheet["datasheet"].get(key)) for sheet in sheets.values())] for key in fields
+    ]  # fmt: skip
+    laws = dict.fromkeys(key for sheet in sheets.values() for key in sheet["calibration"])
+    graded = [[key, *((sheet["calibration"].get(key) or {}).get("grade") for sheet in sheets.values())] for key in laws]
+    flat = [row for document in asked for row in _named(document)]
+    sections = [
+        Section("Datasheet: dense peaks, bandwidths per direction", (), [Table(("field", *sheets), rows)]),
+        Section("Calibration", [tr("The grade of the law that times of each kind rest on.")],
+                [Table(("law", *sheets), graded)]),
+    ]  # fmt: skip
+    return Document(" · ".join(sheets), sections, {"accelerators": sheets}, rows=flat)
+
+
+def _datum(datum: Mapping[str, Any] | None) -> str:
+    if datum is None:
+        return "–"
+    return f"{datum['text']} ({datum['confidence']})" if datum["source"] else str(datum["text"])
+
+
+def _named(document: Document) -> list[dict[str, Any]]:
+    return [{"accelerator": show.payload(document)["id"], **row} for row in document.rows]
+
+
 def subject(values: dict[str, Any]) -> list[str]:
     """``hw list``, or ``hw show ID`` with the plots that a page of it has."""
     if values.get("view_of") == "All chips":
         return ["list"]
+    if values.get("view_of") == "Side by side":
+        return ["show", *[uploads.spelled(name) for name in values["accelerators"]][:1]]
     return ["show", uploads.spelled(str(values.get("accelerator") or "h800-sxm")), "--out=page.html"]
 
 
@@ -73,5 +108,7 @@ PAGE = Page(
     controls=(
         Control("view_of", "w", "word", "Show", VIEWS[0], VIEWS),
         Control("accelerator", "a", "word", "Accelerator", "h800-sxm", catalog.chips, modes=(VIEWS[0],)),
+        Control("accelerators", "as", "words", "Accelerators", {"Side by side": ["h800-sxm", "h20-96g", "ascend-910c"]},
+                catalog.chips, modes=("Side by side",)),
     ),
 )  # fmt: skip

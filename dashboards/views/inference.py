@@ -6,6 +6,8 @@ import streamlit as st
 
 from costsim.cli import infer
 from costsim.errors import BadInput
+from costsim.predict.break_even import API, OWN, SHARE
+from costsim.report.break_even import load_section
 from costsim.report.curves import curve_chart
 from costsim.report.roofline import roofline_chart
 from costsim.spec import plan
@@ -16,6 +18,8 @@ from dashboards.run import Seen
 from dashboards.words import tr
 
 PREFILL, DECODE, SERVING = infer.PHASES
+#: price lists that a deployment is set against
+APIS = ("deepseek-v3", "deepseek-r1")
 _D = infer.DEFAULTS
 
 
@@ -60,6 +64,18 @@ def roofline(seen: Seen) -> None:
     origin.command(seen.page.argv(seen.values, "explain", (metric,)))
 
 
+def break_even(seen: Seen) -> None:
+    """What a token costs on own cards as the load falls, beside an API's list price."""
+    metrics = show.payload(seen.document).get("metrics") or {}
+    if SHARE not in metrics:
+        st.info(tr("Choose phase “serving” and an API's price list: the lines show at which load own cards pay."))
+        return
+    show.section(load_section(metrics), "break even")
+    names = (SHARE, OWN, API)
+    show.cards(show.metrics_of(seen.document), names,
+               lambda name: origin.open_dialog(seen.page, seen.values, seen.document, name), "even_")  # fmt: skip
+
+
 PAGE = Page(
     id="inference", title="Inference", icon=":material/bolt:", group="Answers", order=20, verb="infer",
     lead="What one serving phase or a whole deployment does, needs and costs.",
@@ -81,14 +97,16 @@ PAGE = Page(
         Control("osl", "osl", "whole", "Answer tokens", _by_phase("osl"), low=1, high=10_000_000, modes=(SERVING,)),
         Control("concurrency", "n", "whole", "Requests in flight", _by_phase("concurrency"), low=1, high=1_000_000,
                 modes=(SERVING,)),
+        Control("api", "api", "word", "Compare with the API price of", None, APIS, modes=(SERVING,),
+                empty="none"),
         Control("overlap", "o", "word", "Overlap", None, plan.OVERLAPS),
         Control("tp", "tp", "whole", "Tensor parallel (tp)", 1, low=1, high=4096, more=True),
         Control("pp", "pp", "whole", "Pipeline stages (pp)", 1, low=1, high=256, more=True),
         Control("ep", "ep", "whole", "Expert parallel (ep)", None, low=1, high=100_000, more=True,
-                help="the default for MoE models with tp 1 is all ranks"),
+                note="the default for MoE models with tp 1 is all ranks"),
         Control("moe_tp", "mtp", "whole", "Split of each expert (moe-tp)", None, low=1, high=4096, more=True),
         Control("precision", "pr", "word", "Precision", None, plan.PRECISIONS, more=True,
-                help="the default is FP8 where the chip has it, else INT8, else BF16"),
+                note="the default is FP8 where the chip has it, else INT8, else BF16"),
         Control("kv_dtype", "kv", "word", "KV cache format", "bf16", plan.KV_DTYPES, more=True),
         Control("routing", "r", "word", "Routing", "balanced", plan.ROUTINGS, more=True),
         Control("redundant_experts", "re", "whole", "Redundant experts", 0, low=0, high=100_000, more=True),
@@ -101,5 +119,5 @@ PAGE = Page(
                 modes=(DECODE, SERVING), more=True),
         catalog.CLUSTER,
     ),
-    views={"Curves": curves, "Roofline": roofline},
+    views={"Curves": curves, "Roofline": roofline, "Break-even": break_even},
 )  # fmt: skip

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
 from costsim.errors import BadInput
 from costsim.report.document import Document
-from dashboards import answers, catalog, compare, origin, pages, presets, show
+from dashboards import answers, catalog, compare, evidence, export, origin, pages, presets, show
 from dashboards.controls import Control
 from dashboards.page import Page
-from dashboards.words import safe, tr
+from dashboards.words import pieces, safe, tr
 
 #: what is asked: heading, verb, options of its own, values that it takes, its headline
 QUESTIONS = (
@@ -20,7 +21,7 @@ QUESTIONS = (
     ("Decode", "infer", ("--phase=decode",), {"decode_gpus": "gpus", "context": "context", "batch": "batch-per-gpu"},
      ("usd_per_mtok_output", "tokens_per_s_per_gpu", "tpot_s")),
     ("Training run", "train", (), {"training_gpus": "gpus", "tokens": "tokens"},
-     ("usd_per_run", "gpu_hours", "mfu_causal", "step_s")),
+     ("usd_per_run", "gpu_hours", "mfu_causal")),
 )  # fmt: skip
 
 
@@ -50,14 +51,26 @@ def show_page(page: Page, values: dict[str, Any]) -> None:
             st.markdown(f":{show.GRADE_COLOURS[grade]}-badge[{grade}] {tr(words)}")
         st.markdown(tr("A band holds the middle four fifths of what held-out measurements say: P10 to P90."))
     _compared(page, found)
+    if found:
+        export.panel(page, values, together(found), *(argv_of(values, *one[1:4]) for one in QUESTIONS))
     presets.links()
+
+
+def together(found: dict[str, Document]) -> Document:
+    """The answers as one document to take away."""
+    sections = [
+        replace(part, heading=f"{heading}: {part.heading}") for heading, document in found.items()
+        for part in document.sections if part.heading not in ("Sources", "Notes")
+    ]  # fmt: skip
+    rows = [{"question": heading, **row} for heading, document in found.items() for row in document.rows]
+    return Document("Overview", sections, {name: dict(document.payload) for name, document in found.items()}, rows=rows)
 
 
 def _cards(heading: str, argv: tuple[str, ...], document: Document, headline: tuple[str, ...]) -> None:
     target = Page(
         "overview", heading, "", "", 0, "", argv[0], subject=lambda _: list(argv[1:]), explains=argv[0] == "infer"
     )
-    st.caption(safe(document.title))
+    st.caption(safe(pieces(document.title)))
     show.cards(
         show.metrics_of(document), headline,
         lambda name: origin.open_dialog(target, {}, document, name), f"overview_{heading.split()[0].lower()}_",
@@ -80,7 +93,9 @@ def _compared(page: Page, found: dict[str, Document]) -> None:
             if heading in found:
                 st.markdown(f"**{tr(heading)}**")
                 show.table(compare.inputs(first[heading], found[heading]))
-                show.table(compare.numbers(first[heading], found[heading]))
+                show.table(compare.numbers(page, first[heading], found[heading]))
+                if first[heading] is not found[heading]:
+                    evidence.attributed(f"overview.{heading}", first[heading], found[heading])
 
 
 PAGE = Page(

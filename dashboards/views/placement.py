@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from dashboards import catalog, uploads
@@ -25,10 +26,19 @@ def subject(values: dict[str, Any]) -> list[str]:
     return options_of(PAGE.controls, values, "", uploads.spelled)
 
 
+def numbers(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the placement reaches, and what stood before it and EPLB reach in its place."""
+    found = payload.get("metrics") or {}
+    ways = (("", "after"), ("in_order_", "before"), ("eplb_", "eplb"))
+    return {f"{mark}{name}": entry for mark, way in ways for name, entry in (found.get(way) or {}).items()}
+
+
 PAGE = Page(
     id="placement", title="Expert placement", icon=":material/grid_view:", group="Answers", order=70, verb="place",
     lead="Which expert lives on which card, how often each is copied, and what that does to balance, links and cost.",
-    subject=subject, long=True, needs=("--loads", "--quick"),
+    subject=subject, long=True, numbers=numbers,
+    headline=("tokens_per_s_per_gpu", "usd_per_mtok", "step_s", "in_order_tokens_per_s_per_gpu",
+              "in_order_usd_per_mtok", "eplb_tokens_per_s_per_gpu"), needs=("--loads", "--quick"),
     controls=(
         Control("loads", "l", "word", "Load of the experts", "lognormal:0.8", LOADS),
         catalog.MODEL, catalog.CHIP,

@@ -1,4 +1,4 @@
-"""Profiling runs: load a profiler's trace and see streams, overlap, waiting, phases and kernels."""
+"""Profiling runs: a profiler's trace as streams, overlap and kernels; a measurement file as laws with their errors."""
 
 from __future__ import annotations
 
@@ -8,28 +8,25 @@ from typing import Any
 import streamlit as st
 
 from costsim.errors import BadInput
-from dashboards import answers, export, show, uploads
+from dashboards import answers, catalog, export, show, uploads
+from dashboards.controls import Control
 from dashboards.page import Page
 from dashboards.run import long
 from dashboards.words import safe, tr
 
 MOST_TRACES = 8
+TRACE, MEASUREMENTS = "trace", "measurements"
 
 
-def show_page(page: Page, _values: dict[str, Any]) -> None:
-    """The traces handed over, analysed."""
-    given = st.file_uploader(
-        tr("traces of torch.profiler, Ascend or any Chrome trace (.json, .json.gz); several ranks of one run together"),
-        type=["json", "gz"], accept_multiple_files=True, key="profiling/traces", max_upload_size=uploads.DATA_MB,
-    )  # fmt: skip
-    if not given:
-        st.info(tr("Nothing is sent anywhere: the file stays on the machine that runs this dashboard."))
-        return
+def show_page(page: Page, values: dict[str, Any]) -> None:
+    """The files handed over, analysed."""
     try:
-        if len(given) > MOST_TRACES:
-            raise BadInput(f"{len(given)} files; this page takes up to {MOST_TRACES}, `costsim trace` thousands")
-        paths = [str(uploads.keep(file.getvalue(), _suffix(file.name), uploads.DATA_BYTES)) for file in given]
-        document = long(page.id, ("trace", *dict.fromkeys(paths)))
+        found = _measured(values) if page.mode_of(values) == MEASUREMENTS else _traces()
+        if found is None:
+            st.info(tr("Nothing is sent anywhere: the file stays on the machine that runs this dashboard."))
+            return
+        argv, shown = found
+        document = long(page.id, argv)
     except (BadInput, answers.Defect) as error:
         show.refusal(error)
         return
@@ -37,7 +34,34 @@ def show_page(page: Page, _values: dict[str, Any]) -> None:
         return
     st.markdown(f"**{safe(document.title)}**  \n{safe(document.subtitle)}")
     show.sections(document, page.id)
-    export.panel(page, {}, document, ("trace", *(safe(file.name)[:80] for file in given)))
+    export.panel(page, values, document, shown)
+
+
+def _traces() -> tuple[answers.Argv, answers.Argv] | None:
+    """What is asked of the files, and how a reader would ask it of files of his own names."""
+    given = st.file_uploader(
+        tr("traces of torch.profiler, Ascend or any Chrome trace (.json, .json.gz); several ranks of one run together"),
+        type=["json", "gz"], accept_multiple_files=True, key="profiling/traces", max_upload_size=uploads.DATA_MB,
+    )  # fmt: skip
+    if not given:
+        return None
+    if len(given) > MOST_TRACES:
+        raise BadInput(f"{len(given)} files; this page takes up to {MOST_TRACES}, `costsim trace` thousands")
+    paths = [str(uploads.keep(file.getvalue(), _suffix(file.name), uploads.DATA_BYTES)) for file in given]
+    return ("trace", *dict.fromkeys(paths)), ("trace", *(file.name[:80] for file in given))
+
+
+def _measured(values: dict[str, Any]) -> tuple[answers.Argv, answers.Argv] | None:
+    given = st.file_uploader(
+        tr("measurements of kernels or collectives (CSV of costsim profile: family, dtype, shape, time_s, source)"),
+        type=["csv"], key="profiling/measurements", max_upload_size=uploads.TEXT_MB,
+    )  # fmt: skip
+    if given is None:
+        return None
+    path = uploads.keep(given.getvalue(), ".csv")
+    chip = uploads.spelled(str(values.get("accelerator")))
+    asked = ("calibrate", chip, f"--measurements={path}", "--out=page.html")
+    return asked, ("calibrate", str(values.get("accelerator")), f"--measurements={given.name[:80]}")
 
 
 def _suffix(name: str) -> str:
@@ -47,5 +71,12 @@ def _suffix(name: str) -> str:
 
 PAGE = Page(
     id="profiling", title="Profiling runs", icon=":material/query_stats:", group="Evidence", order=120, verb="trace",
-    lead="A profiler's trace read as streams, kernels, overlap and waiting.", show=show_page,
+    lead="A profiler's trace read as streams, kernels, overlap and waiting; a measurement file as laws with their "
+         "errors on shapes left out.",
+    show=show_page, mode="file",
+    controls=(
+        Control("file", "f", "word", "File", TRACE, (TRACE, MEASUREMENTS)),
+        Control("accelerator", "a", "word", "Measured on", {MEASUREMENTS: "h800-sxm"}, catalog.chips,
+                modes=(MEASUREMENTS,)),
+    ),
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from costsim.cli import train
 from costsim.errors import BadInput
+from costsim.report.memory import memory_charts
 from costsim.spec import plan
 from dashboards import answers, catalog, show
 from dashboards.controls import Control
@@ -25,6 +26,14 @@ def pipeline(seen: Seen) -> None:
             show.section(section, f"pipeline.{number}")
 
 
+def memory(seen: Seen) -> None:
+    """What fills the fullest card, and how full each pipeline rank is."""
+    for number, chart in enumerate(memory_charts(show.payload(seen.document).get("memory") or {})):
+        show.chart(chart, f"memory.{number}")
+    for number, section in enumerate(part for part in seen.document.sections if part.heading == "Memory per device"):
+        show.section(section, f"memory.table.{number}")
+
+
 PAGE = Page(
     id="training", title="Training", icon=":material/model_training:", group="Answers", order=50, verb="train",
     lead="One training layout: step time and its parts, MFU, memory, GPU hours and USD of the run.",
@@ -44,10 +53,10 @@ PAGE = Page(
         Control("seq", "seq", "whole", "Tokens of a sequence", _D["seq"], low=1, high=10_000_000, more=True),
         Control("micro_batch", "mb", "whole", "Micro-batch", _D["micro_batch"], low=1, high=100_000, more=True),
         Control("precision", "pr", "word", "Precision", None, plan.PRECISIONS[:2], more=True,
-                help="the default is FP8 where the chip has it, else BF16"),
+                note="the default is FP8 where the chip has it, else BF16"),
         Control("recompute", "rc", "word", "Recompute", None, plan.RECOMPUTES, more=True),
         Control("routing", "r", "word", "Routing", None, plan.ROUTINGS, more=True),
         catalog.CLUSTER,
     ),
-    views={"Pipeline": pipeline},
+    views={"Pipeline": pipeline, "Memory": memory},
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import streamlit as st
 from costsim.errors import BadInput
 from costsim.spec.catalog import POINTS
 from dashboards import answers, export, show, uploads
+from dashboards.controls import Control
 from dashboards.page import Page
 from dashboards.run import long
 from dashboards.words import tr
@@ -18,23 +20,31 @@ from dashboards.words import tr
 EVERY, FIRST = "all published points", "serving_phases"
 
 
-def show_page(page: Page, _values: dict[str, Any]) -> None:
+@lru_cache(maxsize=1)
+def files() -> dict[str, Path]:
+    """Name → file of published points."""
+    return {path.stem: path for path in sorted(POINTS.glob("*.csv"))}
+
+
+def choices() -> tuple[str, ...]:
+    """What can be chosen, the quick one of all points first."""
+    return (*sorted(files(), key=lambda name: name != FIRST), EVERY)
+
+
+def subject(values: dict[str, Any]) -> list[str]:
+    """The file chosen, or none for all."""
+    path = files().get(str(values.get("points") or FIRST))
+    return [] if path is None else [f"--points={path}"]
+
+
+def show_page(page: Page, values: dict[str, Any]) -> None:
     """The published points, or the reader's own."""
-    files = {path.stem: path for path in sorted(POINTS.glob("*.csv"))}
-    left, right = st.columns(2)
-    names = [*files, EVERY]
-    first = names.index(FIRST) if FIRST in names else 0
-    chosen = left.selectbox(tr("Points"), names, index=first, format_func=tr, key="validation/points")
-    given = right.file_uploader(
+    given = st.file_uploader(
         tr("your own points (CSV: id, kind, model, accelerator, metric, value, …)"), type=["csv"], key="validation/own",
         max_upload_size=uploads.TEXT_MB,
     )  # fmt: skip
-    argv: tuple[str, ...] = ("validate",)
     try:
-        if given is not None:
-            argv = _points(uploads.keep(given.getvalue(), ".csv"))
-        elif chosen in files:
-            argv = _points(files[chosen])
+        argv = page.argv(values) if given is None else _points(uploads.keep(given.getvalue(), ".csv"))
         document = long(page.id, argv)
     except (BadInput, answers.Defect) as error:
         show.refusal(error)
@@ -45,7 +55,7 @@ def show_page(page: Page, _values: dict[str, Any]) -> None:
     order = {"Points, largest errors first": 0, "Summary": 1}
     for number, section in enumerate(sorted(document.sections, key=lambda part: order.get(part.heading, 2))):
         show.section(section, f"validation.{number}")
-    export.panel(page, {}, document, argv)
+    export.panel(page, values, document, argv)
 
 
 def _points(path: Path) -> tuple[str, ...]:
@@ -55,4 +65,6 @@ def _points(path: Path) -> tuple[str, ...]:
 PAGE = Page(
     id="validation", title="Validation", icon=":material/fact_check:", group="Evidence", order=110, verb="validate",
     lead="Predicted against measured: the largest misses first, what cannot be predicted and why.", show=show_page,
+    subject=subject,
+    controls=(Control("points", "pt", "word", "Points", FIRST, choices),),
 )  # fmt: skip

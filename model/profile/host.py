@@ -12,7 +12,7 @@ import torch
 
 from model.profile.case import Bench
 from model.profile.kernels import Listing, list_kernels
-from model.profile.memory import AROUND, PIECE, cold, launches
+from model.profile.memory import AROUND, COLD, PIECE, cold, launches
 from model.profile.timer import Samples
 
 
@@ -20,19 +20,20 @@ from model.profile.timer import Samples
 class HostCosts:
     """Seconds per kernel beyond its bare launch (inside modules; in a training step with its backward), and per view.
 
-    ``cold``: (bytes touched since, seconds per byte read, seconds per byte written) beyond what warm data take.
+    ``cold``: bytes touched since, then seconds per byte read, changed in place and written anew beyond what warm data
+    take.
     """
 
     launch_s: float
     kernel_s: float
     training_kernel_s: float
     view_s: float
-    cold: tuple[tuple[float, float, float], ...]
+    cold: tuple[tuple[float, ...], ...]
 
-    def penalty(self, distance: float, written: bool) -> float:
-        """Seconds per byte of data last touched ``distance`` bytes of traffic ago, between the measured distances."""
-        around, read, write = zip(*self.cold, strict=True)
-        return float(np.interp(distance, around, write if written else read))
+    def penalty(self, distance: float, use: str) -> float:
+        """Seconds per byte of data last touched ``distance`` bytes of traffic ago; ``use``: one of :data:`COLD`."""
+        around, *curves = zip(*self.cold, strict=True)
+        return float(np.interp(distance, around, curves[COLD.index(use)]))
 
 
 def host_costs(samples: Mapping[str, Samples]) -> HostCosts:
@@ -67,15 +68,13 @@ def _listed(name: str) -> Listing:
     return list_kernels(make)
 
 
-def _cold(samples: Mapping[str, Samples]) -> tuple[tuple[float, float, float], ...]:
-    """The penalty curve: what a piece costs at each distance beyond the nearest; it never falls with distance.
-
-    A cold piece that is scaled is read and written, so writing costs what scaling does beyond reading.
-    """
-    read, both = ([samples[cold(kind, d).key].seconds for d in AROUND] for kind in ("read", "write"))
-    reads = np.maximum.accumulate(np.array(read) - read[0]) / PIECE
-    writes = np.maximum.accumulate(np.maximum(np.array(both) - both[0] - reads * PIECE, 0.0)) / PIECE
-    return tuple(zip(AROUND, reads.tolist(), writes.tolist(), strict=True))
+def _cold(samples: Mapping[str, Samples]) -> tuple[tuple[float, ...], ...]:
+    """The penalty curves: what a piece costs at each distance beyond the nearest; none falls with distance."""
+    curves = []
+    for use in COLD:
+        seconds = np.array([samples[cold(use, distance).key].seconds for distance in AROUND])
+        curves.append((np.maximum.accumulate(seconds - seconds[0]) / PIECE).tolist())
+    return tuple(zip(AROUND, *curves, strict=True))
 
 
 def added_by(call: partial[Any], costs: HostCosts) -> dict[str, Any]:

@@ -30,14 +30,14 @@ _REDUCING = ("rms_norm", "softmax", "sum", "mean", "norm", "amax", "amin", "max"
 _SORTING = ("topk", "sort", "argsort", "bincount")
 _MOVING = ("cat", "index", "gather", "scatter", "embedding", "pad", "clone", "stack", "select_backward",
            "slice_backward", "masked_fill", "where")  # fmt: skip
-_EXPONENTIAL = ("silu", "sigmoid", "exp", "log")
+_EXPONENTIAL = ("silu", "sigmoid", "exp", "log", "sqrt", "rsqrt")
 #: neither data nor a kernel
 _FREE = ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided", "detach", "alias", "lift_fresh",
          "is_same_size", "_local_scalar_dense", "_unsafe_view", "prim", "resize_", "set_", "record_stream")  # fmt: skip
 
 
-#: (bytes of traffic since the last touch, whether written) → seconds per byte beyond warm data
-Penalty = Callable[[float, bool], float]
+#: (bytes of traffic since the last touch, read | changed | written) → seconds per byte beyond warm data
+Penalty = Callable[[float, str], float]
 
 
 @dataclass(frozen=True)
@@ -109,19 +109,22 @@ class _Recorder(TorchDispatchMode):
         """
         assert self.penalty is not None
         cold, seen = 0.0, set()
+        results = [x for x in tree_flatten(out)[0] if isinstance(x, Tensor)]
+        changed = {x.untyped_storage()._cdata for x in results}
         for x in tree_flatten((args, kwargs))[0]:
             if isinstance(x, Tensor):
                 key = x.untyped_storage()._cdata
                 seen.add(key)
-                cold += _size(x) * self.penalty(self.clock - self.touched.get(key, self.clock), False)
+                since = self.clock - self.touched.get(key, self.clock)
+                cold += _size(x) * self.penalty(since, "changed" if key in changed else "read")
                 self.touched[key] = self.clock
-        for x in tree_flatten(out)[0]:
-            if not isinstance(x, Tensor) or x.untyped_storage()._cdata in seen:
+        for x in results:
+            if x.untyped_storage()._cdata in seen:
                 continue
             size = x.untyped_storage().nbytes()
             free = self.freed.get(size)
             since = free.pop() if free else self.clock
-            cold += _size(x) * self.penalty(self.clock - since, True)
+            cold += _size(x) * self.penalty(self.clock - since, "written")
             key = x.untyped_storage()._cdata
             self.touched[key] = self.clock
             weakref.finalize(x, self._free, key, size)

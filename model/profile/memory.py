@@ -26,6 +26,8 @@ MOST_SORTED = 1 << 18
 #: bytes that go round in the search for what the last cache holds, and those of one piece of them
 AROUND = (8e6, 32e6, 64e6, 128e6, 256e6, 512e6, 800e6)
 PIECE = 1 << 22
+#: what is done to a piece that lies beyond the caches: read, changed in place, or written anew
+COLD = ("read", "changed", "written")
 
 Body = Callable[[], Any]
 
@@ -36,7 +38,7 @@ def cases(thin: int) -> Iterator[Case]:
         for family, name, width, make in _KERNELS[:: 1 if thin < 4 else 2]:
             if family != "sort" or size <= MOST_SORTED:
                 yield _case(family, name, size, width, make)
-    yield from (cold(kind, around) for kind in ("read", "write") for around in AROUND)
+    yield from (cold(kind, around) for kind in COLD for around in AROUND)
 
 
 def _case(family: str, name: str, size: int, width: float, make: Callable[[Tensor, Tensor], Body]) -> Case:
@@ -85,14 +87,19 @@ _KERNELS: tuple[tuple[str, str, float, Callable[[Tensor, Tensor], Body]], ...] =
 
 
 def cold(kind: str, around: float) -> Case:
-    """Read (sum), or read and write (scale), pieces of 4 MB last touched ``around`` bytes ago: memory beyond caches."""
+    """Work on pieces of 4 MB last touched ``around`` bytes ago, that is on memory beyond the caches.
 
-    def make(bench: Bench) -> Body:
+    ``read`` sums a piece, ``changed`` scales it in place, ``written`` fills it from a source that stays warm.
+    """
+
+    def make(bench: Bench) -> Callable[[], Any]:
         pieces = bench.copies(PIECE // 4)[: max(int(around / PIECE), 1)]
         if kind == "read":
             return rotating(pieces, lambda x: x.sum())
-        # the pool is shared: what is written must stay what it was
-        return rotating(pieces, lambda x: x.mul_(1.0))
+        if kind == "changed":  # the pool is shared: what is written must stay what it was
+            return rotating(pieces, lambda x: x.mul_(1.0))
+        source = pieces[0].clone()  # the pool repeats one block of this size
+        return rotating(pieces, lambda x: torch.mul(source, 1.0, out=x))
 
     return Case("cold", "host", {"tokens": around}, 0.0, PIECE, make, kind)
 

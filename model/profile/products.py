@@ -11,15 +11,16 @@ import torch.nn.functional as F
 from model.moe import Experts
 from model.profile.case import Bench, Case, rotating, width_of
 
-#: (n, k) of weights, and rows; powers of two, so that models of other sizes are never measured ones
+#: (n, k) of weights: powers of two, so that models of other sizes are never measured ones; and rows, also between
+#: powers of two, where libraries change their kernel (12 rows can take longer than 16)
 WEIGHTS = ((256, 512), (256, 1024), (512, 512), (1024, 256), (1024, 1024), (512, 2048), (2048, 512), (2048, 1024),
            (4096, 512), (8192, 1024), (1024, 4096))  # fmt: skip
-ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 64, 128, 256, 512, 1024)
 #: n, k of a weight gradient whose reduced dimension are tokens
 GRADIENTS = ((256, 1024), (512, 512), (1024, 1024), (2048, 512), (4096, 512))
 HEADS, HEAD_WIDTHS = (2, 4, 8, 16), ((128, 128), (256, 128), (128, 256), (512, 128), (128, 512))
 EXPERTS = ((256, 512), (512, 512), (1024, 512), (512, 1024), (1024, 1024))  # (2 × width, hidden)
-GROUPS, EXPERT_ROWS = (2, 4, 8, 16, 32), (1, 2, 4, 8, 16, 32, 64, 128)
+GROUPS, EXPERT_ROWS = (2, 4, 8, 16, 32), (1, 2, 4, 8, 12, 16, 24, 32, 64, 128)
 #: token–expert pairs of one measurement
 MOST_PAIRS = 1024
 

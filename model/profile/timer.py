@@ -42,19 +42,23 @@ class Samples:
 
     @property
     def seconds(self) -> float:
-        """Lower quartile: what remains disturbed is always slower, never faster."""
+        """Mean of the samples without the slowest tenth, which are disturbances that nothing reported.
+
+        A mean, since a run is predicted by adding kernels: means add, quartiles do not. A clock that wanders by a
+        tenth would otherwise show every kernel at its fastest and the run at its average.
+        """
         ordered = sorted(self.used)
-        return ordered[(len(ordered) - 1) // 4]
+        return statistics.fmean(ordered[: max(len(ordered) * 9 // 10, 1)])
 
     @property
     def spread(self) -> float:
-        """How far a repeat may lie off: the slower half against the answer, among samples and among visits.
+        """How far a repeat may lie off: the slower and the faster half against the answer, of samples and of visits.
 
-        max over both of (median of the slower half − lower quartile) / lower quartile. A machine changes more from
-        minute to minute than within a visit; one visit alone, or none undisturbed, cannot show that, and OTHERS is
-        added: what the bound on others lets pass.
+        max over both of |median of a half / answer − 1|. A machine changes more from minute to minute than within a
+        visit; one visit alone, or none undisturbed, cannot show that, and OTHERS is added: what the bound on others
+        lets pass.
         """
-        seen = max(_slower(self.used, self.seconds), _slower(self.by_visit, self.seconds))
+        seen = max(_apart(self.used, self.seconds), _apart(self.by_visit, self.seconds))
         return seen if self.kept and len(self.by_visit) > 1 else seen + OTHERS
 
     def join(self, fresh: Samples) -> None:
@@ -65,10 +69,12 @@ class Samples:
         self.visits += fresh.visits
 
 
-def _slower(values: list[float], least: float) -> float:
-    """Median of the slower half over ``least``, less one; 0 where there is nothing."""
+def _apart(values: list[float], answer: float) -> float:
+    """How far the medians of the slower and the faster half lie from ``answer``; 0 where there is nothing."""
     ordered = sorted(values)
-    return max(statistics.median(ordered[len(ordered) // 2 :]) / least - 1.0, 0.0) if ordered else 0.0
+    half = (len(ordered) + 1) // 2
+    halves = (ordered[:half], ordered[-half:]) if ordered else ()
+    return max((abs(statistics.median(part) / answer - 1.0) for part in halves), default=0.0)
 
 
 def visit(backend: Backend, call: Callable[[], Any], samples: Samples, *, count: int, warm: int = 2) -> int:

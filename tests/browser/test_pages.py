@@ -13,8 +13,9 @@ import pytest
 pytest.importorskip("streamlit", reason="needs the extra dashboard")
 
 from costsim.predict.report import Metric
-from costsim.report.words import value_text
+from costsim.report.words import number, quantity, value_text
 from dashboards import pages
+from dashboards.views.report import scenario_toml
 
 pytestmark = [pytest.mark.browser]
 
@@ -52,7 +53,7 @@ def test_overview_control(visit: Callable[..., Any], said: Callable[..., Any]) -
 def test_inference_control(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
     visitor = visit("inference").type_in("Requests per card", "32")
     visitor.number(shown(said("infer", "--batch-per-gpu=32"), "tpot_s"), "tpot_s")
-    visitor.page.get_by_role("radio", name="prefill").click()
+    visitor.choose("prefill")
     visitor.number(shown(said("infer", "--phase=prefill"), "usd_per_mtok_input"), "usd_per_mtok_input")
 
 
@@ -67,10 +68,89 @@ def test_search_control(visit: Callable[..., Any], said: Callable[..., Any]) -> 
     visitor.sees(f"{found['evaluated']:,} plans costed, {found['feasible']:,} feasible")
 
 
+def test_deployment_control(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
+    """The cheapest deployment of a load, its launch commands as a file, and where it breaks even with an API."""
+    visitor = visit("search?ph=deployment&as=h20-96g").type_in("Load to carry", "10req/s")
+    found = said("search", "--phase=deployment", "--load=10req/s", "--accelerator=h20-96g", "--tpot=50ms", "--ttft=2s",
+                 "--api=deepseek-v3", "--launch=sglang")  # fmt: skip
+    usd = found["best"]["metrics"]["usd_per_h"]
+    visitor.number(value_text("usd_per_h", Metric(usd, "USD/h")), "usd_per_h")
+    visitor.sees("Why not the others")
+    with visitor.page.expect_download() as waiting:
+        visitor.page.get_by_role("button", name="Launch commands").click()
+    script = Path(waiting.value.path()).read_text()
+    assert found["launch"][0]["commands"][0] in script
+    visitor.choose("Break-even")
+    visitor.sees(f"pays off from {number(found['break_even']['requests_per_s'])} requests/s").drawn().shot("break-even")
+
+
+def test_best_plan_is_asked_in_full(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
+    """The search's best plan has band and grade, and opens on the page of its phase."""
+    best = said("search", "--gpus=32,64")["best"]
+    visitor = visit("search?g=32,64").sees("The best plan")
+    text = value_text("usd_per_mtok_output", Metric(best["metrics"]["usd_per_mtok"], "USD/Mtok"))
+    visitor.number(text, "usd_per_mtok_output")
+    visitor.page.get_by_role("link", name="Open this plan on its own page").click()
+    visitor.page.get_by_role("heading", name="Inference", exact=True).wait_for()
+    visitor.number(text, "usd_per_mtok_output")
+
+
+def test_break_even_of_a_deployment(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
+    visitor = visit("inference?ph=serving&a=h200-sxm&g=8&tp=8&n=64&api=deepseek-r1&view=Break-even").drawn()
+    argv = ("--phase=serving", "--accelerator=h200-sxm", "--gpus=8", "--tp=8", "--concurrency=64", "--api=deepseek-r1")
+    visitor.number(shown(said("infer", *argv), "break_even_share"), "break_even_share")
+
+
 def test_simulation_control(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
     visitor = visit("simulation?k=200").type_in("Requests a second", "2")
     argv = ("--rate=2", "--requests=200", "--isl=2000", "--osl=500", "--gpus=8", "--tp=8", "--ttft=1s", "--tpot=50ms")
     visitor.number(shown(said("simulate", *argv), "ttft_p99_s"), "ttft_p99_s")
+
+
+def test_whole_run_control(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
+    visitor = visit("run").type_in("Tokens of the run", "2e12")
+    visitor.number(shown(said("train", "--run", "--tokens=2e12"), "final_run_usd"), "final_run_usd")
+
+
+def test_fp8_control(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
+    visitor = visit("fp8").type_in("Sequences per step", "7680")
+    answer = said("train", "--fp8-savings", "--global-batch=7680")
+    visitor.number(shown(answer, "speedup"), "speedup").number(shown(answer, "bf16_step_s"), "bf16_step_s")
+
+
+def test_placement_control(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
+    argv = ("--loads=lognormal:0.8", "--gpus=32", "--nodes=4", "--groups=8", "--objective=both", "--quick")
+    visitor = visit("placement").type_in("Experts held, copies included", "320")
+    found = said("place", *argv, "--slots=320")["metrics"]
+    for way, mark in (("after", ""), ("before", "in_order_")):
+        visitor.number(shown({"metrics": found[way]}, "usd_per_mtok"), f"{mark}usd_per_mtok")
+
+
+def test_fleet_control(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
+    visitor = visit("fleet").sees("Share and export")
+    visitor.page.get_by_text("Units come after the load").click()
+    found = said("fleet", "--reactive")["node_hours"]
+    visitor.number(value_text("node_hours", Metric(found["value"], found["unit"])), "node_hours")
+
+
+def test_claims_control(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
+    judged = said("claims", "no-tp")[0]
+    visitor = visit("claims?c=params").sees("params: supported")
+    field = visitor.page.get_by_test_id("stMain").get_by_role("combobox").first
+    field.fill("no-tp")
+    field.press("Enter")
+    visitor.sees(f"no-tp: {judged['verdict']}").sees(judged["statement"])
+    ratio = judged["computed"]["ratio_own_layout"]["value"]
+    visitor.sees(f"{ratio:.3g}x")
+
+
+def test_report_control(visit: Callable[..., Any], said: Callable[..., Any], tmp_path: Path) -> None:
+    values = pages.all_pages()["report"].defaults("") | {"compare": [], "context": 8192}
+    scenario = tmp_path / "scenario.toml"
+    scenario.write_text(scenario_toml(values))
+    found = said("report", str(scenario), "--folder=-")["deployments"][0]["decode"]["metrics"]
+    visitor = visit("report?with=").type_in("Mean context", "8192")
+    visitor.sees(f"decodes {shown({'metrics': found}, 'tokens_per_s_per_gpu')}")
 
 
 @pytest.mark.skipif("posttraining" not in pages.all_pages(), reason="no such verb here")
@@ -95,7 +175,7 @@ def test_validation_control(visit: Callable[..., Any], said: Callable[..., Any])
 
 def test_hardware_control_and_own_chip(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
     visitor = visit("hardware?a=h20-96g").sees(said("hw", "show", "h20-96g")["name"])
-    visitor.page.get_by_role("radio", name="Add your own").click()
+    visitor.choose("Add your own")
     area = visitor.page.get_by_label("The chip as TOML")
     area.wait_for()
     text = area.input_value()
@@ -123,6 +203,40 @@ def test_profiling_reads_a_trace(visit: Callable[..., Any]) -> None:
     visitor.page.locator("input[type=file]").last.set_input_files(given)
     visitor.sees("Kernels by family").drawn()
     assert visitor.page.locator("img[src=x]").count() == 0
+
+
+def test_profiling_reads_measurements(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
+    """A measurement file becomes laws with the errors that the command line states."""
+    pytest.importorskip("scipy", reason="laws are fitted with scipy (extra profile)")
+    file = Path(__file__).resolve().parents[2] / "hwprofiles" / "measurements" / "h20-96g.csv"
+    laws = said("calibrate", "h20-96g", f"--measurements={file}")["accelerators"][0]["laws"]
+    visitor = visit("profiling?f=measurements&a=h20-96g")
+    visitor.page.locator("input[type=file]").last.set_input_files(file)
+    visitor.sees("gemm/fp8").drawn()
+    rows = visitor.page.locator(".cs-table").first.locator("tbody tr").count()
+    assert rows == len(laws)
+    bad = {"name": "m.csv", "mimeType": "text/csv", "buffer": b"family,dtype\n<script>,x\n"}
+    visitor.page.locator("input[type=file]").last.set_input_files(bad)
+    visitor.page.get_by_test_id("stMain").get_by_test_id("stAlert").first.wait_for()
+
+
+def test_chips_side_by_side(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
+    sheet = said("hw", "show", "mi300x")["datasheet"]["memory_bandwidth"]["text"]
+    visit("hardware?w=Side%20by%20side&as=h800-sxm,mi300x").sees("mi300x").sees(sheet).shot("side-by-side")
+
+
+def test_memory_by_stage(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
+    memory = said("train")["memory"]
+    visitor = visit("training?view=Memory").drawn(2).shot("memory")
+    visitor.sees(f"hold {quantity(memory['rank_0_bytes'], 'B')} to {quantity(memory['total_bytes'], 'B')}")
+
+
+def test_a_chart_s_camera_saves_a_png(visit: Callable[..., Any]) -> None:
+    visitor = visit("inference").drawn()
+    visitor.page.locator("[data-testid=stPlotlyChart]").first.hover()
+    with visitor.page.expect_download() as waiting:
+        visitor.page.locator("[data-title*='png' i]").first.click()
+    assert Path(waiting.value.path()).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
 def test_where_a_number_comes_from(visit: Callable[..., Any]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import io
 import json
 import tomllib
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,9 @@ pytest.importorskip("playwright.sync_api", reason="needs playwright (extra dev)"
 from playwright.sync_api import expect
 
 from costsim.cli.main import available
+from costsim.predict.report import Metric
+from costsim.report.words import value_text
+from costsim.spec.catalog import ACCELERATORS
 
 pytestmark = [pytest.mark.browser]
 _UPLOAD = "[data-testid=stSidebar] input[type=file]"
@@ -33,6 +39,23 @@ def test_a_link_restores_everything_in_a_fresh_browser(visit: Callable[..., Any]
         other = visit(address.removeprefix(f"{first.address}/"), viewport={"width": 1100, "height": 900})
         other.number(tpot, "tpot_s")
         expect(other.page.get_by_label("Requests per card")).to_have_value("48")
+
+
+def test_an_own_chip_travels_in_the_link(visit: Callable[..., Any], said: Callable[..., Any], tmp_path: Path) -> None:
+    """A browser that has never seen the chip shows the numbers that the command line has for its file."""
+    text = ACCELERATORS.joinpath("h20-96g.toml").read_text(encoding="utf-8")
+    text = text.replace('id = "h20-96g"', 'id = "half-h20"', 1).replace('"4 TB/s"', '"2 TB/s"', 1)
+    value = f"own-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    packed = base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
+    chip = tmp_path / "chip.toml"
+    chip.write_text(text)
+    answer = said("infer", f"--accelerator={chip}", "--gpus=32", "--batch-per-gpu=32")
+    visitor = visit(f"inference?a={value}&g=32&b=32&chip={packed}")
+    visitor.number(value_text("tpot_s", Metric(**answer["metrics"]["tpot_s"])), "tpot_s")
+    visitor.page.get_by_text("Share and export").click()
+    visitor.sees("Your own chip travels in the link")
+    question = tomllib.loads(_download(visitor, "Question (TOML)").decode())
+    assert question["chips"] == {value: text}
 
 
 def test_values_stay_when_one_leaves_and_comes_back(visit: Callable[..., Any]) -> None:
@@ -133,21 +156,21 @@ def test_chinese_dark_and_narrow(visit: Callable[..., Any]) -> None:
         assert sum(int(part) for part in colour.strip("rgba()").split(",")[:3]) < 120, colour
         visitor.shot(f"phone-{heading}")
     visitor = visit("inference?lang=zh&view=Curves", color_scheme="dark").drawn(2).shot("dark-zh-curves")
-    visitor.page.get_by_role("radio", name="English").click()
+    visitor.choose("English")
     visitor.sees("What one serving phase")
     visitor.page.wait_for_url(lambda url: "lang=zh" not in url)
 
 
 def test_a_and_b_side_by_side(visit: Callable[..., Any]) -> None:
     visitor = visit("inference")
-    visitor.page.get_by_role("radio", name="Compare A and B").click()
+    visitor.choose("Compare A and B")
     visitor.page.get_by_role("button", name="Keep this as A").click()
     visitor.sees("asked differently").type_in("Requests per card", "32").settled()
     visitor.sees("batch per GPU").drawn().shot("compare")
     if {"diff", "sensitivity"} <= set(available()):
         visitor.sees("What the difference is made of").drawn(2).shot("attribution")
-        visitor.page.get_by_role("radio", name="Sensitivity").click()
-        visitor.sees("Tornado").drawn().shot("sensitivity")
+        visitor.choose("Sensitivity")
+        visitor.sees("Tornado").sees("beats").drawn().shot("sensitivity")
 
 
 def test_the_keyboard_reaches_controls_and_views(visit: Callable[..., Any]) -> None:

@@ -237,15 +237,15 @@ def test_a_visit_that_others_disturbed_is_set_aside(others, kept):
     assert len(samples.used) == 4
 
 
-def test_the_lower_quartile_speaks_and_disturbed_samples_only_where_there_is_nothing_else():
-    samples = timer.Samples(kept=[1.0, 1.1, 1.2, 5.0], disturbed=[0.1])
-    assert samples.seconds == 1.0
+def test_the_mean_speaks_without_the_slowest_tenth_and_disturbed_samples_only_where_there_is_nothing_else():
+    samples = timer.Samples(kept=[1.0] * 5 + [1.2] * 4 + [5.0], disturbed=[0.1])
+    assert samples.seconds == pytest.approx((5 * 1.0 + 4 * 1.2) / 9)
     assert samples.rejected == 1
     lonely = timer.Samples(disturbed=[2.0, 3.0])
     assert lonely.seconds == 2.0
     assert lonely.spread == pytest.approx(0.5 + timer.OTHERS)
-    assert timer.Samples(kept=[2.0, 3.0], by_visit=[2.0, 2.0]).spread == pytest.approx(0.5)
     assert timer.Samples(kept=[2.0, 2.0], by_visit=[2.0, 2.6]).spread == pytest.approx(0.3)
+    assert timer.Samples(kept=[2.0, 2.0], by_visit=[1.5, 2.0]).spread == pytest.approx(0.25)
     assert timer.Samples(kept=[2.0, 2.0], by_visit=[2.0]).spread == pytest.approx(timer.OTHERS)
 
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, NothingFound
 from costsim.evidence.claims.figure import Figure, of_metric
 from costsim.explore.search import search
 from costsim.predict.inference import predict_inference
 from costsim.predict.post.recipe import StageCost, predict_recipe
 from costsim.predict.report import Report
 from costsim.predict.training import predict_training
-from costsim.spec.catalog import ROOT, load_accelerator, load_cluster, load_model
+from costsim.spec.catalog import load_accelerator, load_cluster, load_model
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan, TrainingLoad, TrainingPlan
 from costsim.spec.price import default_rate, parse_rate
 from costsim.spec.recipe import load_recipe
@@ -30,11 +30,6 @@ V3_PLAN = {
     "recompute": "norm,mla_up_proj", "routing": "trained", "schedule": "dualpipe",
 }  # fmt: skip
 V3_LOAD = {"seq": 4096, "global_batch": 15360, "micro_batch": 1, "tokens": 14.8e12}
-
-
-def named(name: str) -> str:
-    """A name of the catalog as it is; a made-up file of ``hwprofiles/what_if`` as its full path."""
-    return str(ROOT / name) if name.endswith(".toml") else name
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ def _infer(phase: str, model: str, accelerator: str, price: str | None, keys: tu
     plan = ServingPlan(**{name: value for name, value in given.items() if name not in load_names})
     load = load_type(**{name: value for name, value in given.items() if name in load_names})
     rate = default_rate(chip) if price is None else parse_rate(price, "price")
-    report = predict_inference(load_model(named(model)), chip, plan, load, rate)
+    report = predict_inference(load_model(model), chip, plan, load, rate)
     said = {"phase": phase, "model": model, "accelerator": accelerator, "price": price} | given
     return Asked(report, f"costsim infer {options(said)}")
 
@@ -108,8 +103,8 @@ def _train(model: str, accelerator: str, cluster: str | None, keys: tuple[tuple[
     plan = TrainingPlan(**{name: value for name, value in given.items() if name not in load_names})
     load = TrainingLoad(**{name: value for name, value in given.items() if name in load_names})
     chip = load_accelerator(accelerator)
-    where = None if cluster is None else load_cluster(named(cluster))
-    report = predict_training(load_model(named(model)), chip, plan, load, default_rate(chip), where)
+    where = None if cluster is None else load_cluster(cluster)
+    report = predict_training(load_model(model), chip, plan, load, default_rate(chip), where)
     said = {"model": model, "accelerator": accelerator, "cluster": cluster} | given
     return Asked(report, f"costsim train {options(said)}")
 
@@ -135,7 +130,7 @@ def best_decode(
 
     Raises BadInput where nothing fits.
     """
-    spec, chip = load_model(named(model)), load_accelerator(accelerator)
+    spec, chip = load_model(model), load_accelerator(accelerator)
     dtype = precision or next((d for d in ("fp8", "int8") if chip.known(d)), "bf16")
     grid: dict[str, list[Any]] = {
         "gpus": [1, 2, 4, *(n for n in GPUS if n <= max_gpus)] if spec.moe is None else [
@@ -148,5 +143,5 @@ def best_decode(
     goal = "usd_per_mtok" if rate is not None else "tokens_per_s_per_gpu"
     found = search(spec, chip, "decode", grid, objective=goal, tpot_s=tpot, price=rate, max_gpus=max_gpus)
     if found.best is None:
-        raise BadInput(f"no decode plan of {model} works on {accelerator} within {tpot:g} s a token")
+        raise NothingFound(f"no decode plan of {model} works on {accelerator} within {tpot:g} s a token")
     return infer("decode", model=model, accelerator=accelerator, price=price, **found.best.plan)

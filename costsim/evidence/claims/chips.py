@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from costsim.errors import BadInput
-from costsim.evidence.claims.asked import BATCHES, best_decode, fits, infer
-from costsim.evidence.claims.figure import Figure, Figures, exact, ratio
+from costsim.evidence.claims.asked import BATCHES, Asked, best_decode, fits, infer
+from costsim.evidence.claims.figure import Figure, Figures, exact, ratio, scaled
 from costsim.evidence.claims.rules import Claim
 from costsim.physics.parameters import parameters
 from costsim.predict.inference import predict_inference
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.catalog import load_accelerator, load_model
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingPlan
+from costsim.spec.price import load_price
 
 _DOMESTIC = {"910c": "ascend-910c", "910b2": "ascend-910b2"}
 _EDGE = {"1_5b": "qwen2.5-1.5b", "7b": "qwen2.5-7b", "14b": "qwen2.5-14b"}
@@ -54,11 +55,13 @@ def h20_fit(_: Claim) -> tuple[Figures, dict[str, Any]]:
 def domestic(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """Decode tokens per card of Ascend parts over A100, A800 and H20, at their best under 100 ms; and USD."""
     figures: Figures = {}
+    answers: dict[str, Asked] = {}
     for name, chip in {**_DOMESTIC, "a100": "a100-80g-sxm", "h20": "h20-96g"}.items():
         try:
             answer = best_decode(chip, tpot=0.1)
         except BadInput:
             continue
+        answers[name] = answer
         figures[f"{name}_rate"] = answer("tokens_per_s_per_gpu")
         if "usd_per_mtok_output" in answer.report.metrics:
             figures[f"{name}_usd"] = answer("usd_per_mtok_output")
@@ -69,6 +72,7 @@ def domestic(_: Claim) -> tuple[Figures, dict[str, Any]]:
         if f"{name}_rate" in figures:
             figures[f"{name}_over_a100"] = ratio(figures[f"{name}_rate"], figures["a100_rate"])
             figures[f"{name}_over_h20"] = ratio(figures[f"{name}_rate"], figures["h20_rate"])
+    figures |= _even_kernels(answers["910b2"], answers["a100"])
     prompt: dict[str, Any] = {"isl": 4096, "tokens_per_gpu": 4096}
     card = infer("prefill", accelerator="ascend-910c", gpus=16, ep=32, **prompt)
     old = infer("prefill", accelerator="a100-80g-sxm", gpus=32, ep=32, **prompt)
@@ -76,6 +80,27 @@ def domestic(_: Claim) -> tuple[Figures, dict[str, Any]]:
         "tokens_per_s_per_gpu")  # fmt: skip
     figures["910c_prefill_over_a100"] = ratio(figures["910c_prefill_rate"], figures["a100_prefill_rate"])
     return figures, {}
+
+
+def _even_kernels(ours: Asked, old: Asked) -> Figures:
+    """What the datasheets say, and the ratio of rates if A100's latent attention reached the share of its peak that
+    the other's does, at A100's own batch."""
+    chip, a100 = (load_accelerator(asked.report.inputs["accelerator"]) for asked in (ours, old))
+    attention_s = [
+        next(line.time_s for line in asked.report.breakdown if line.name == "attention") for asked in (ours, old)
+    ]
+    batch = [float(asked.report.inputs["load"]["batch_per_gpu"]) for asked in (ours, old)]
+    step_s = old("step_s").value
+    peak = chip.need("bf16") / a100.need("bf16")
+    even_s = step_s - attention_s[1] + attention_s[0] / batch[0] * batch[1] * peak
+    return {
+        "peak_910b2_over_a100": exact(peak, "x"),
+        "bandwidth_910b2_over_a100": exact(chip.need("memory_bandwidth") / a100.need("memory_bandwidth"), "x"),
+        "a100_attention_share": exact(attention_s[1] / step_s, "share"),
+        "910b2_over_a100_even": exact(
+            ours("tokens_per_s_per_gpu").value / old("tokens_per_s_per_gpu").value * even_s / step_s, "x"
+        ),
+    }
 
 
 def faster(chip: Accelerator, factor: float) -> Accelerator:
@@ -108,11 +133,9 @@ def drop_fp64(claim: Claim) -> tuple[Figures, dict[str, Any]]:
         figures[f"prefill_{name}"] = infer(
             "prefill", accelerator=other, isl=4096, tokens_per_gpu=4096, **same
         )("tokens_per_s_per_gpu")  # fmt: skip
-        # 16-bit weights leave an A100 no room for more
-        batch_per_gpu = 32 if name == "h100" else 8
-        figures[f"decode_{name}"] = infer(
-            "decode", accelerator=other, context=4096, batch_per_gpu=batch_per_gpu, **same
-        )("tokens_per_s_per_gpu")
+        figures[f"decode_{name}"] = infer("decode", accelerator=other, context=4096, batch_per_gpu=32, **same)(
+            "tokens_per_s_per_gpu"
+        )
     for phase in ("prefill", "decode"):
         figures[f"{phase}_gain"] = ratio(figures[f"{phase}_freed"], figures[f"{phase}_today"], common=True)
         figures[f"{phase}_gain_most"] = ratio(figures[f"{phase}_freed_most"], figures[f"{phase}_today"], common=True)
@@ -143,7 +166,9 @@ def edge(claim: Claim) -> tuple[Figures, dict[str, Any]]:
     small = parameters(load_model("qwen2.5-1.5b")).active_without_input_embedding * claim.data["bits"] / 8.0
     figures["phone_ceiling_1_5b"] = exact(claim.data["phone_bandwidth"] / small, "token/s")
     joules = figures["rtx4090_7b_w4_joules"] if "rtx4090_7b_w4_joules" in figures else figures["rtx4090_7b_bf16_joules"]
-    figures["joules_edge_over_cloud"] = ratio(joules, figures["h800_v3_joules"])
+    # a desk has no hall to cool
+    figures["desk_7b_joules"] = scaled(joules, 1.0 / load_price("pue-air-cooled").value, "J")
+    figures["joules_edge_over_cloud"] = ratio(figures["desk_7b_joules"], figures["h800_v3_joules"])
     figures["desktop_7b"] = figures.get("rtx4090_7b_w4", figures.get("rtx4090_7b_bf16", exact(0.0, "token/s")))
     return figures, {}
 

@@ -63,6 +63,8 @@ def r1_pipeline(claim: Claim) -> tuple[Figures, dict[str, Any]]:
     figures["over_published"] = ratio(figures["all_gpu_hours"], figures["published_gpu_hours"])
     rl = [stage.gpu_hours.value for stage in stages if stage.stage.fine_tuning is None]
     figures["rl_share_of_r1"] = exact(sum(rl) / sum(stage.gpu_hours.value for stage in stages), "share")
+    step = next(stage.report for stage in stages if stage.stage.fine_tuning is None)
+    figures["rollout_share"] = exact(step["rollout_s"] / step["step_s"], "share")
     figures["stages"] = exact(len(stages), "stages")
     return figures, {}
 

@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 
 from costsim.errors import BadInput, UnknownName
 from costsim.evidence.claims.figure import Figure, Figures
+from costsim.frames import Framed, Rows
 from costsim.spec.base import Frozen, build, read_toml
 from costsim.spec.catalog import ROOT
 from costsim.units import format_si
@@ -26,7 +27,7 @@ Verdict = Literal["supported", "overstated", "understated", "conditional", "not 
 _TESTS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
 }  # fmt: skip
-_FIELD = re.compile(r"\{([a-z0-9_]+)\}")
+_FIELD = re.compile(r"\{([a-z0-9_]+)(\.band)?\}")
 
 
 class Rule(Frozen):
@@ -54,7 +55,8 @@ class Rule(Frozen):
 
 
 class Claim(Frozen):
-    """What somebody says, where, and how it is judged. Words in braces are replaced by figures."""
+    """What somebody says, where, and how it is judged. Words in braces are replaced by figures, with ``.band`` by the
+    ends of their bands; ``move`` are commands that move the claim's inputs."""
 
     id: str
     statement: str
@@ -62,19 +64,33 @@ class Claim(Frozen):
     main: str
     rules: tuple[Rule, ...] = Field(min_length=1)
     reasoning: str
-    move: str
+    move: tuple[str, ...] = Field(min_length=1)
+    move_note: str = ""
     source: tuple[str, ...] = ()
     data: dict[str, float] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judged(Framed):
     """A claim with its figures and the verdict that follows from them."""
 
     claim: Claim
     figures: Figures
     rule: Rule
     curves: Mapping[str, Any]
+
+    def rows(self) -> Rows:
+        """``verdict``, ``figures`` with bands and commands, and the points of each curve."""
+        points = [
+            {"curve": title, "series": name, "x": x, "y": y, "unit": curve["unit"]}
+            for title, curve in self.curves.items() for name, values in curve["series"].items()
+            for x, y in zip(curve["x"], values, strict=True)
+        ]  # fmt: skip
+        return {
+            "verdict": [{"claim": self.claim.id, "verdict": self.verdict, "condition": self.condition}],
+            "figures": [{"figure": name, **f.json(), "command": f.command} for name, f in self.figures.items()],
+            "curves": points,
+        }
 
     @property
     def verdict(self) -> str:
@@ -104,7 +120,8 @@ class Judged:
             "computed": {name: figure.json() for name, figure in self.figures.items()},
             "main": self.claim.main, "verdict": self.verdict, "condition": self.condition,
             "reasoning": self.reasoning, "rules": [rule.text() for rule in self.claim.rules],
-            "scenario": {"move": self.claim.move, "commands": self.commands(), "figures": where},
+            "scenario": {"move": list(self.claim.move), "note": self.claim.move_note, "commands": self.commands(),
+                         "figures": where},
             "sources": list(self.claim.source),
         }  # fmt: skip
 
@@ -142,8 +159,17 @@ def verdict_of(claim: Claim, figures: Figures) -> Rule:
 
 
 def filled(template: str, figures: Figures) -> str:
-    """The template with every ``{figure}`` as text."""
-    return _FIELD.sub(lambda match: shown(figures[match.group(1)]), template)
+    """The template with every ``{figure}`` as text, ``{figure.band}`` as the ends of its band."""
+    return _FIELD.sub(lambda match: (band if match[2] else shown)(figures[match[1]]), template)
+
+
+def band(figure: Figure) -> str:
+    """``1.1 to 1.4x``: the ends of a band in words, the value itself where it has none."""
+    if figure.low is None or figure.high is None:
+        return shown(figure)
+    low, high = (shown(Figure(end, figure.unit)) for end in (figure.low, figure.high))
+    unit = next((u for u in (f" {figure.unit}", figure.unit) if u and low.endswith(u) and high.endswith(u)), "")
+    return f"{low.removesuffix(unit)} to {high}"
 
 
 def shown(figure: Figure) -> str:
@@ -155,6 +181,10 @@ def shown(figure: Figure) -> str:
         return format_si(value, "s", 3) if value < 1000 else f"{value:,.0f} s"
     if unit == "yyyymmdd":
         return f"{value:.0f}"[:4] + "-" + f"{value:.0f}"[4:6] + "-" + f"{value:.0f}"[6:]
+    if unit == "x" and 1.0 <= value < 10.0:
+        return f"{value:.2f}x"
+    if unit == "%":
+        return f"{value:g}%"
     if unit == "B":
         return format_si(value, "B", 3)
     suffix = f" {unit}" if unit not in ("", "x", "ratio") else ("x" if unit == "x" else "")

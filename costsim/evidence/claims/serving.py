@@ -74,16 +74,18 @@ def mtp(claim: Claim) -> tuple[Figures, dict[str, Any]]:
 def two_weeks(_: Claim) -> tuple[Figures, dict[str, Any]]:
     """The smallest unit that holds the model on common cards, its rent over two weeks and its cost per token."""
     figures: Figures = {}
+    prices: dict[str, str] = {}
     for name, chip, gpus in (("h200", "h200-sxm", 8), ("h20", "h20-96g", 16), ("h800", "h800-sxm", 16)):
         answer = best_decode(chip, max_gpus=gpus)
         hourly = answer.report.inputs["price"]["usd_per_h"] * answer.report.inputs["plan"]["gpus"]
+        prices[name] = answer.report.inputs["price"]["id"]
         figures[f"{name}_usd_per_h"] = exact(hourly, "USD/h")
         figures[f"{name}_usd_two_weeks"] = exact(hourly * 24 * 14, "USD")
         figures[f"{name}_usd_per_mtok"] = answer("usd_per_mtok_output")
         figures[f"{name}_gpus"] = exact(answer.report.inputs["plan"]["gpus"], "GPU")
-    figures["least_usd_two_weeks"] = min(
-        (figures[f"{name}_usd_two_weeks"] for name in ("h200", "h20", "h800")), key=lambda figure: figure.value
-    )
+    # a card written off without its server is no offer that anybody makes
+    rented = [figures[f"{name}_usd_two_weeks"] for name, price in prices.items() if not price.startswith("amortised")]
+    figures["least_usd_two_weeks"] = min(rented, key=lambda figure: figure.value)
     return figures, {}
 
 

@@ -15,7 +15,7 @@ from costsim.spec.plan import TrainingLoad, TrainingPlan
 from costsim.spec.price import default_rate
 
 #: the H800 cluster as it is, and with the NVLink that export rules took away
-_WIRES = ("h800-8x400g-ib", "hwprofiles/what_if/h800-8x400g-nvlink450.toml")
+_WIRES = ("h800-8x400g-ib", "h800-8x400g-nvlink450")
 SMS = (4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64)
 
 

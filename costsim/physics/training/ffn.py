@@ -91,12 +91,15 @@ def routed_block(model: ModelSpec, shard: Shard, recipe: Recipe, policy: frozens
 
 def expert_wires(model: ModelSpec, shard: Shard, recipe: Recipe) -> Passes:
     """Dispatch and combine of a rank's own tokens: two hops, once for each remote node and once for each rank in it;
-    or plain copies, one for each expert. [deepseek-v3-report, sec. 3.2.2; deepep]
+    or plain copies, one for each expert. Bytes grow with the imbalance of ranks, and over the network, where two hops
+    share a node's NICs, with that of nodes. [deepseek-v3-report, sec. 3.2.2; deepep]
     """
     moe, h, own = model.moe, float(model.hidden), shard.own
     assert moe is not None
     nodes = np.maximum(shard.ep / shard.domain, 1.0)
-    skew = shard.skew(own * moe.top_k)
+    pairs = own * moe.top_k
+    skew = shard.skew(pairs)
+    out_skew = skew if recipe.copies else shard.node_skew(pairs, nodes)
     touched_nodes, touched_ranks = units_touched(moe, nodes), units_touched(moe, shard.ep)
     out = (moe.top_k if recipe.copies else touched_nodes) * (1.0 - 1.0 / nodes)
     near = moe.top_k if recipe.copies else touched_ranks
@@ -106,7 +109,7 @@ def expert_wires(model: ModelSpec, shard: Shard, recipe: Recipe) -> Passes:
 
     def wire(name: str, kind: str, size: Num) -> Wire:
         law = "all_to_all" if recipe.copies else kind
-        return Wire(name, law, own * up * size * skew, own * out * size * skew, shard.ep, shard.domain, many, kind)
+        return Wire(name, law, own * up * size * skew, own * out * size * out_skew, shard.ep, shard.domain, many, kind)
 
     return Passes(
         (wire("dispatch", "dispatch", eight), wire("combine", "combine", h * B16)),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from costsim.num import Num
-from costsim.physics.routing import imbalance, known_imbalance
+from costsim.physics.routing import imbalance, known_imbalance, node_share
 from costsim.spec.model import ModelSpec
 
 
@@ -48,6 +48,13 @@ class Shard:
         if self.imbalance is not None:
             return known_imbalance(self.imbalance, self.slots, self.ep, pairs / self.slots)
         return imbalance(self.routing, "prefill", self.slots, self.ep, pairs / self.slots)
+
+    def node_skew(self, pairs: Num, nodes: Num) -> Num:
+        """Load of the busiest of ``nodes`` over the mean: what NICs carry where tokens take two hops, as in serving."""
+        if self.imbalance is not None:
+            return 1.0 + (self.skew(pairs) - 1.0) * node_share(self.ep, nodes)
+        within = np.maximum(self.ep / nodes, 1.0)
+        return np.maximum(imbalance(self.routing, "prefill", self.slots * within, nodes, pairs / self.slots), 1.0)
 
     def split(self, width: Num) -> Num:
         """1 where a group of this width has more than one member, else 0."""

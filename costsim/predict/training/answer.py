@@ -9,6 +9,7 @@ import numpy as np
 
 from costsim.economics.cost import wall_power
 from costsim.errors import BadInput, DoesNotDivide
+from costsim.num import single
 from costsim.physics.op import Op, Wire
 from costsim.predict.bands import sources_of
 from costsim.predict.layout import refuse
@@ -29,6 +30,8 @@ from costsim.spec.plan import TrainingLoad, TrainingPlan
 from costsim.spec.price import Price, default_rate, in_usd
 from costsim.units import DAY_S, HOUR_S
 
+#: how a note ends that says which option an answer did not use
+LEFT_OUT = ": left out"
 _SOURCES = ("megatron-1f1b", "deepseek-v3-report")
 
 
@@ -72,7 +75,7 @@ def predict_training(
     rules = training_rules(model, chip, plan, load)
     refuse(rules, DoesNotDivide)
     step = closed_form(setting, rules)
-    game = played(setting, _one(send_seconds(setting))) if playable(setting) else None
+    game = played(setting, single(send_seconds(setting))) if playable(setting) else None
     memory = memory_by_rank(setting, game)
     refuse_memory(setting, memory)
     parts = parts_of(setting, step, game)
@@ -105,11 +108,7 @@ def timeline_of(
     setting = training_setting(model, chip, plan, load, cluster)
     if not playable(setting):
         raise BadInput("timeline: too many tasks to play; give fewer micro-batches (global_batch) or pipeline stages")
-    return played(setting, _one(send_seconds(setting))).timeline
-
-
-def _one(value: Any) -> float:
-    return float(np.max(np.asarray(value)))
+    return played(setting, single(send_seconds(setting))).timeline
 
 
 def _plan(setting: TrainingSetting) -> dict[str, Any]:
@@ -126,6 +125,8 @@ def _notes(setting: TrainingSetting, game: Played | None, rate: Price | None) ->
     ]
     if setting.recipe.copies and setting.model.moe is not None:
         notes.append("experts reached by plain all-to-all, one copy of a token for each of its experts")
+    if setting.plan.comm_sms is not None and setting.overlap != "pair":
+        notes.append(f"comm_sms counts under overlap pair alone, not {setting.overlap}{LEFT_OUT}")
     return (*notes, "no hourly price known: no USD" if rate is None else f"price: {rate.text} from {rate.id}")
 
 
@@ -133,10 +134,10 @@ def parts_of(setting: TrainingSetting, step: TrainingStep, game: Played | None) 
     """The first rank's parts: from the timeline, else from the closed form."""
     from costsim.predict.system import system_of
 
-    after = (_one(step.gradient_s), _one(step.optimizer_s), system_of(setting.chip).step_host_s)
+    after = (single(step.gradient_s), single(step.optimizer_s), system_of(setting.chip).step_host_s)
     if game is None:
-        return Parts(_one(step.forward_s), _one(step.backward_s), _one(step.weight_s), _one(step.pair_s),
-                     max(_one(step.bubble_s), 0.0), *after)  # fmt: skip
+        return Parts(single(step.forward_s), single(step.backward_s), single(step.weight_s), single(step.pair_s),
+                     max(single(step.bubble_s), 0.0), *after)  # fmt: skip
     parts = {name: float(values[0]) for name, values in game.timeline.parts().items()}
     return Parts(parts["forward_s"], parts["backward_s"], parts["weight_s"], parts["pair_s"], parts["bubble_s"], *after)
 
@@ -150,7 +151,7 @@ def _metrics(
     tokens = float(load.global_batch) * float(load.seq)
     peak = device.peak("bf16") * setting.chip.dies * cards
     ceiling = device.peak(plan.precision) / device.peak("bf16")
-    causal, full = _one(step.flop), _one(step.flop_full)
+    causal, full = single(step.flop), single(step.flop_full)
 
     def time(value: float, unit: str = "s", wide: float = 1.0) -> Metric:
         low, high = max(1.0 - wide * (1.0 - band.low), 0.0), 1.0 + wide * (band.high - 1.0)
@@ -166,7 +167,8 @@ def _metrics(
         "weight_only_s": time(parts.weight_s, wide=1.5), "forward_backward_s": time(parts.pair_s),
         "bubble_s": time(parts.bubble_s, wide=2.5), "optimizer_s": time(parts.gradient_s + parts.optimizer_s, wide=1.5),
         "gradient_sync_s": time(parts.gradient_s, wide=1.5),
-        "exposed_comm_s": time(_one(step.exposed_s), wide=1.5), "hidden_comm_s": time(_one(step.hidden_s), wide=1.5),
+        "exposed_comm_s": time(single(step.exposed_s), wide=1.5),
+        "hidden_comm_s": time(single(step.hidden_s), wide=1.5),
         "tokens_per_s_per_gpu": per_s(tokens / seconds / cards, "token/s"),
         "tokens_per_day": per_s(tokens / seconds * DAY_S, "token"),
         "mfu_causal": per_s(causal / seconds / peak, ""),
@@ -191,8 +193,8 @@ def _metrics(
         metrics["gpu_hours"] = time(hours, "GPU h")
         if rate is not None:
             metrics["usd_per_run"] = time(hours * in_usd(rate), "USD")
-    # A part that a schedule does not have is left out.
-    return {name: metric for name, metric in metrics.items() if metric.value > 0}
+    # A part that a schedule does not have is left out; cards that cost nothing are an answer.
+    return {name: metric for name, metric in metrics.items() if metric.value > 0 or name.startswith("usd")}
 
 
 def _breakdown(step: TrainingStep, parts: Parts) -> tuple[Line, ...]:
@@ -203,7 +205,7 @@ def _breakdown(step: TrainingStep, parts: Parts) -> tuple[Line, ...]:
     for timed, often in step.timed:
         item = timed.item
         wire = isinstance(item, Wire)
-        seconds = _one(timed.total_s) * _one(often)
+        seconds = single(timed.total_s) * single(often)
         if seconds <= 0:
             continue
         hidden = wire and item.part in ("dispatch", "combine") and parts.pair_s > 0
@@ -243,12 +245,12 @@ def predict_chunk(
     slow = slowest(setting.ranks, setting.constants.speed_spread)
     pair = layer_pair(beside_transfers(blocks_of(setting, 1.0, slow)), "moe" if model.moe_layers else "dense")
     tasks = play(pair, layers)
-    wall = _one(wall_s(tasks))
+    wall = single(wall_s(tasks))
     step = closed_form(setting, [])
     band = step_band(setting, step, None)
     phases: dict[str, float] = {}
     for task in tasks:
-        phases[task.name] = phases.get(task.name, 0.0) + _one(task.time_s)
+        phases[task.name] = phases.get(task.name, 0.0) + single(task.time_s)
     lanes = {task.name: task.lane for task in tasks}
     lines = tuple(
         Line(name, seconds, seconds / wall, lanes[name], band.grade, "phase", lanes[name] == "wire")

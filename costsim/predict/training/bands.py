@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from costsim.physics.op import Op, Wire
-from costsim.predict.training.constants import same_silicon
+from costsim.predict.training.constants import measured
 from costsim.predict.training.setting import TrainingSetting
 from costsim.predict.training.step import TrainingStep
 from costsim.timing.device import worse, worst
@@ -45,7 +45,8 @@ def step_band(setting: TrainingSetting, step: TrainingStep, parts: Parts | None)
     rows = [(float(np.max(t.total_s)) * float(np.max(often)), t) for t, often in step.timed
             if not (hides and isinstance(t.item, Wire))]  # fmt: skip
     low, high, _ = combined_band(((s, t.each.fitted) for s, t in rows), seconds)
-    model = KERNEL_BAND**2 + SOFTWARE_BAND**2 + (0.0 if _measured(setting) else TRANSFER_BAND**2)
+    from_kernels = measured(setting.chip, setting.constants, setting.plan.precision)
+    model = KERNEL_BAND**2 + SOFTWARE_BAND**2 + (0.0 if from_kernels else TRANSFER_BAND**2)
     down = float(np.sqrt((1.0 - low / seconds) ** 2 + model))
     up = float(np.sqrt((high / seconds - 1.0) ** 2 + model))
     light = sum(float(np.max(light_s(t.item, setting.device) * t.item.count)) * float(np.max(often))
@@ -55,9 +56,3 @@ def step_band(setting: TrainingSetting, step: TrainingStep, parts: Parts | None)
               for s, t in rows if s >= MATTERS * seconds]  # fmt: skip
     # The ratios of training kernels come from another part or format at least for some of them.
     return Band(max(1.0 - down, floor, 0.05), 1.0 + up, worst([*grades, worse("B")]))
-
-
-def _measured(setting: TrainingSetting) -> bool:
-    """Whether the constants come from kernels of this silicon in this number format."""
-    c = setting.constants
-    return same_silicon(setting.chip, c.measured_on) and setting.plan.precision == c.measured_in

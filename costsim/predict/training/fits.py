@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from costsim.errors import BadInput, DoesNotFit
+from costsim.num import single
 from costsim.physics.memory import RESERVE_SHARE
 from costsim.physics.training.kept import ffn_transient, head_transient
 from costsim.physics.training.states import Held, placeholder_bytes
@@ -23,42 +24,38 @@ from costsim.predict.training.setting import TrainingSetting, training_setting
 from costsim.units import GIGA
 
 
-def _one(value: Any) -> float:
-    return float(np.max(np.asarray(value)))
-
-
 def rank_memory(setting: TrainingSetting, game: Played) -> list[dict[str, float]]:
     """Bytes by kind on every pipeline rank, activations at their peak on the timeline."""
     program, counts = game.timeline.program, game.layout.counts
     held, kept, c = block_held(setting), layer_kept(setting), setting.convention
-    per_stage = sum((counts[k] * _one(kept[k]) for k in counts if k in kept and k not in ("head", "embedding")),
+    per_stage = sum((counts[k] * single(kept[k]) for k in counts if k in kept and k not in ("head", "embedding")),
                     start=np.zeros(program.stages))  # fmt: skip
     peaks = game.timeline.peak_held(per_stage)
-    zero, plan = _one(setting.plan.zero), setting.plan
+    zero, plan = single(setting.plan.zero), setting.plan
     copies = 2.0 if setting.mirrored else 1.0
-    dp, expert_dp = _one(setting.dp) * _one(plan.cp) * copies, max(_one(setting.expert_dp) * copies, 1.0)
-    spare = _one(placeholder_bytes(setting.model, setting.shard)) if c.placeholders else 0.0
+    dp, expert_dp = single(setting.dp) * single(plan.cp) * copies, max(single(setting.expert_dp) * copies, 1.0)
+    spare = single(placeholder_bytes(setting.model, setting.shard)) if c.placeholders else 0.0
     out = []
     for rank in range(program.ranks):
         stages = np.unique(program.stage[(program.rank == rank) & (program.lane == 0)])
         own = Held(0.0, 0.0)
         for kind, block in held.items():
             own = own + block.times(float(counts[kind][stages].sum()))
-        dense, expert = _one(own.dense), _one(own.expert)
+        dense, expert = single(own.dense), single(own.expert)
         whole, split = dense + expert, dense / dp + expert / expert_dp
 
         def shard(stage: int, whole: float = whole, split: float = split) -> float:
             return split if zero >= stage else whole
 
-        transient = _one(ffn_transient(setting.model, setting.shard))
+        transient = single(ffn_transient(setting.model, setting.shard))
         if counts["head"][stages].any():
-            transient = max(transient, _one(head_transient(setting.model, setting.shard)) + _one(kept["head"]))
+            transient = max(transient, single(head_transient(setting.model, setting.shard)) + single(kept["head"]))
         out.append({
             "weights_bytes": shard(3) * (c.weight_bytes + c.eight_bit_copy),
             "gradients_bytes": shard(2) * c.gradient_bytes,
             "master_bytes": shard(1) * c.master_bytes, "moments_bytes": shard(1) * c.moment_bytes,
             "activations_bytes": float(peaks[rank]), "transient_bytes": transient + spare,
-            "communication_bytes": _one(communication_bytes(setting)),
+            "communication_bytes": single(communication_bytes(setting)),
         })  # fmt: skip
     return out
 
@@ -77,7 +74,7 @@ def memory_by_rank(setting: TrainingSetting, game: Played | None) -> dict[str, f
 
 
 def _terms(footprint: TrainingFootprint) -> dict[str, float]:
-    return {name: _one(value) for name, value in footprint.terms().items()}
+    return {name: single(value) for name, value in footprint.terms().items()}
 
 
 def refuse_memory(setting: TrainingSetting, memory: dict[str, float]) -> None:
@@ -124,4 +121,4 @@ def _fits_with(setting: TrainingSetting, change: dict[str, Any]) -> bool:
     except BadInput:
         return False
     capacity = setting.chip.rank().need("memory")
-    return _one(training_footprint(tried).total_bytes) + RESERVE_SHARE * capacity <= capacity
+    return single(training_footprint(tried).total_bytes) + RESERVE_SHARE * capacity <= capacity

@@ -49,13 +49,16 @@ class Clock:
         """(ratio to the law, seconds added)."""
         c = self.constants
         if op.family == "gemm_wgrad" and not (self.block_scaled and op.dtype == "fp8"):
-            return c.gemm, c.main_gradient * op.shape["added_bytes"] / self.device.bandwidth
-        ratios = {"gemm": c.gemm, "gemm_wgrad": c.block_weight_gradient}
+            return c.gemm(op.dtype), c.main_gradient * op.shape["added_bytes"] / self.device.bandwidth
+        if op.family == "gemm":
+            return c.gemm(op.dtype), 0.0
         if op.family.endswith("_prefill"):
             return c.attention, 0.0
         if op.name.startswith(("permute", "unpermute")):
             return c.permute, 0.0
-        return (c.cross_entropy if op.name.startswith("cross-entropy") else ratios.get(op.family, 1.0)), 0.0
+        if op.family == "gemm_wgrad":
+            return c.block_weight_gradient, 0.0
+        return (c.cross_entropy if op.name.startswith("cross-entropy") else 1.0), 0.0
 
     def _attention_backward(self, op: Op) -> Duration:
         """A law of its own: share of the peak and extra context; overhead, evidence and grade of the forward one."""

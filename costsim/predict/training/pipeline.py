@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from costsim.errors import BadInput
+from costsim.num import single
 from costsim.predict.training.blocks import Blocks, beside_transfers, blocks_of
 from costsim.predict.training.chunk import layer_pair, play, wall_s
 from costsim.predict.training.constants import slowest
@@ -36,7 +36,7 @@ class Cut:
 
 def engine_schedule(setting: TrainingSetting) -> Schedule:
     """The schedule that plays this plan: interleaving one stage a rank is 1F1B."""
-    if setting.schedule == "interleaved" and _one(setting.plan.vpp) <= 1:
+    if setting.schedule == "interleaved" and single(setting.plan.vpp) <= 1:
         return SCHEDULES["1f1b"]
     return SCHEDULES[ENGINE.get(setting.schedule, setting.schedule)]
 
@@ -125,8 +125,12 @@ def stage_times(setting: TrainingSetting, blocks: Blocks, layout: Cut, send_s: f
     for kind, count in layout.counts.items():
         if kind in blocks.timed:
             one = blocks.seconds(kind)
-            f, b, w = f + count * _one(one.forward_s), b + count * _one(one.backward_s), w + count * _one(one.weight_s)
-            fw, bw = fw + count * _one(one.forward_wire_s), bw + count * _one(one.backward_wire_s)
+            f, b, w = (
+                f + count * single(one.forward_s),
+                b + count * single(one.backward_s),
+                w + count * single(one.weight_s),
+            )
+            fw, bw = fw + count * single(one.forward_wire_s), bw + count * single(one.backward_wire_s)
     pair = pair_matrix(setting, blocks, layout) if setting.overlap == "pair" else None
     return StageTimes(f, b, w, pair, send_s, np.minimum(fw, f), np.minimum(bw, b))
 
@@ -144,14 +148,14 @@ def pair_matrix(setting: TrainingSetting, blocks: Blocks, layout: Cut) -> Array:
     walls = np.zeros(most + 1)
     if most:
         lanes = layer_pair(beside)
-        walls[1:] = [_one(wall_s(play(lanes, k))) for k in range(1, most + 1)]
+        walls[1:] = [single(wall_s(play(lanes, k))) for k in range(1, most + 1)]
     plain: dict[str, Array] = {"f": np.zeros(n), "b": np.zeros(n)}
     for kind in ("embedding", "dense", "head"):
         count = c[kind] + (c["mtp"] if kind == "head" else 0.0)
         if kind in beside.timed:
             one = beside.seconds(kind)
-            plain["f"] = plain["f"] + count * _one(one.forward_s)
-            plain["b"] = plain["b"] + count * (_one(one.backward_s) + _one(one.weight_s))
+            plain["f"] = plain["f"] + count * single(one.forward_s)
+            plain["b"] = plain["b"] + count * (single(one.backward_s) + single(one.weight_s))
     paired = np.minimum(routed[:, None], routed[None, :]).astype(int)
     others = plain["f"][:, None] + plain["b"][None, :]
     left_f, left_b = routed[:, None] - paired, routed[None, :] - paired
@@ -159,15 +163,11 @@ def pair_matrix(setting: TrainingSetting, blocks: Blocks, layout: Cut) -> Array:
     if most:
         one = beside.seconds("moe")
         slow = setting.constants.pair_slowdown
-        fw, bw = _one(one.forward_wire_s), _one(one.backward_wire_s)
-        compute = left_f * (_one(one.forward_s) - fw) + left_b * (_one(one.backward_s) - bw + _one(one.weight_s))
+        fw, bw = single(one.forward_wire_s), single(one.backward_wire_s)
+        compute = left_f * (single(one.forward_s) - fw) + left_b * (single(one.backward_s) - bw + single(one.weight_s))
         wires = (left_f * fw + left_b * bw) * slow
     out: Array = walls[paired] + compute + others + np.maximum(wires - others, 0.0)
     return out
-
-
-def _one(value: Any) -> float:
-    return float(np.asarray(value).reshape(-1)[0])
 
 
 @dataclass(frozen=True)
@@ -182,13 +182,13 @@ class Played:
 
 def playable(setting: TrainingSetting) -> bool:
     """Whether a timeline of this plan is of a size that can be played."""
-    m, pp, vpp = (int(_one(v)) for v in (setting.micro_batches, setting.plan.pp, setting.plan.vpp))
+    m, pp, vpp = (int(single(v)) for v in (setting.micro_batches, setting.plan.pp, setting.plan.vpp))
     return 3 * pp * m * vpp <= MAX_TASKS
 
 
 def program_of(setting: TrainingSetting) -> Program:
     """The schedule's tasks; one-forward-one-backward schedules run them in pairs where the plan overlaps so."""
-    pp, m, vpp = int(_one(setting.plan.pp)), int(_one(setting.micro_batches)), int(_one(setting.plan.vpp))
+    pp, m, vpp = int(single(setting.plan.pp)), int(single(setting.micro_batches)), int(single(setting.plan.vpp))
     schedule = engine_schedule(setting)
     if setting.overlap != "pair" or schedule.overlaps:
         return schedule.program(pp, m, vpp)
@@ -221,7 +221,7 @@ def played(setting: TrainingSetting, send_s: float) -> Played:
     of the chunk that makes them."""
     slow = slowest(setting.ranks, setting.constants.speed_spread)
     blocks = blocks_of(setting, 1.0, slow)
-    cost = {kind: sum(_one(getattr(blocks.seconds(kind), p)) for p in ("forward_s", "backward_s", "weight_s"))
+    cost = {kind: sum(single(getattr(blocks.seconds(kind), p)) for p in ("forward_s", "backward_s", "weight_s"))
             for kind in blocks.timed}  # fmt: skip
     layout = cut(setting, cost)
     times = stage_times(setting, blocks, layout, send_s)

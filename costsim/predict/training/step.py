@@ -7,7 +7,7 @@ change the trip. [megatron-1f1b, sec. 2.2; zero-bubble; deepseek-v3-report, tabl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -76,49 +76,72 @@ def whole_model(setting: TrainingSetting) -> Stage:
                   "mtp": float(m.mtp_layers > 0), "head": 1.0})  # fmt: skip
 
 
+def full(seconds: PassSeconds) -> Num:
+    """All three passes."""
+    return seconds.forward_s + seconds.backward_s + seconds.weight_s
+
+
+@dataclass(frozen=True)
+class Row:
+    """Seconds of what stands in a row to be cut onto stages: dense layers first, then routed ones; ``first`` and
+    ``last`` are what the ends hold beside layers."""
+
+    layer: Num
+    dense: Num
+    first: Num
+    last: Num
+    layers: int
+    few: int = 0
+
+    def held(self, count: Num) -> Num:
+        """The first ``count`` layers."""
+        return count * self.layer - np.minimum(count, self.few) * (self.layer - self.dense)
+
+    def heaviest(self, groups: Num, even: Num, mirrored: bool = False) -> Num:
+        """The heaviest of ``groups`` of whole layers, split ``even`` or by hand: the best number of layers beside the
+        head, and of the rest some more on the first group where its dense layers are short. ``mirrored``: both ends
+        and what is between them are one group."""
+        each = self.layers / groups
+        if mirrored:
+            at_ends = self.first + self.last
+            cut: Num = np.maximum(self.held(each) + at_ends, np.where(groups > 1, each * self.layer, 0.0))
+        else:
+            cut = np.maximum(self.held(each) + self.first, each * self.layer + self.last)
+        best: Num = np.inf
+        others = np.maximum(groups - 1.0, 1.0)
+        for beside in range(13):
+            if mirrored:
+                rest = np.ceil((self.layers - beside) / others - 1e-9) * self.layer
+                best = np.minimum(best, np.maximum(self.held(float(beside)) + at_ends, rest))
+                continue
+            last = beside * self.layer + self.last
+            for more in range(self.few + 1):
+                rest = np.maximum(np.ceil((self.layers - beside - more) / others - 1e-9), 0.0)
+                first = self.held(rest + more) + self.first
+                best = np.minimum(best, np.maximum(np.maximum(last, rest * self.layer), first))
+        smooth = (self.held(float(self.layers)) + self.first + self.last) / groups
+        return np.where(even, cut, np.where(np.asarray(each) > 12, smooth, best))
+
+
 def slowest_stage_s(setting: TrainingSetting, blocks: Blocks, stages: Num) -> tuple[Num, Num]:
-    """(a stage's full passes on average, on the slowest stage).
-
-    Layers that divide evenly are cut so, and the last stage has the head on top; else stages are balanced by hand, and
-    none is shorter than the whole layers it takes.
-    """
-    model = setting.model
-    body = "moe" if model.moe_layers else "dense"
-
-    def full(stage: PassSeconds) -> Num:
-        return stage.forward_s + stage.backward_s + stage.weight_s
-
+    """(a stage's full passes on average, on the slowest stage)."""
     mean = full(whole_model(setting).seconds(blocks)) / stages
-    layer = full(blocks.seconds(body))
-    ends = full(blocks.seconds("head"))
-    mtp = full(blocks.seconds("mtp")) if model.mtp_layers else 0.0
-    even = np.asarray((model.layers % stages == 0) & (not model.mtp_layers))
-    last = model.layers / stages * layer + ends
-    first = _first_stage(setting, blocks, stages)
-    uneven = np.maximum(mean, whole_layers(layer, ends + mtp, model.layers, stages))
-    most = np.where(stages <= 1, mean, np.where(even, np.maximum(last, first), uneven))
-    return mean, most
+    most = row_of(setting, blocks).heaviest(stages, cut_evenly(setting, stages))
+    return mean, np.where(stages <= 1, mean, np.maximum(mean, most))
 
 
-def whole_layers(layer: Num, ends: Num, layers: int, groups: Num) -> Num:
-    """The heaviest of ``groups`` that share ``layers`` whole layers, ``ends`` being on one of them: the best number of
-    layers beside the ends, and the others' share rounded up."""
-    best: Num = np.inf
-    others = np.maximum(groups - 1.0, 1.0)
-    for beside in range(13):
-        rest = np.ceil((layers - beside) / others - 1e-9)
-        best = np.minimum(best, np.maximum(beside * layer + ends, rest * layer))
-    return np.where(np.asarray(layers / groups) > 12, (layers * layer + ends) / groups, best)
-
-
-def _first_stage(setting: TrainingSetting, blocks: Blocks, stages: Num) -> Num:
-    """An even first stage: embedding, its dense layers, and routed ones for the rest."""
+def row_of(setting: TrainingSetting, blocks: Blocks) -> Row:
+    """The model's layers, all passes run alone."""
     model = setting.model
-    n = model.layers / stages
-    dense = np.minimum(float(model.dense_layers), n)
-    stage = Stage({"embedding": 1.0, "dense": dense, "moe": n - dense if model.moe_layers else 0.0})
-    s = stage.seconds(blocks)
-    return s.forward_s + s.backward_s + s.weight_s
+    routed, dense = ("moe" if model.moe_layers else "dense"), ("dense" if model.dense_layers else "moe")
+    last = full(blocks.seconds("head")) + (full(blocks.seconds("mtp")) if model.mtp_layers else 0.0)
+    return Row(full(blocks.seconds(routed)), full(blocks.seconds(dense)), full(blocks.seconds("embedding")), last,
+               model.layers, model.dense_layers if model.moe_layers else 0)  # fmt: skip
+
+
+def cut_evenly(setting: TrainingSetting, stages: Num) -> Num:
+    """Whether layers divide, as frameworks cut them unasked; else stages are balanced by hand."""
+    return np.asarray((setting.model.layers % stages == 0) & (not setting.model.mtp_layers))
 
 
 def training_step(
@@ -219,17 +242,8 @@ def _paired(setting: TrainingSetting, blocks: Blocks, mean: PassSeconds, stages:
 
 def slowest_mirrored_s(setting: TrainingSetting, blocks: Blocks, stages: Num) -> Num:
     """All passes of a stage on average over two mirrored ones, in the slowest pair of a balanced cut."""
-    model = setting.model
-
-    def full(kind: str) -> Num:
-        s = blocks.seconds(kind)
-        return s.forward_s + s.backward_s + s.weight_s
-
-    ends = full("embedding") + full("head") + (full("mtp") if model.mtp_layers else 0.0)
-    layer = full("moe" if model.moe_layers else "dense")
-    seconds = whole_model(setting).seconds(blocks)
-    mean = (seconds.forward_s + seconds.backward_s + seconds.weight_s) / stages
-    return heaviest_group(setting, layer, ends, mean, stages)
+    mean = full(whole_model(setting).seconds(blocks)) / stages
+    return heaviest_group(setting, row_of(setting, blocks), mean, stages)
 
 
 def _paired_in_turn(setting: TrainingSetting, blocks: Blocks, mean: PassSeconds, stages: Num) -> dict[str, Num]:
@@ -252,43 +266,24 @@ def _paired_in_turn(setting: TrainingSetting, blocks: Blocks, mean: PassSeconds,
 
 
 def pair_of_stages(setting: TrainingSetting, beside: Blocks, stages: Num) -> tuple[Num, Num]:
-    """Seconds of an overlapped pair, on average and on the slowest rank of a balanced cut."""
-    model = setting.model
-    if not model.moe_layers:
-        seconds = whole_model(setting).seconds(beside)
-        both = (seconds.forward_s + seconds.backward_s + seconds.weight_s) / stages
-        ends = beside.seconds("head") + beside.seconds("embedding")
-        dense = beside.seconds("dense")
-        return both, heaviest_group(
-            setting, dense.forward_s + dense.backward_s + dense.weight_s,
-            ends.forward_s + ends.backward_s + ends.weight_s, both, stages,
-        )  # fmt: skip
-    pair = layer_pair(beside)
-    layer = pair_seconds(pair, 4.0) / 4.0
-    rest = NOTHING
-    for kind, count in whole_model(setting).counts.items():
-        if kind in beside.timed and kind not in ("moe", "mtp"):
-            rest = rest + beside.seconds(kind).times(count)
-    if "mtp" in beside.timed:
-        rest = rest + beside.seconds("head").times(float(model.mtp_layers))
-    others = rest.forward_s + rest.backward_s + rest.weight_s
-    mtp = model.mtp_layers if "mtp" in beside.timed else 0
-    mean = (layer * (model.moe_layers + mtp) + others) / stages
-    # Dense layers are counted as routed ones here: they are few, and nearly as long.
-    ends = beside.seconds("head").times(1.0 + mtp) + beside.seconds("embedding")
-    one = ends.forward_s + ends.backward_s + ends.weight_s + layer * mtp
-    return mean, heaviest_group(setting, layer, one, mean, stages)
+    """Seconds of an overlapped pair, on average and on the slowest rank of a balanced cut: routed layers pair up, and
+    the rest computes in turn."""
+    model, row = setting.model, row_of(setting, beside)
+    if model.moe_layers:
+        mtp = float("mtp" in beside.timed) * model.mtp_layers
+        each = np.maximum((model.moe_layers + mtp) / stages, 1.0)
+        layer = pair_seconds(layer_pair(beside), each) / each
+        row = replace(row, layer=layer, last=full(beside.seconds("head")) * (1.0 + mtp) + layer * mtp)
+    mean = (row.held(float(model.layers)) + row.first + row.last) / stages
+    return mean, heaviest_group(setting, row, mean, stages)
 
 
-def heaviest_group(setting: TrainingSetting, layer: Num, ends: Num, mean: Num, stages: Num) -> Num:
-    """Seconds of the stage that everyone waits for: layers cut evenly where they divide, with the ends on top, else by
-    hand. Under DualPipe stages from both ends share a rank, and a pair holds one of each."""
-    model = setting.model
-    wide = 2.0 if setting.schedule in ("dualpipe", "dualpipev") else 1.0
-    groups = stages / wide
-    even = np.asarray((model.layers % stages == 0) & (not model.mtp_layers))
-    cut = np.where(even, model.layers / groups * layer + ends, whole_layers(layer, ends, model.layers, groups))
-    return np.maximum(mean, cut / wide)
+def heaviest_group(setting: TrainingSetting, row: Row, mean: Num, stages: Num) -> Num:
+    """Seconds of the stage that everyone waits for. Under DualPipe stages from both ends share a rank, and a pair
+    holds one of each."""
+    mirrored = setting.schedule in ("dualpipe", "dualpipev")
+    wide = 2.0 if mirrored else 1.0
+    return np.maximum(mean, row.heaviest(stages / wide, cut_evenly(setting, stages), mirrored) / wide)
 
 
 def _exposed(blocks: Blocks, setting: TrainingSetting, stages: Num) -> Num:
