@@ -19,8 +19,8 @@ from costsim.calibration.fit import FOLDS, Fit
 from costsim.calibration.residual import from_json
 from costsim.calibration.transfer import SHEET, anchor, distance, find, shipped_bands, tile_cores
 from costsim.errors import BadInput, Malformed
+from costsim.files import read_json
 from costsim.spec.accelerator import PEAK_OF, Accelerator
-from costsim.spec.base import read_text
 from costsim.spec.catalog import CALIBRATION, load_accelerator
 from costsim.spec.cluster import Cluster
 from costsim.spec.schema import carried
@@ -120,10 +120,10 @@ def own_calibration(path: str, name: str) -> dict[str, FittedLaw]:
 def parse_calibration(path: Path) -> dict[str, FittedLaw]:
     """The laws in a calibration file; BadInput names what is wrong with it."""
     try:
-        document = json.loads(read_text(path, "calibration"))
+        document = read_json(path, "calibration")
         document = carried(document, f"calibration {path}", SCHEMA, {0: _from_0}, absent=0)
         return {key: _fitted(entry, document["accelerator"]) for key, entry in document["laws"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         if isinstance(error, BadInput):
             raise
         raise Malformed(f"calibration {path}: not a calibration file ({type(error).__name__}: {error})") from None

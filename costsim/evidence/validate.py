@@ -17,6 +17,7 @@ from costsim.predict.inference import predict_inference
 from costsim.predict.report import Metric, Report
 from costsim.predict.training import predict_chunk, predict_training
 from costsim.spec.accelerator import Accelerator
+from costsim.spec.base import listed
 from costsim.spec.catalog import load_accelerator, load_model
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import (
@@ -235,7 +236,7 @@ def predict_point(point: Point, known: dict[Any, Report] | None = None) -> Row:
                *sorted(point.plan.items()), *sorted(point.load.items()))  # fmt: skip
         report = known.get(key) if known is not None and point.kind == "serving" else None
         if report is None:
-            report = ask(point, load_model(point.model), load_accelerator(point.accelerator))
+            report = ask(point, load_model(listed(point.model)), load_accelerator(listed(point.accelerator)))
             if known is not None:
                 known[key] = report
         metric = report.metrics.get(point.metric)

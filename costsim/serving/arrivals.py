@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costsim.errors import BadInput
-from costsim.serving.request import MAX_REQUESTS, Requests
+from costsim.serving.request import MAX_REQUESTS, MAX_TOKENS, Requests
 
 #: lengths where nothing says their range: within 10 % of nominal, so that their mean is what was asked for and
 #: requests do not run in step
@@ -23,8 +23,8 @@ def lengths(rng: np.random.Generator, count: int, nominal: int, ratio: float) ->
     """Whole numbers uniform in [ratio·nominal, nominal]: what serving benchmarks call the random range ratio."""
     if not 0.0 < ratio <= 1.0:
         raise BadInput(f"length ratio {ratio:g}: must be above 0 and at most 1")
-    if nominal < 1:
-        raise BadInput(f"length {nominal}: must be at least 1")
+    if not 1 <= nominal <= MAX_TOKENS:
+        raise BadInput(f"length {nominal:g}: must be at least 1 and at most {MAX_TOKENS:,}")
     low = max(1, round(nominal * ratio))
     return rng.integers(low, nominal + 1, size=count, dtype=np.int64)
 

@@ -8,7 +8,9 @@ from pydantic import Field, model_validator
 
 from costsim.spec.base import Frozen
 
-Count = int
+#: no size of a real model comes near; larger ones would only overflow later
+MAX_COUNT = 1_000_000_000
+MAX_LAYERS = 10_000
 
 
 class Attention(Frozen):
@@ -20,24 +22,24 @@ class Attention(Frozen):
     """
 
     kind: Literal["mla", "gqa"]
-    heads: int = Field(ge=1)
-    kv_heads: int = Field(default=1, ge=1)
-    head_dim: int = Field(default=0, ge=0)
-    q_lora_rank: int = Field(default=0, ge=0)
-    kv_lora_rank: int = Field(default=0, ge=0)
-    qk_nope_head_dim: int = Field(default=0, ge=0)
-    qk_rope_head_dim: int = Field(default=0, ge=0)
-    v_head_dim: int = Field(default=0, ge=0)
+    heads: int = Field(ge=1, le=MAX_COUNT)
+    kv_heads: int = Field(default=1, ge=1, le=MAX_COUNT)
+    head_dim: int = Field(default=0, ge=0, le=MAX_COUNT)
+    q_lora_rank: int = Field(default=0, ge=0, le=MAX_COUNT)
+    kv_lora_rank: int = Field(default=0, ge=0, le=MAX_COUNT)
+    qk_nope_head_dim: int = Field(default=0, ge=0, le=MAX_COUNT)
+    qk_rope_head_dim: int = Field(default=0, ge=0, le=MAX_COUNT)
+    v_head_dim: int = Field(default=0, ge=0, le=MAX_COUNT)
     qkv_bias: bool = False
     out_bias: bool = False
     qk_norm: Literal["none", "head", "full"] = "none"
     sinks: bool = False
     gate: bool = False
-    index_heads: int = Field(default=0, ge=0)
-    index_head_dim: int = Field(default=0, ge=0)
-    index_top_k: int = Field(default=0, ge=0)
-    window: int = Field(default=0, ge=0)
-    window_every: int = Field(default=1, ge=1)
+    index_heads: int = Field(default=0, ge=0, le=MAX_COUNT)
+    index_head_dim: int = Field(default=0, ge=0, le=MAX_COUNT)
+    index_top_k: int = Field(default=0, ge=0, le=MAX_COUNT)
+    window: int = Field(default=0, ge=0, le=MAX_COUNT)
+    window_every: int = Field(default=1, ge=1, le=MAX_COUNT)
 
     @model_validator(mode="after")
     def _complete(self) -> Attention:
@@ -87,13 +89,13 @@ class LinearAttention(Frozen):
 class MoE(Frozen):
     """Routed experts of every layer after the first ``first_dense``; groups > 1 limit a token to ``top_groups``."""
 
-    experts: int = Field(ge=1)
-    top_k: int = Field(ge=1)
-    intermediate: int = Field(ge=1)
-    shared_experts: int = Field(default=0, ge=0)
-    first_dense: int = Field(default=0, ge=0)
-    groups: int = Field(default=1, ge=1)
-    top_groups: int = Field(default=1, ge=1)
+    experts: int = Field(ge=1, le=MAX_COUNT)
+    top_k: int = Field(ge=1, le=MAX_COUNT)
+    intermediate: int = Field(ge=1, le=MAX_COUNT)
+    shared_experts: int = Field(default=0, ge=0, le=MAX_COUNT)
+    first_dense: int = Field(default=0, ge=0, le=MAX_COUNT)
+    groups: int = Field(default=1, ge=1, le=MAX_COUNT)
+    top_groups: int = Field(default=1, ge=1, le=MAX_COUNT)
     scoring: Literal["sigmoid", "softmax"] = "softmax"
     score_bias: bool = False
     router_bias: bool = False
@@ -119,10 +121,10 @@ class ModelSpec(Frozen):
 
     id: str
     name: str
-    hidden: int = Field(ge=1)
-    layers: int = Field(ge=1)
-    vocab: int = Field(ge=1)
-    intermediate: int = Field(default=0, ge=0)
+    hidden: int = Field(ge=1, le=MAX_COUNT)
+    layers: int = Field(ge=1, le=MAX_LAYERS)
+    vocab: int = Field(ge=1, le=MAX_COUNT)
+    intermediate: int = Field(default=0, ge=0, le=MAX_COUNT)
     attention: Attention
     moe: MoE | None = None
     linear: LinearAttention | None = None
