@@ -37,7 +37,7 @@ class BadInput(ValueError):
     title: ClassVar[str] = "A question that cannot be answered"
     means: ClassVar[str] = "Something in the question contradicts something else, or asks for what no verb answers."
     mend: ClassVar[str] = "The line names the field and the value, and ends with what would work; change that."
-    example: ClassVar[str] = "costsim sensitivity h800-sxm --context 0"
+    example: ClassVar[str] = "costsim infer --accelerator h20-96g --cluster h800-8x400g-ib"
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))

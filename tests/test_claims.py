@@ -208,7 +208,7 @@ def test_the_verb(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for entry in answer:
         assert {"id", "statement", "file", "computed", "verdict", "condition", "scenario"} <= set(entry)
     text = (tmp_path / "claims.html").read_text(encoding="utf-8")
-    assert text.count("<section") == len(IDS) + 1
+    assert text.count("<section") == len(IDS) + 2  # verdicts first, sources last
     assert cli.main(["claims", "mla-93"]) == 0
     assert "93.3%" in capsys.readouterr().out
     assert cli.main(["claims"]) == 0

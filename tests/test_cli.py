@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -433,3 +434,33 @@ def test_ranges_are_bounded() -> None:
         parse_grid(f"1:{MAX_VALUES},0", "--n")
     with pytest.raises(BadInput, match="combinations"):
         points({"a": range(1000), "b": range(1000)}, 1000)
+
+
+def test_a_card_that_costs_nothing_has_prices_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    free = ("--price", "0USD/h")
+    assert answer(capsys, "infer", "--batch-per-gpu", "64", *free)["metrics"]["usd_per_mtok_output"]["value"] == 0
+    assert answer(capsys, "train", "--gpus", "2048", *free)["metrics"]["usd_per_run"]["value"] == 0
+
+
+def test_hints_name_the_file_where_a_chip_is_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "hwprofiles" / "accelerators" / "ascend-910b2.toml").read_text(encoding="utf-8")
+    text = re.sub(r'^id = ".*"', 'id = "mine"', text, flags=re.MULTILINE)
+    text = re.sub(r"^memory_bandwidth .*", 'memory_bandwidth = { value = "unknown" }', text, flags=re.MULTILINE)
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["infer", "--accelerator", "mine.toml", "--gpus", "64", "--batch-per-gpu", "8"]) == 2
+    line = one_line(capsys.readouterr().err)
+    assert line.endswith("(see `costsim hw show mine.toml`) [CS301]")
+    hint = line.split("`")[1].split()
+    assert cli.main(hint[1:]) == 0
+
+
+def test_doctor_says_what_works_here(capsys: pytest.CaptureFixture[str]) -> None:
+    checks = {check["name"]: check for check in answer(capsys, "doctor")["checks"]}
+    for name in ("python", "numpy", "torch", "distributed", "aiconfigurator-core", "pdf", "calibration", "out/", "disk",
+                 "locale", "accelerators"):  # fmt: skip
+        assert checks[name]["state"] in ("ok", "absent")
+        assert checks[name]["detail"]
+    assert "schema 1" in checks["calibration"]["detail"]

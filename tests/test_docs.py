@@ -30,7 +30,9 @@ from costsim.spec.price import Price
 PAGES = pages()
 NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
 #: not run from running text: what stands for the reader's own files, serves until stopped, or measures for minutes
-ELSEWHERE = re.compile(r" > |--help|\b(?!CNY|USD)[A-Z]{2,}\b|…|A\.json|\.\.\.|costsim (profile|dashboard)|costsim hw show$")
+ELSEWHERE = re.compile(
+    r" > |--help|\b(?!CNY|USD)[A-Z]{2,}\b|…|A\.json|\.\.\.|costsim (profile|dashboard)|costsim hw show$"
+)
 #: commands in blocks of pages that do not use `console`; each says where it is run instead
 IN_PLAIN_BLOCKS = {
     "pip install": "installs",

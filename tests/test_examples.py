@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+import costsim
+from costsim.predict.report import Metric
+
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 #: trains for a minute; its parts are tested with the model
 ELSEWHERE = {"grpo_arithmetic"}
@@ -78,3 +81,26 @@ def test_a_profiled_chip_has_its_own_laws(capsys: pytest.CaptureFixture[str]) ->
     assert "grade D" in before
     assert "grade D" not in after
     assert found["tokens_per_s"] > 0
+
+
+def test_a_found_plan_asked_again_gives_the_search_s_own_numbers() -> None:
+    model, chip = costsim.load_model("deepseek-v3"), costsim.load_accelerator("h800-sxm")
+    grid = {"gpus": [32, 64], "ep": [32, 64], "overlap": ["single-batch"], "context": [4096], "batch_per_gpu": [16, 32]}
+    found = costsim.search(model, chip, "decode", grid)
+    assert found.best is not None
+    again = costsim.predict_inference(model, chip, *found.best.question("decode"))
+    assert again["usd_per_mtok_output"] == pytest.approx(found.best.metrics["usd_per_mtok"])
+    load = {"seq": [4096], "global_batch": [15360]}
+    trained = costsim.search(
+        model, chip, "training", {"gpus": [2048], "pp": [16], "ep": [64], **load}, objective="step_s"
+    )
+    assert trained.best is not None
+    plan, asked = trained.best.question("training")
+    assert (plan.pp, plan.ep, asked.seq, asked.global_batch) == (16, 64, 4096, 15360)
+
+
+def test_a_number_says_its_unit_band_and_grade() -> None:
+    metric = costsim.Report("decode", {}, {"usd": Metric(0.23731, "USD/Mtok", 0.18874, 0.28852, "C")}).metrics["usd"]
+    assert str(metric) == "0.2373 USD/Mtok (0.1887 … 0.2885, grade C)"
+    assert str(Metric(81.6e9, "FLOP", None, None, "A")) == "81,600,000,000 FLOP (grade A)"
+    assert str(Metric(0.4, "", 0.3, 0.5, "D")) == "0.4 (0.3 … 0.5, grade D)"

@@ -125,3 +125,22 @@ def test_notebooks_show_reports_and_no_script_of_theirs() -> None:
     shown = document_of(ask("decode", values))._repr_html_()
     assert shown.startswith("<iframe srcdoc=")
     assert "<script" not in shown.replace("&lt;script", "")
+
+
+def test_a_day_of_a_fleet_is_the_sum_of_its_units(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day = tmp_path / "day.json"
+    mix = ["--mix", "h20-96g=0.5,h800-sxm=0.5"]
+    for argv in ([], mix):
+        assert cli.main(["fleet", *argv, "--out", str(day)]) == 0
+        capsys.readouterr()
+        for metric in ("usd_per_day", "usd_per_mtok_output", "node_hours", "mean_nodes"):
+            assert cli.main(["explain", metric, "--report", str(day), "--json"]) == 0
+            found = json.loads(capsys.readouterr().out)
+            leaves = [leaf["value"] for phase in found["tree"]["children"] for leaf in phase["children"]]
+            assert sum(leaves) == pytest.approx(found["value"], rel=1e-3)
+            assert len(leaves) == (4 if argv else 2)
+    assert cli.main(["explain", "margin", "--report", str(day)]) == 2
+    day.write_text(day.read_text(encoding="utf-8").replace('"mean_units": ', '"mean_units": 9'), encoding="utf-8")
+    capsys.readouterr()
+    assert cli.main(["explain", "usd_per_day", "--report", str(day)]) == 2
+    assert "was the file edited?" in capsys.readouterr().err

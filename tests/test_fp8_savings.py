@@ -89,7 +89,7 @@ def test_the_page_has_a_table_and_waterfalls_whose_bars_are_the_changes(savings:
     assert len(section.charts) == 4
     bars = section.charts[0].figure["data"][0]
     assert bars["type"] == "waterfall"
-    assert sum(bars["y"][:-1]) == pytest.approx(savings.levels[-1].step_s)
+    assert sum(bars["x"][:-1]) == pytest.approx(savings.levels[-1].step_s)
     assert {"levels", "changes", "recompute", "metrics"} <= set(savings_payload(savings))
 
 

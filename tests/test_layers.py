@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 LAYER = {
-    "errors": 0, "version": 0, "units": 0, "num": 0,
+    "errors": 0, "version": 0, "units": 0, "num": 0, "frames": 0,
     "spec": 1,
     "physics": 2,
     "timing": 3, "calibration": 3,
@@ -37,7 +37,7 @@ ONLY = {
     "schedule": {"errors", "units", "num"},
     "placement": {"errors", "units", "num", "spec"},
     "economics": {"errors", "units", "num", "spec"},
-    "network": {"errors", "units", "num", "spec", "physics", "timing"},
+    "network": {"errors", "units", "num", "frames", "spec", "physics", "timing"},
 }
 #: modules that a part must not know, by the prefix of their names
 FORBIDDEN = {

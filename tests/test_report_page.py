@@ -255,3 +255,37 @@ def test_the_browser_is_told_to_reach_nothing(tmp_path: Path, monkeypatch: pytes
     assert "--host-resolver-rules=MAP * ~NOTFOUND" in words
     assert words[-1].startswith("file://")
     assert not Path(words[-1].removeprefix("file://")).exists()
+
+
+@pytest.mark.parametrize("ends", [(0.0175, 0.0494), (17.5, 49.4), (0.3, 9.7), (1e3, 9e4), (2e9, 3e13)])
+def test_logarithmic_axes_say_whole_numbers(ends: tuple[float, float]) -> None:
+    """At least two labels inside every span, each the number itself and not its first digit."""
+    axis = figures.log_ticks(ends)
+    inside = [
+        (value, text) for value, text in zip(axis["tickvals"], axis["ticktext"], strict=True)
+        if ends[0] <= value <= ends[1]
+    ]  # fmt: skip
+    assert len(inside) >= 2
+    for value, text in inside:
+        letter = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}.get(text[-1])
+        assert value == pytest.approx(float(text[:-1]) * letter if letter else float(text), rel=1e-3)
+
+
+def test_small_changes_of_a_large_level_can_be_seen() -> None:
+    figure = figures.waterfall([("A", 52.93e6), ("pue", -0.2e6)], "w", "USD", "A", "B")
+    low, high = figure["layout"]["xaxis"]["range"]
+    assert 0.9 * 52.73e6 < low < 52.73e6 < 52.93e6 < high
+    assert "not from zero" in figure["layout"]["xaxis"]["title"]["text"]
+    assert "range" not in figures.waterfall([("A", 5.0), ("b", -3.0)], "w", "s", "A", "B")["layout"]["xaxis"]
+
+
+def test_the_axis_of_a_frontier_has_labels_where_its_plans_are() -> None:
+    from costsim.report.frontier import frontier_document
+    from tests.test_notebooks import searched
+
+    found = searched()
+    shown = frontier_document(found, "deepseek-v3", "h800-sxm", "decode", (), 10)
+    chart = next(chart for section in shown.sections for chart in section.charts)
+    for axis, values in (("xaxis", chart.figure["data"][0]["x"]), ("yaxis", chart.figure["data"][0]["y"])):
+        ticks = chart.figure["layout"][axis]["tickvals"]
+        assert sum(0.5 * min(values) <= tick <= 2 * max(values) for tick in ticks) >= 2

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from costsim.calibration.measurement import Measurement
-from costsim.errors import BadInput
+from costsim.errors import BadOption
 from costsim.spec.accelerator import DATASHEET, Accelerator
 from costsim.spec.base import build
 
@@ -38,7 +38,7 @@ def draft_peaks(rows: Sequence[Measurement]) -> dict[str, float]:
         if row.bytes:
             raise_to("memory_bandwidth", row.bytes / row.time_s)
     if not any(name in found for name in ("bf16", "fp32", "fp8", "int8")) or "memory_bandwidth" not in found:
-        raise BadInput(
+        raise BadOption(
             "--draft: the measurements need rows with flop (gemm) and with bytes to show a peak and a bandwidth"
         )
     # written with five digits: a little more, so that the fastest row stays below the sheet
@@ -55,7 +55,7 @@ def _line_bytes(row: Measurement) -> float:
 def draft_text(name: str, rows: Sequence[Measurement], facts: Mapping[str, Any]) -> str:
     """The TOML of accelerator ``name`` with measured peaks. ``facts``: name, device, memory_bytes, cores, devices."""
     if not _ID.fullmatch(name):
-        raise BadInput(f"--draft {name[:60]}: an id has lower-case letters, digits, dots and dashes, like my-chip")
+        raise BadOption(f"--draft {name[:60]}: an id has lower-case letters, digits, dots and dashes, like my-chip")
     peaks = draft_peaks(rows)
     device = str(facts.get("device", "cpu")).partition(":")[0]
     shown = _clean(facts.get("name")) or name

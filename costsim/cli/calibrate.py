@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli.output import extension, finish, progress, write
-from costsim.errors import BadInput
+from costsim.errors import Absent, BadInput
 from costsim.report.words import percent
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _need_scipy() -> None:
     from importlib.util import find_spec
 
     if find_spec("scipy") is None:
-        raise BadInput("calibrate fits laws with scipy, which is not installed: pip install 'costsim[profile]'")
+        raise Absent("calibrate fits laws with scipy, which is not installed: pip install 'costsim[profile]'")
 
 
 #: fewer rows than this say little of other shapes; a law further off than this on shapes left out is a scale, not a law

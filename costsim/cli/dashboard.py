@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from costsim.errors import BadInput
+from costsim.errors import Absent, BadInput, BadOption
 
 NAME = "dashboard"
 HELP = "the web app: every answer with its bands, grades and sources, by mouse"
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json or args.out is not None:
         raise BadInput("the dashboard has no answer to print; leave out --json and --out")
     if importlib.util.find_spec("streamlit") is None:
-        raise BadInput("the dashboard needs Streamlit: pip install 'costsim[dashboard]'")
+        raise Absent("the dashboard needs Streamlit: pip install 'costsim[dashboard]'")
     port = free_port(args.address, _port(args.port))
     line = command(args.address, port, args.host, not args.no_browser)
     if warning := exposed(args.address, args.host):
@@ -63,7 +63,7 @@ def exposed(address: str, hosts: list[str]) -> str:
 
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 <= int(text[:6]) <= 65535:
-        raise BadInput(f"--port {text[:40]!r}: give a whole number from 0 to 65535")
+        raise BadOption(f"--port {text[:40]!r}: give a whole number from 0 to 65535")
     return int(text)
 
 
@@ -72,14 +72,14 @@ def free_port(address: str, port: int) -> int:
     try:
         family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
     except ValueError:
-        raise BadInput(f"--address {address[:60]!r}: give an IP address, like 127.0.0.1 or 0.0.0.0") from None
+        raise BadOption(f"--address {address[:60]!r}: give an IP address, like 127.0.0.1 or 0.0.0.0") from None
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
         except OSError as error:
             why = error.strerror or str(error)
-            raise BadInput(f"--port {port}: cannot listen on {address} ({why}); try --port 0") from None
+            raise BadOption(f"--port {port}: cannot listen on {address} ({why}); try --port 0") from None
         return int(probe.getsockname()[1])
 
 

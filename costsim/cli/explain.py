@@ -15,6 +15,7 @@ costsim explain tpot_s --phase decode --accelerator h800-sxm --gpus 128 --contex
 costsim explain step_s --op experts
 costsim explain weights_bytes --phase prefill
 costsim explain gpu_hours --report run.json
+costsim explain usd_per_day --report day.json
 """
 #: bytes of a report that is read back
 MOST_BYTES = 20_000_000
@@ -54,6 +55,7 @@ def _of_report(args: argparse.Namespace) -> int:
     import json
     from pathlib import Path
 
+    from costsim.predict.explain_fleet import explain_fleet, is_fleet
     from costsim.predict.explain_report import explain_report, from_json
     from costsim.report.explained import tree_document
     from costsim.spec.base import read_text
@@ -64,7 +66,10 @@ def _of_report(args: argparse.Namespace) -> int:
     try:
         page = args.report.lower().endswith((".html", ".htm"))
         text = carried_text(args.report) if page else read_text(Path(args.report), "report", MOST_BYTES)
-        report = from_json(json.loads(text))
+        document = json.loads(text)
+        if is_fleet(document):
+            return finish(args, tree_document(explain_fleet(document, args.metric)))
+        report = from_json(document)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, BadInput):
             raise

@@ -13,7 +13,7 @@ from costsim.cli import launch as launching
 from costsim.cli.ask import Given, Key, Words
 from costsim.cli.output import finish
 from costsim.cli.parser import add_choice
-from costsim.errors import BadInput
+from costsim.errors import BadInput, BadOption
 
 if TYPE_CHECKING:
     from costsim.predict.report import Report
@@ -188,7 +188,7 @@ def _launched(args: argparse.Namespace, asked: Question, ask: Callable[[dict[str
     from costsim.serving.policy import Policy
 
     if asked.asked.varied:
-        raise BadInput("--launch: one deployment at a time; give every option one value")
+        raise BadOption("--launch: one deployment at a time; give every option one value")
     values = {name: found[0] for name, found in asked.asked.grid.items()}
     report = asking.with_assumed(ask(values), asked.asked.assumed)
     plan, load = asked.point(values)

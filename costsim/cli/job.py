@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli.output import progress, write
-from costsim.errors import BadInput
+from costsim.errors import BadInput, BadOption
 
 if TYPE_CHECKING:
     from costsim.cli.ask import Given, Key, Words
@@ -34,10 +34,10 @@ def check(args: argparse.Namespace) -> None:
     if args.write_megatron is None:
         return
     if getattr(args, "run", None) is not None:
-        raise BadInput("--write-megatron: writes the layout of one step; leave --run out")
+        raise BadOption("--write-megatron: writes the layout of one step; leave --run out")
     path = Path(args.write_megatron)
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise BadInput(f"--write-megatron {path}: name a file in a directory that is there")
+        raise BadOption(f"--write-megatron {path}: name a file in a directory that is there")
 
 
 def apply(args: argparse.Namespace, model: ModelSpec, keys: Sequence[Key | Words]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from costsim.cli.catalogs import add_action, checked_action, kept
 from costsim.cli.network_traffic import TRAFFICS, asked_traffic
 from costsim.cli.output import finish
 from costsim.cli.parser import add_choice, add_grid
-from costsim.errors import BadInput, UnknownName
+from costsim.errors import BadInput, BadOption, OutOfRange, UnknownName
 from costsim.network import ROUTINGS
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _sizes(text: str) -> list[float]:
     """``1MB,256MB`` in bytes, rising."""
     sizes = sorted({units.parse(part.strip(), "bytes", "--size") for part in text.split(",")[:64]})
     if not 1.0 <= sizes[0] <= sizes[-1] <= 1e13:
-        raise BadInput(f"--size {text[:60]}: sizes must be from 1 B to 10 TB")
+        raise OutOfRange(f"--size {text[:60]}: sizes must be from 1 B to 10 TB")
     return sizes
 
 
@@ -186,7 +186,7 @@ def _cluster_page(args: argparse.Namespace, cluster: Cluster) -> Document:
 
     sizes, routing = _sizes(args.size), args.routing or "ecmp"
     if args.ranks is not None and len(args.ranks) != 1:
-        raise BadInput("--ranks: give one number; for several, ask once each")
+        raise BadOption("--ranks: give one number; for several, ask once each")
     chip = load_accelerator(cluster.accelerator)
     ranks = args.ranks[0] if args.ranks else _default_ranks(cluster)
     graph = cluster_topology(cluster, load_link, ranks, args.scale_out)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from costsim.cli.ask import Key, Words, add_keys, add_subject, answer, given, refuse_foreign, supply
 from costsim.cli.output import finish
 from costsim.cli.parser import add_choice
-from costsim.errors import BadInput
+from costsim.errors import BadInput, BadOption
 
 if TYPE_CHECKING:
     from costsim.cli.ask import Given
@@ -141,7 +141,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.recipe is not None and args.compare is not None:
-        raise BadInput("--recipe and --compare are two questions: ask one at a time")
+        raise BadOption("--recipe and --compare are two questions: ask one at a time")
     if args.recipe is not None:
         return _recipe(args)
     if args.compare == "distill-rl":
@@ -152,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
 def _refuse_keys(args: argparse.Namespace, what: str) -> None:
     """A recipe brings its own model, plan and load."""
     if args.model is not None:
-        raise BadInput(f"--model does not apply to {what}: it has models of its own")
+        raise BadOption(f"--model does not apply to {what}: it has models of its own")
     keys: list[Key | Words] = [*PLAN, *_LOAD, *words()]
     for key in keys:
         if getattr(args, key.name) is not None:
@@ -216,7 +216,7 @@ def _ways(args: argparse.Namespace) -> int:
 
     _refuse_keys(args, "--compare distill-rl")
     if args.accelerator is not None:
-        raise BadInput("--accelerator does not apply to --compare distill-rl: ask each recipe with --recipe instead")
+        raise BadOption("--accelerator does not apply to --compare distill-rl: ask each recipe with --recipe instead")
     price = None if args.price is None else parse_rate(args.price, "--price")
     return finish(args, ways_document(compare_ways(price)))
 
@@ -254,12 +254,12 @@ def _algorithms(args: argparse.Namespace, asked: Given, model: ModelSpec) -> int
     from costsim.spec.post_training import PostTrainingLoad
 
     if asked.varied:
-        raise BadInput(f"--compare takes one point; --{asked.varied[0].replace('_', '-')} has several values")
+        raise BadOption(f"--compare takes one point; --{asked.varied[0].replace('_', '-')} has several values")
     chip = load_accelerator(args.accelerator)
     price, cluster, _ = supply(args, chip)
     plan, load = _question({name: values[0] for name, values in asked.grid.items()}, asked, args)
     if not isinstance(load, PostTrainingLoad):
-        raise BadInput("--compare grpo-ppo compares algorithms that sample answers; leave --algorithm out")
+        raise BadOption("--compare grpo-ppo compares algorithms that sample answers; leave --algorithm out")
     return finish(args, algorithms_document(compare_algorithms(model, chip, plan, load, price, cluster)))
 
 
@@ -286,7 +286,7 @@ def _question(
     cards = point["gpus"]
     generating = point.get("rollout_gpus")
     if generating is not None and generating >= cards:
-        raise BadInput(
+        raise BadOption(
             f"--rollout-gpus {generating:g}: leaves none of {cards:g} cards to train; leave it out to share all"
         )
     training = cards if generating is None else cards - generating

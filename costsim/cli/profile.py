@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from costsim.cli.output import finish, progress
 from costsim.cli.parser import add_choice
-from costsim.errors import BadInput
+from costsim.errors import Absent, BadOption, CannotWrite
 
 if TYPE_CHECKING:
     from costsim.spec.model import ModelSpec
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from costsim.cli import profile_loop as loop
 
     if find_spec("torch") is None or find_spec("scipy") is None:
-        raise BadInput("profile runs the model with torch and fits with scipy: pip install 'costsim[profile]'")
+        raise Absent("profile runs the model with torch and fits with scipy: pip install 'costsim[profile]'")
     folder = _folder(args.out_dir)
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's tracer has its own words for a person debugging it
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -92,7 +92,9 @@ def _folder(name: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"--out-dir {name}: cannot be made ({error.strerror}); name a folder you may write to") from None
+        raise CannotWrite(
+            f"--out-dir {name}: cannot be made ({error.strerror}); name a folder you may write to"
+        ) from None
     return folder
 
 
@@ -103,5 +105,5 @@ def _model(name: str) -> ModelSpec:
     short: dict[str, Any] = {known.removeprefix("deepseek-"): known for known in names(MODELS)}
     spec = load_model(short.get(name, name))
     if spec.attention.kind != "mla":
-        raise BadInput(f"--model {name}: the runnable model is of the DeepSeek family (MLA); try v2-lite or v3")
+        raise BadOption(f"--model {name}: the runnable model is of the DeepSeek family (MLA); try v2-lite or v3")
     return spec

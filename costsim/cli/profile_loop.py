@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli.output import write
-from costsim.errors import BadInput
+from costsim.errors import BadOption, OutOfRange
 
 if TYPE_CHECKING:
     from costsim.calibration.measurement import Measurement
@@ -85,7 +85,7 @@ def backend(name: str) -> Any:
     try:
         return backend_for(name)
     except (DeviceError, RuntimeError) as error:
-        raise BadInput(f"--device {name[:40]}: {str(error).splitlines()[0]}") from None
+        raise BadOption(f"--device {name[:40]}: {str(error).splitlines()[0]}") from None
 
 
 def use_threads(count: int) -> None:
@@ -93,7 +93,7 @@ def use_threads(count: int) -> None:
     import torch
 
     if not 1 <= count <= 4096:
-        raise BadInput(f"--threads {count}: must be from 1 to 4096")
+        raise OutOfRange(f"--threads {count}: must be from 1 to 4096")
     torch.set_num_threads(count)
 
 
@@ -109,7 +109,7 @@ def measure(asked: Asked, device: Any, folder: Path, say: Say) -> Measured:
         try:
             session.resume()
         except DeviceError as error:
-            raise BadInput(f"--resume: {error}; name another --out-dir, or leave --resume out") from None
+            raise BadOption(f"--resume: {error}; name another --out-dir, or leave --resume out") from None
     else:
         journal.unlink(missing_ok=True)
     # every level measures bf16, which questions about serving and training ask for
@@ -239,7 +239,7 @@ def collectives(args: argparse.Namespace, folder: Path, finish: Callable[[argpar
     try:
         rows, refused = profile_collectives(args.device, args.quick, "measured", progress if first else lambda _: None)
     except DeviceError as error:
-        raise BadInput(f"--device {args.device[:40]}: {error}") from None
+        raise BadOption(f"--device {args.device[:40]}: {error}") from None
     if not first:
         return 0
     path = folder / "collectives.csv"

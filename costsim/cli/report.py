@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from costsim.cli.output import finish, progress, rendered, write
-from costsim.errors import BadInput, BadOption
+from costsim.errors import BadOption, CannotWrite
 
 NAME = "report"
 HELP = "the main job: cost and efficiency of one scenario on many chips, with the published figures beside"
@@ -80,7 +80,7 @@ def _write_folder(args: argparse.Namespace, document: object) -> list[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"--folder {folder}: cannot be made ({error.strerror})") from None
+        raise CannotWrite(f"--folder {folder}: cannot be made ({error.strerror})") from None
     names = []
     for form in ("html", "json"):
         path = folder / f"report.{form}"

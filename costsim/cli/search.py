@@ -11,7 +11,7 @@ from costsim.cli import deployments, infer, job, train
 from costsim.cli.ask import Key, Words
 from costsim.cli.output import LISTENER, finish, progress
 from costsim.cli.parser import add_choice, add_quantity
-from costsim.errors import BadInput
+from costsim.errors import BadOption, OutOfRange
 
 if TYPE_CHECKING:
     from costsim.spec.accelerator import Accelerator
@@ -96,9 +96,9 @@ def run(args: argparse.Namespace) -> int:
 
     for flag, value in (("--top", args.top), ("--max-gpus", args.max_gpus)):
         if value is not None and value < 1:
-            raise BadInput(f"{flag} {value}: must be at least 1")
+            raise OutOfRange(f"{flag} {value}: must be at least 1")
     if args.write_megatron is not None and args.phase != "training":
-        raise BadInput("--write-megatron: goes with --phase training")
+        raise BadOption("--write-megatron: goes with --phase training")
     job.check(args)
     if args.phase == "deployment":
         return deployments.run(args)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from costsim.cli.output import finish, progress
 from costsim.cli.parser import add_quantity
-from costsim.errors import BadInput
+from costsim.errors import BadOption, OutOfRange
 
 if TYPE_CHECKING:
     from costsim.explore.inputs import Question
@@ -43,11 +43,11 @@ def run(args: argparse.Namespace) -> int:
     from costsim.report.compared import tornado_document
 
     if not LEAST <= args.draws <= MOST:
-        raise BadInput(f"--draws {args.draws}: must be from {LEAST} to {MOST:,}")
+        raise OutOfRange(f"--draws {args.draws}: must be from {LEAST} to {MOST:,}")
     if args.seed < 0:
-        raise BadInput(f"--seed {args.seed}: must not be negative")
+        raise BadOption(f"--seed {args.seed}: must not be negative")
     if args.context < 1:
-        raise BadInput(f"--context {args.context}: must be at least 1")
+        raise OutOfRange(f"--context {args.context}: must be at least 1")
     questions = [_question(name, args) for name in args.answers]
     metric = args.metric or _metric(questions[0])
     progress(f"{args.draws} draws for {len(questions)} answers")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from costsim.cli.output import finish, progress
-from costsim.errors import BadInput
+from costsim.errors import BadInput, BadOption
 
 if TYPE_CHECKING:
     from costsim.trace.work import Work
@@ -79,7 +79,7 @@ def _shown(works: list[Work], wanted: str | None) -> int:
     known = [work.trace.rank for work in works]
     if number not in known:
         have = ", ".join(str(rank) for rank in known[:20] if rank is not None) or "none that says its rank"
-        raise BadInput(f"--rank {number}: no file is of that rank; the files are of: {have}")
+        raise BadOption(f"--rank {number}: no file is of that rank; the files are of: {have}")
     return known.index(number)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from costsim.cli import job, whole_run
 from costsim.cli.ask import Key, Words, add_keys, add_subject, answer, given, precision_for, supply, with_assumed
 from costsim.cli.output import extension, finish, progress, write
-from costsim.errors import BadInput
+from costsim.errors import BadOption
 
 if TYPE_CHECKING:
     from costsim.predict.report import Report
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
 
     drawn = args.perfetto is not None or (args.out is not None and extension(Path(args.out)) == "html")
     if asked.varied and args.perfetto is not None:
-        raise BadInput(f"--perfetto takes one plan; {', '.join(asked.varied)} varies")
+        raise BadOption(f"--perfetto takes one plan; {', '.join(asked.varied)} varies")
     if asked.varied or not drawn:
         status = answer(args, asked, ask)
         job.save(args, model, chip, asked)
@@ -141,9 +141,9 @@ def _check_trace(path: str | None) -> None:
     if path is None:
         return
     if extension(Path(path)) != "json":
-        raise BadInput(f"--perfetto {path}: a trace is JSON; give a name that ends in .json")
+        raise BadOption(f"--perfetto {path}: a trace is JSON; give a name that ends in .json")
     if not Path(path).absolute().parent.is_dir():
-        raise BadInput(f"--perfetto {path}: there is no directory {Path(path).parent}; make it first")
+        raise BadOption(f"--perfetto {path}: there is no directory {Path(path).parent}; make it first")
 
 
 def _with_timeline(args: argparse.Namespace, report: Report, timeline: Timeline) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli.output import finish
-from costsim.errors import BadInput
+from costsim.errors import BadInput, BadOption
 
 if TYPE_CHECKING:
     from costsim.cli.ask import Given
@@ -42,9 +42,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def asked(args: argparse.Namespace) -> bool:
     """Whether the whole run is asked for; ``--assume`` without it is refused."""
     if args.assume and args.run is None:
-        raise BadInput("--assume: moves assumptions of a whole run; add --run")
+        raise BadOption("--assume: moves assumptions of a whole run; add --run")
     if args.fp8_savings and args.run is not None:
-        raise BadInput("--fp8-savings and --run are two questions; leave one out")
+        raise BadOption("--fp8-savings and --run are two questions; leave one out")
     return args.run is not None or args.fp8_savings
 
 

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, OutOfRange
 from costsim.spec.base import read_text
 
 COLUMNS = ("id", "kind", "model", "accelerator", "gpus", "precision", "plan", "load", "metric", "value", "unit",
@@ -80,7 +80,7 @@ def _number(text: str, where: str, field: str) -> float:
 def _positive(text: str, where: str, field: str) -> float:
     value = _number(text, where, field)
     if value <= 0:
-        raise BadInput(f"{where}: {field} = {text[:40]!r} must be above zero")
+        raise OutOfRange(f"{where}: {field} = {text[:40]!r} must be above zero")
     return value
 
 

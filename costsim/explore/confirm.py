@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from costsim.errors import BadInput
-from costsim.explore.deployments import Demand, Deployed, Unit
+from costsim.explore.deployments import Deployed
+from costsim.explore.units import Demand, Unit
 from costsim.predict.report import Metric
 from costsim.predict.service import Service
 from costsim.predict.simulation import Simulated, predict_simulation
@@ -153,7 +154,9 @@ def _run(
         prefix_cache=demand.cached > 0, prefill=plans[0] if len(plans) > 1 else None,
         mtp_tokens=float(last.plan.get("mtp_tokens", 0)), mtp_acceptance=float(last.plan.get("mtp_acceptance", 0)),
     )  # fmt: skip
-    chip = load_accelerator(last.accelerator)
+    chip, first = load_accelerator(last.accelerator), load_accelerator(now.units[0].accelerator)
+    if len(plans) > 1 and first.id != chip.id:
+        service = replace(service, prefill_chip=first)
     return count, predict_simulation(model, chip, plans[-1], requests, service, bands=bands)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from costsim.errors import BadInput, UnknownName
 from costsim.explore.attribution import MOST, Attribution, Vector, attribute
 from costsim.explore.inputs import SERVING, Question, answer
+from costsim.frames import Framed, Rows
 from costsim.predict.report import Metric
 
 #: relative distance of a stored number from the one computed now that is worth a line of its own
@@ -69,7 +70,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Diff:
+class Diff(Framed):
     """Every metric that both questions answer, and how the shares were found."""
 
     a: Question
@@ -79,6 +80,21 @@ class Diff:
     orders: float
     refused: int
     grouped: bool
+
+    def rows(self) -> Rows:
+        """``differences``: one row a metric; ``parts``: one a metric and input."""
+        return {
+            "differences": [
+                {"metric": d.metric, "unit": d.unit, "a": d.before.value, "b": d.after.value, "difference": d.whole}
+                for d in self.differences
+            ],
+            "parts": [
+                {"metric": d.metric, "unit": d.unit, "input": p.title, "part": p.part, "alone": p.alone,
+                 "factor": p.factor}
+                for d in self.differences for p in d.parts
+            ],
+            "changed": [{"input": name, "a": old, "b": new} for name, (old, new) in self.changed.items()],
+        }  # fmt: skip
 
     def of(self, metric: str) -> Difference:
         """One metric; UnknownName with the nearest ones."""

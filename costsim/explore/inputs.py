@@ -17,7 +17,7 @@ from costsim.predict.post_training import predict_post_training
 from costsim.predict.report import Metric, Report
 from costsim.predict.training import predict_training
 from costsim.spec.base import build, read_text
-from costsim.spec.catalog import load_accelerator, load_cluster, load_model
+from costsim.spec.catalog import ACCELERATORS, CLUSTERS, MODELS, load_accelerator, load_cluster, load_model, names
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan, TrainingLoad, TrainingPlan
 from costsim.spec.post_training import FineTuningLoad, PostTrainingLoad, PostTrainingPlan
 from costsim.spec.price import Price, parse_rate
@@ -195,11 +195,13 @@ def _check(where: str, name: str, kind: str, default: Any, value: Any) -> None:
 
 
 def _id(values: Mapping[str, Any], name: str) -> str:
-    """A name of a catalog."""
+    """A name of a catalog; the file of that name in this folder where one's own part is meant."""
     value = values.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST:
         raise BadInput(f"{name}: an id of at most {_LONGEST} letters is needed")
-    return value
+    known = value.endswith(".toml") or any(value in names(folder) for folder in (ACCELERATORS, MODELS, CLUSTERS))
+    own = Path(f"{value}.toml")
+    return str(own) if not known and value == own.stem and own.is_file() else value
 
 
 def _scenario(values: Mapping[str, Any]) -> Scenario:

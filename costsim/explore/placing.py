@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from costsim.errors import BadInput
+from costsim.frames import Framed, Rows
 from costsim.placement import eplb
 from costsim.placement.bound import lower_bound
 from costsim.placement.drift import (
@@ -101,13 +102,41 @@ class Redundancy:
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(Framed):
     """Everything around the answer."""
 
     front: tuple[FrontPoint, ...]
     remedies: tuple[tuple[Remedy, Effect | None, float], ...]
     intervals: tuple[Interval, ...]
     redundancy: tuple[Redundancy, ...]
+
+    def rows(self) -> Rows:
+        """``front``: balance against traffic; ``intervals``: rebalancing; ``redundancy``: slots; ``remedies``."""
+
+        def rate(effect: Effect | None) -> float | None:
+            return None if effect is None else effect.tokens_per_s_per_gpu.value
+
+        return {
+            "front": [
+                {"slack": p.slack, "imbalance": p.imbalance, "next_imbalance": p.next_imbalance,
+                 "remote_nodes": p.remote_nodes, "tokens_per_s_per_gpu": rate(p.effect)}
+                for p in self.front
+            ],
+            "intervals": [
+                {"windows": p.windows, "imbalance": p.imbalance, "rebalance_s": p.rebalance_s,
+                 "tokens_per_s_per_gpu": p.tokens_per_s_per_gpu}
+                for p in self.intervals
+            ],
+            "redundancy": [
+                {"slots": p.slots, "imbalance": p.imbalance, "next_imbalance": p.next_imbalance,
+                 "tokens_per_s_per_gpu": rate(p.effect)}
+                for p in self.redundancy
+            ],
+            "remedies": [
+                {"remedy": remedy.name, "tokens_per_s_per_gpu": rate(effect), "seconds": seconds}
+                for remedy, effect, seconds in self.remedies
+            ],
+        }  # fmt: skip
 
 
 def outcomes(question: Question) -> list[Outcome]:

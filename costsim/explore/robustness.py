@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from costsim.errors import BadInput
+from costsim.errors import OutOfRange
 from costsim.explore.inputs import Question
 from costsim.explore.moved import Asked, lower_is_better
 from costsim.explore.sensitivity import levers, sampled
+from costsim.frames import Framed, Rows
 
 #: fewest draws that say anything about tails, and most that anybody waits for
 LEAST, MOST = 20, 20_000
 
 
 @dataclass(frozen=True)
-class Ranking:
+class Ranking(Framed):
     """``first[i]``: share of draws in which answer i is best; ``beats[i][j]``: in which i beats j (half a tie)."""
 
     metric: str
@@ -37,6 +38,20 @@ class Ranking:
         """Answers from best to worst by their value."""
         return sorted(range(len(self.names)), key=lambda i: self.values[i] * (1 if self.lower_is_better else -1))
 
+    def rows(self) -> Rows:
+        """``answers``: value, band and how often each is best; ``beats``: in what share of draws one beats another."""
+        return {
+            "answers": [
+                {"name": name, "value": self.values[i], "unit": self.unit, "low": self.bands[i][0],
+                 "high": self.bands[i][1], "first": self.first[i]}
+                for i, name in enumerate(self.names)
+            ],
+            "beats": [
+                {"name": one, "other": other, "share": self.beats[i][j]}
+                for i, one in enumerate(self.names) for j, other in enumerate(self.names) if i != j
+            ],
+        }  # fmt: skip
+
     def json(self) -> dict[str, Any]:
         return {
             "metric": self.metric, "unit": self.unit, "draws": self.draws, "seed": self.seed,
@@ -52,7 +67,7 @@ class Ranking:
 def ranking(questions: Sequence[Question], metric: str, draws: int = 400, seed: int = 0) -> Ranking:
     """Draw every input of every question from its band and count who is best. Raises BadInput."""
     if not LEAST <= draws <= MOST:
-        raise BadInput(f"draws = {draws}: must be from {LEAST} to {MOST:,}")
+        raise OutOfRange(f"draws = {draws}: must be from {LEAST} to {MOST:,}")
     asked = [Asked(question, metric) for question in questions]
     found = np.array(sampled(asked, [levers(one) for one in asked], draws, seed))
     sign = 1.0 if lower_is_better(metric) else -1.0

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costsim.economics.cost import usd_per_mtok
-from costsim.errors import BadInput, UnknownName
+from costsim.errors import BadInput, OutOfRange, UnknownName
 from costsim.explore.families import Family, compared, family_keys
 from costsim.explore.families import Tally as FamilyTally
 from costsim.explore.grid import Block, Values, blocks, plan_count
 from costsim.explore.layouts import played_note, training_fit, training_parts, whole_layers
 from costsim.explore.pareto import pareto
+from costsim.frames import Framed, Rows
 from costsim.predict.layout import Rule
 from costsim.predict.phases import decode, prefill, setting_for
 from costsim.predict.question import most_cards
@@ -64,7 +65,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class SearchResult(Framed):
     """``evaluated`` plans were costed or refused by a rule; ``rejected`` counts the refused by reason."""
 
     evaluated: int
@@ -76,6 +77,14 @@ class SearchResult:
     notes: tuple[str, ...] = ()
     families: tuple[Family, ...] = ()
     trade: str = ""
+
+    def rows(self) -> Rows:
+        """``frontier``: plan keys and metrics of every plan on it; ``rejected``: reasons; ``families``: why not."""
+        return {
+            "frontier": [{**found.plan, **found.metrics} for found in self.frontier],
+            "rejected": [{"reason": reason, "plans": count} for reason, count in self.rejected.items()],
+            "families": [family.json() for family in self.families],
+        }
 
     def json(self) -> dict[str, Any]:
         return {
@@ -160,7 +169,7 @@ def _limits(phase: str, ttft_s: float | None, tpot_s: float | None) -> dict[str,
         if name not in has:
             raise BadInput(f"{name.removesuffix('_s')}: does not apply to phase {phase}")
         if not value > 0:
-            raise BadInput(f"{name.removesuffix('_s')} = {value:g} s: must be above zero")
+            raise OutOfRange(f"{name.removesuffix('_s')} = {value:g} s: must be above zero")
         limits[name] = value
     return limits
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from costsim.explore.inputs import Question
 from costsim.explore.moved import Asked
+from costsim.frames import Framed, Rows
 from costsim.spec.accelerator import PEAK_OF, Accelerator
 from costsim.spec.base import read_toml
 from costsim.spec.catalog import ROOT
@@ -61,7 +62,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Tornado:
+class Tornado(Framed):
     """Bars of one metric, widest first; ``low`` and ``high`` are P10 and P90 with all inputs drawn together."""
 
     name: str
@@ -71,6 +72,11 @@ class Tornado:
     low: float
     high: float
     bars: tuple[Bar, ...]
+
+    def rows(self) -> Rows:
+        """``bars``: one row an input; ``metric``: the number with all inputs drawn together."""
+        whole = {"metric": self.metric, "value": self.value, "unit": self.unit, "low": self.low, "high": self.high}
+        return {"metric": [whole], "bars": self.json()["bars"]}
 
     def json(self) -> dict[str, Any]:
         return {

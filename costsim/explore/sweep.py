@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from costsim.errors import BadInput
+from costsim.errors import Absent, BadInput
 from costsim.version import __version__
 
 Point = Mapping[str, Any]
@@ -162,7 +162,7 @@ def _dask(address: str) -> Iterator[Any]:
     try:
         from distributed import Client
     except ImportError:
-        raise BadInput("--scheduler needs Dask: pip install 'costsim[cluster]'") from None
+        raise Absent("--scheduler needs Dask: pip install 'costsim[cluster]'") from None
     if re.fullmatch(r"[a-z]+://[^\s/]+:\d+", address) is None:
         raise BadInput(f"--scheduler {address[:80]}: not an address; write it like tcp://host:8786")
     try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, OutOfRange
 from costsim.network import ROUTINGS
 from costsim.network.topology import Array, Node, Topology, Wires, distances
 
@@ -59,7 +59,7 @@ def link_loads(topology: Topology, matrix: Array, routing: str = "ecmp", seed: i
         return Loads(topology.wires, moved)
     step = {"ecmp": _split, "static": _hashed}.get(routing)
     if step is None:
-        raise BadInput(f"routing {routing[:40]!r} is not one of {', '.join(ROUTINGS)}")
+        raise OutOfRange(f"routing {routing[:40]!r} is not one of {', '.join(ROUTINGS)}")
     wires = topology.cables if routing == "static" else topology.wires
     moved = np.zeros(len(wires.tail))
     ranks = np.array([wires.index[node] for node in topology.endpoints], dtype=np.int64)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, OutOfRange
+from costsim.frames import Framed, Rows
 from costsim.network import ROUTINGS, traffic
 from costsim.network.collectives import (
     CollectiveTime,
@@ -32,7 +33,7 @@ HIDDEN = 7168.0
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Framed):
     """``contention`` maps (pattern, routing) to the busiest link over the busiest endpoint link; empty where the
     network is too large to route. ``near_s``, ``far_s``: a 64 B message to the nearest and the farthest endpoint."""
 
@@ -43,6 +44,20 @@ class Summary:
     near_s: float
     far_s: float
     contention: Mapping[tuple[str, str], float]
+
+    def rows(self) -> Rows:
+        """``numbers``: what the graph says; ``contention``: by pattern and routing."""
+        numbers = {
+            "endpoints": self.counts.endpoints, "switches": self.counts.switches, "links": self.counts.links,
+            "usd": self.usd, "diameter": self.hops.diameter, "near_s": self.near_s, "far_s": self.far_s,
+        }  # fmt: skip
+        return {
+            "numbers": [{"name": name, "value": value} for name, value in numbers.items()],
+            "contention": [
+                {"pattern": pattern, "routing": routing, "over_endpoint": value}
+                for (pattern, routing), value in self.contention.items()
+            ],
+        }
 
 
 def summarise(topology: Topology) -> Summary:
@@ -99,7 +114,7 @@ def pattern_traffic(kind: str, ranks: int, domain: int, size: float = 1.0) -> Tr
         return traffic.all_to_all(ranks, domain, size)
     if kind == "p2p":
         return traffic.point_to_point(ranks, domain, size, domain if ranks > domain else 1)
-    raise BadInput(f"traffic {kind[:40]!r} is not one of {', '.join(PATTERNS)}, dispatch, combine")
+    raise OutOfRange(f"traffic {kind[:40]!r} is not one of {', '.join(PATTERNS)}, dispatch, combine")
 
 
 @dataclass(frozen=True)

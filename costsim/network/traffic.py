@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, OutOfRange
 from costsim.network.topology import Array
 from costsim.physics.routing import units_touched
 from costsim.spec.model import MoE
@@ -123,7 +123,7 @@ def all_reduce(ranks: int, domain: int, size: float, algorithm: str = "ring") ->
     tree between, up to 2·S/n [two-tree-reduction]. nvls: the switch adds, (n + 1)/n·S inside [nccl-issues].
     """
     if algorithm not in ALGORITHMS:
-        raise BadInput(f"all-reduce {algorithm[:40]!r} is not one of {', '.join(ALGORITHMS)}")
+        raise OutOfRange(f"all-reduce {algorithm[:40]!r} is not one of {', '.join(ALGORITHMS)}")
     domain = check_ranks(ranks, domain)
     inside = 2.0 * (domain - 1) / domain
     if algorithm == "nvls":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, OutOfRange
 from costsim.placement import local
 from costsim.placement.placement import LEAST_GAIN, Loads, Placement, Slots, count_copies
 
@@ -84,7 +84,7 @@ def nearby(present: Placement, loads: Loads, most: int, tries: int = 48, seed: i
     A swap moves two slots, another replica in place of a spare one moves one; the larger gain a move wins.
     """
     if most < 0:
-        raise BadInput(f"moves = {most}: must be at least 0")
+        raise OutOfRange(f"moves = {most}: must be at least 0")
     shape, rng = present.shape, np.random.default_rng(seed)
     scaled = loads / loads.sum(axis=1, keepdims=True) * shape.gpus
     experts, left = present.expert_of.copy(), np.full(present.layers, most)

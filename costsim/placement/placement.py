@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, OutOfRange
 
 Loads = NDArray[np.float64]
 Slots = NDArray[np.int64]
@@ -31,7 +31,7 @@ class Shape:
     def __post_init__(self) -> None:
         for name in ("experts", "slots", "gpus", "nodes", "groups"):
             if getattr(self, name) < 1:
-                raise BadInput(f"{name} = {getattr(self, name)}: must be at least 1")
+                raise OutOfRange(f"{name} = {getattr(self, name)}: must be at least 1")
         if self.slots % self.gpus:
             near = sorted({max(self.slots // self.gpus, 1) * self.gpus, -(-self.slots // self.gpus) * self.gpus})
             raise BadInput(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from costsim.errors import BadInput
+from costsim.errors import Absent
 from costsim.placement.placement import Loads, Shape
 
 
@@ -32,7 +32,7 @@ def optimum(shape: Shape, load: Loads, limit_s: float = 10.0, known: float | Non
         from scipy.optimize import Bounds, LinearConstraint, milp
         from scipy.sparse import coo_matrix
     except ImportError:
-        raise BadInput("the exact reference needs scipy; pip install scipy") from None
+        raise Absent("the exact reference needs scipy; pip install scipy") from None
     w = load / load.sum() * shape.gpus
     if shape.per_gpu == 2 and w.min() > 0:
         return _pairs(shape, w, limit_s, np.inf if known is None else known)

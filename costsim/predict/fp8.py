@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 import numpy as np
 
 from costsim.errors import DoesNotDivide, DoesNotFit
+from costsim.frames import Framed, Rows
 from costsim.physics.memory import RESERVE_SHARE
 from costsim.physics.training.recompute import recomputed_tensors
 from costsim.predict.layout import refuse
@@ -56,13 +57,22 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Fp8Savings:
+class Fp8Savings(Framed):
     """Levels from BF16 to FP8; a change is the difference of two neighbours."""
 
     levels: tuple[Level, ...]
     recompute: tuple[str, str]
     fewest_cards: tuple[float | None, float | None]
     report: Report
+
+    def rows(self) -> Rows:
+        """The report's tables and ``levels``, from BF16 to FP8."""
+        levels = [
+            {"level": level.id, "title": level.title, "step_s": level.step_s, "memory_bytes": level.memory_bytes,
+             "cards": level.cards, "usd": level.usd}
+            for level in self.levels
+        ]  # fmt: skip
+        return {**self.report.rows(), "levels": levels}
 
     def changes(self, name: str) -> list[tuple[str, float]]:
         """(title, difference) of ``step_s``, ``memory_bytes``, ``cards`` or ``usd``; they add up to last − first."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from costsim.economics.cost import wall_power
-from costsim.errors import BadInput
+from costsim.errors import BadInput, OutOfRange
 from costsim.predict.bands import sources_of, step_band
 from costsim.predict.post.fine_tuning import fine_tuned
 from costsim.predict.post.lengths import length_law
@@ -81,7 +81,7 @@ def _check(plan: PostTrainingPlan, load: Load, chip: Accelerator) -> None:
         ("recompute", plan.train.recompute, RECOMPUTES),
     ):
         if value not in known:
-            raise BadInput(f"{field}: {str(value)[:40]!r} is not one of {', '.join(known)}")
+            raise OutOfRange(f"{field}: {str(value)[:40]!r} is not one of {', '.join(known)}")
     check_values(plan.train, *([plan.rollout] if plan.rollout else []))
     tuned = isinstance(load, FineTuningLoad)
     if tuned == (plan.algorithm in REINFORCED):
@@ -98,10 +98,10 @@ def _check(plan: PostTrainingPlan, load: Load, chip: Accelerator) -> None:
         numbers["steps"] = getattr(load, "steps")  # noqa: B009
     for name, value in numbers.items():
         if isinstance(value, bool | str) or np.ndim(value) or not 1 <= float(value) <= 1e15:
-            raise BadInput(f"{name} = {str(value)[:40]}: must be one number from 1 to 1e15")
+            raise OutOfRange(f"{name} = {str(value)[:40]}: must be one number from 1 to 1e15")
     for name in ("offload", "mtp_acceptance"):
         if not 0 <= float(np.max(getattr(plan, name))) <= 1:
-            raise BadInput(f"{name} = {getattr(plan, name)}: must be from 0 to 1")
+            raise OutOfRange(f"{name} = {getattr(plan, name)}: must be from 0 to 1")
     chip.peak(plan.train.precision)
     data_parallel(chip, plan.train)
 

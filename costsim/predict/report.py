@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from costsim.errors import BadInput
+from costsim.errors import OutOfRange
 from costsim.version import __version__
 
 if TYPE_CHECKING:
@@ -87,9 +87,17 @@ class Report:
         if part == "memory":
             return pandas.DataFrame(list(self.memory.items()), columns=_COLUMNS["memory"])
         if part != "metrics":
-            raise BadInput(f"frame: {part[:40]!r} is not one of {', '.join(_COLUMNS)}")
+            raise OutOfRange(f"frame: {part[:40]!r} is not one of {', '.join(_COLUMNS)}")
         rows = [{"metric": name, **metric.json()} for name, metric in self.metrics.items()]
         return pandas.DataFrame(rows, columns=_COLUMNS["metrics"])
+
+    def rows(self) -> dict[str, list[dict[str, Any]]]:
+        """The same tables as plain rows."""
+        return {
+            "metrics": [{"metric": name, **metric.json()} for name, metric in self.metrics.items()],
+            "breakdown": [line.json() for line in self.breakdown],
+            "memory": [{"part": name, "bytes": value} for name, value in self.memory.items()],
+        }
 
     def frames(self) -> dict[str, DataFrame]:
         """All of them by name."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from costsim.economics.ladder import POWER, Job, Ladder, facility_w, ladder, spread
 from costsim.errors import BadInput
+from costsim.frames import Framed, Rows
 from costsim.physics.parameters import parameters
 from costsim.predict.report import Line, Metric, Report
 from costsim.predict.training import predict_training, training_step
@@ -41,7 +42,7 @@ class PhaseResult:
 
 
 @dataclass(frozen=True)
-class RunResult:
+class RunResult(Framed):
     """What a run takes; ``published`` is the ladder on the published hours where the recipe holds all of them."""
 
     spec: RunSpec
@@ -50,6 +51,23 @@ class RunResult:
     published: Ladder | None
     report: Report
     published_hours: Mapping[str, float]
+
+    def rows(self) -> Rows:
+        """The report's tables, ``phases``, and ``ladder``: each rung on predicted and on published hours."""
+        ladders = {"predicted": self.ladder, "published": self.published}
+        return {
+            **self.report.rows(),
+            "phases": [
+                {"phase": p.spec.name, "gpu_hours": p.gpu_hours, "low": p.low_hours, "high": p.high_hours,
+                 "grade": p.grade, "stated": p.stated}
+                for p in self.phases
+            ],
+            "ladder": [
+                {"hours": name, "rung": rung.id, "usd": rung.usd, "low": rung.low_usd, "high": rung.high_usd,
+                 "grade": rung.grade}
+                for name, found in ladders.items() if found is not None for rung in found.rungs
+            ],
+        }  # fmt: skip
 
     @property
     def gpu_hours(self) -> float:

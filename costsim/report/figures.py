@@ -7,11 +7,12 @@ written as well as coloured. Backgrounds are transparent: the page decides betwe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from costsim.predict.report import Line
-from costsim.units import HOUR_S, MICRO, MILLI
+from costsim.units import GIGA, HOUR_S, KILO, MEGA, MICRO, MILLI, PETA, TERA
 
 Figure = dict[str, Any]
 
@@ -21,6 +22,10 @@ GRADE_COLOURS = {"A": "#009E73", "B": "#0072B2", "C": "#E69F00", "D": "#D55E00"}
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 #: values that span more than this read better on a logarithmic axis
 _STEEP = 200.0
+#: decades up to which a logarithmic axis has ticks within each
+_DECADES = 3.0
+#: changes that are smaller than this share of their level are shown beside it from near their size on
+_SMALL = 0.1
 _GRID = "rgba(128,128,128,0.25)"
 
 
@@ -72,7 +77,7 @@ def breakdown_bar(bars: Mapping[str, Sequence[Line]], title: str, keep: int = 10
             "marker": {"color": PALETTE[index % len(PALETTE)], "pattern": {"shape": pattern}},
             "hovertemplate": f"{_plain(name)}: %{{x:.3g}} {unit}<extra>%{{y}}</extra>",
         })  # fmt: skip
-    height = 200 + 46 * len(bars)
+    height = 130 + 46 * len(bars) + 24 * math.ceil(len(series) / 2)  # the legend has two columns or one
     return {
         "data": data,
         "layout": _layout(
@@ -87,17 +92,34 @@ def breakdown_bar(bars: Mapping[str, Sequence[Line]], title: str, keep: int = 10
 
 def time_unit(longest_s: float) -> tuple[str, float]:
     """The unit in which an axis up to so many seconds reads well, and its length in seconds."""
-    for unit, scale in (("h", HOUR_S), ("min", 60.0), ("s", 1.0), ("ms", MILLI)):
-        if longest_s >= 2.0 * scale:
+    for unit, scale, least in (("h", HOUR_S, 2.0), ("min", 60.0, 10.0), ("s", 1.0, 2.0), ("ms", MILLI, 2.0)):
+        if longest_s >= least * scale:
             return unit, scale
     return "µs", MICRO
 
 
 def log_ticks(values: Sequence[float]) -> dict[str, Any]:
-    """A logarithmic axis whose labels stay few: 1, 2 and 5 of each decade, or whole decades where there are many."""
-    known = [value for value in values if value > 0]
-    wide = bool(known) and max(known) / min(known) > 100.0
-    return {"type": "log", "dtick": 1 if wide else "D2"} if known else {}
+    """A logarithmic axis whose ticks are whole numbers with their size: 20 and 50, not 2 and 5.
+
+    Decades where values span more than three, 1, 2 and 5 of each otherwise, and more of them within one.
+    """
+    known = [value for value in values if value > 0 and math.isfinite(value)]
+    if not known:
+        return {}
+    low, high = min(known), max(known)
+    decades = math.log10(high / low)
+    steps = (1.0,) if decades > _DECADES else (1.0, 2.0, 5.0) if decades > 1.0 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1
+    ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+    return {"type": "log", "tickmode": "array", "tickvals": ticks, "ticktext": [_short(tick) for tick in ticks]}
+
+
+def _short(value: float) -> str:
+    """``20``, ``0.05``, ``30k``, ``80G``."""
+    for letter, scale in (("P", PETA), ("T", TERA), ("G", GIGA), ("M", MEGA), ("k", 10.0 * KILO)):
+        if value >= scale:
+            return f"{value / (KILO if letter == 'k' else scale):.4g}{letter}"
+    return f"{value:.4g}"
 
 
 def _seconds(lines: Sequence[Line], name: str, largest: Sequence[str]) -> float:
@@ -213,8 +235,16 @@ def waterfall(
         "text": shown, "textposition": "outside", "cliponaxis": False, "constraintext": "none",
         "hovertemplate": f"%{{y}}: %{{text}} {_plain(unit)}<extra></extra>",
     }  # fmt: skip
+    levels, at = [], 0.0
+    for value, measure in zip(values, measures, strict=True):
+        at = value if measure == "absolute" else at + value
+        levels.append(at)
+    across = _axis(unit)
+    if start is not None and levels and min(levels) > (1.0 - _SMALL) * max(levels) > 0:
+        span = max(max(levels) - min(levels), 1e-12 * max(levels))
+        across = _axis(f"{unit}, not from zero", range=[min(levels) - span, max(levels) + 0.4 * span])
     layout = _layout(
-        title, height=130 + 34 * len(names), showlegend=False, xaxis=_axis(unit),
+        title, height=130 + 34 * len(names), showlegend=False, xaxis=across,
         yaxis=_axis("", autorange="reversed", showgrid=False, type="category"),
     )  # fmt: skip
     layout["margin"] = {**layout["margin"], "r": 70, "b": 50}

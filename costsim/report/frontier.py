@@ -123,7 +123,7 @@ def _chart(result: SearchResult) -> Chart:
         "hovertemplate": f"%{{text}}<br>%{{x:.4g}} {unit}, %{{y:.4g}}<extra></extra>",
     }  # fmt: skip
     figure = _layout(
-        "Pareto frontier", height=420, xaxis=_axis(f"{label(latency)}, {unit}", **log_ticks(x)),
+        "Pareto frontier", height=420, xaxis=_axis(f"{label(latency)}, {unit}", **log_ticks([v / scale for v in x])),
         yaxis=_axis(_named_unit(result.objective), **log_ticks(y)), margin={"l": 60, "r": 20, "t": 50, "b": 50},
     )  # fmt: skip
     ends = f"From {metric_text(latency, min(x))} to {metric_text(latency, max(x))}"

@@ -9,7 +9,7 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from costsim.errors import BadInput, DoesNotDivide
+from costsim.errors import BadInput, DoesNotDivide, OutOfRange
 from costsim.num import Num
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def check_counts(name: str, pp: int, micro_batches: int, vpp: int = 1, interleav
     """Refuse counts that no order exists for; ``interleaves`` lets ``vpp`` pass 1."""
     for what, value in (("pp", pp), ("micro-batches", micro_batches), ("vpp", vpp)):
         if isinstance(value, bool) or not 1 <= value < math.inf or int(value) != value:
-            raise BadInput(f"{name}: {what} must be a whole number of at least 1, not {value}")
+            raise OutOfRange(f"{name}: {what} must be a whole number of at least 1, not {value}")
     if vpp > 1 and not interleaves:
         raise DoesNotDivide(f"{name}: vpp {vpp} needs the interleaved schedule; give vpp 1")
     if 3 * pp * micro_batches * vpp > MAX_TASKS:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, OutOfRange
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -27,7 +27,7 @@ class Kind:
 
     def __post_init__(self) -> None:
         if not self.capacity > 0:
-            raise BadInput(f"a unit's capacity must be above zero, not {self.capacity:g}")
+            raise OutOfRange(f"a unit's capacity must be above zero, not {self.capacity:g}")
         if not 0 <= self.least <= self.most:
             raise BadInput(f"units: least = {self.least} and most = {self.most}; least must not exceed most")
 

@@ -84,6 +84,7 @@ class Accelerator(Frozen):
 
     ``sibling`` names the part with the same silicon whose measurements carry over at grade C;
     ``calibration`` is a file of laws that lies beside a user's own TOML; the catalog's parts have theirs by id.
+    ``file`` is the path of such a TOML as the user gave it, set on loading.
     ``dies`` > 1 means that a rank of a parallel plan is one die (Ascend 910C: a card of two).
     """
 
@@ -101,6 +102,7 @@ class Accelerator(Frozen):
     memory_type: str = ""
     notes: str = ""
     calibration: str = ""
+    file: str = ""
     datasheet: dict[str, Datum]
 
     @field_validator("datasheet", mode="before")
@@ -126,7 +128,8 @@ class Accelerator(Frozen):
         datum = self.datasheet[key]
         if datum.value is None:
             state = "not supported by" if datum.text == "n/a" else "unknown for"
-            raise UnknownField(f"{key} is {state} {self.id}; this question needs it (see `costsim hw show {self.id}`)")
+            shown = f"costsim hw show {self.file or self.id}"
+            raise UnknownField(f"{key} is {state} {self.id}; this question needs it (see `{shown}`)")
         return datum.value
 
     def peak(self, dtype: str) -> float:

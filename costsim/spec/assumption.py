@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import model_validator
 
 from costsim import units
-from costsim.errors import BadInput, UnknownName
+from costsim.errors import BadInput, OutOfRange, UnknownName
 from costsim.spec.accelerator import Confidence
 from costsim.spec.base import Frozen, build, read_toml
 from costsim.spec.catalog import ROOT
@@ -62,7 +62,7 @@ class Assumption(Frozen):
         """The same assumption at a value the user states: no band, his word as source."""
         value = units.parse(text, self.dimension, self.id)
         if value < 0 or (value == 0 and self.low > 0):
-            raise BadInput(f"{self.id}: {text!r} must be above zero")
+            raise OutOfRange(f"{self.id}: {text!r} must be above zero")
         if self.dimension == "ratio" and self.high <= 1.0 < value:
             raise BadInput(f"{self.id}: {text!r} is a share; write it from 0 to 1, like {self.text!r}")
         changed = {"value": value, "low": value, "high": value, "text": text, "confidence": "A", "note": "given"}

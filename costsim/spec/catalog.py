@@ -54,7 +54,7 @@ def load_accelerator(name: str) -> Accelerator:
     if chip.sibling is not None and chip.sibling not in names(ACCELERATORS):
         raise UnknownName(f"sibling in {path.name[:60]}:", chip.sibling, names(ACCELERATORS))
     beside = path.parent / (chip.calibration or f"{chip.id}.json")
-    return chip.model_copy(update={"calibration": str(beside) if beside.is_file() else ""})
+    return chip.model_copy(update={"calibration": str(beside) if beside.is_file() else "", "file": name})
 
 
 @lru_cache(maxsize=256)

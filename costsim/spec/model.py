@@ -14,7 +14,9 @@ Count = int
 class Attention(Frozen):
     """``mla`` (latent KV of ``kv_lora_rank`` + ``qk_rope_head_dim`` per token) or ``gqa`` (MHA when kv_heads = heads).
 
-    ``window`` > 0 limits every ``window_every``-th layer to a sliding window of that many tokens.
+    ``window`` > 0 limits every ``window_every``-th layer to a sliding window of that many tokens. ``gate``: queries are
+    projected together with a gate of their width that multiplies the output. ``index_top_k`` > 0: a scorer of
+    ``index_heads`` × ``index_head_dim`` picks the tokens that each query attends.
     """
 
     kind: Literal["mla", "gqa"]
@@ -30,6 +32,10 @@ class Attention(Frozen):
     out_bias: bool = False
     qk_norm: Literal["none", "head", "full"] = "none"
     sinks: bool = False
+    gate: bool = False
+    index_heads: int = Field(default=0, ge=0)
+    index_head_dim: int = Field(default=0, ge=0)
+    index_top_k: int = Field(default=0, ge=0)
     window: int = Field(default=0, ge=0)
     window_every: int = Field(default=1, ge=1)
 
@@ -43,6 +49,8 @@ class Attention(Frozen):
         for name in needed:
             if getattr(self, name) <= 0:
                 raise ValueError(f"attention of kind {self.kind} needs {name} > 0")
+        if self.index_top_k and (self.kind != "mla" or not self.index_heads or not self.index_head_dim):
+            raise ValueError("index_top_k needs attention of kind mla, index_heads and index_head_dim")
         if self.kind == "gqa" and self.heads % self.kv_heads:
             raise ValueError(f"kv_heads {self.kv_heads} must divide heads {self.heads}")
         return self
@@ -54,6 +62,26 @@ class Attention(Frozen):
     @property
     def value_head_dim(self) -> int:
         return self.head_dim if self.kind == "gqa" else self.v_head_dim
+
+
+class LinearAttention(Frozen):
+    """Gated delta-rule layers in the place of attention: every ``full_every``-th layer keeps attention.
+
+    Each of ``value_heads`` holds a state of ``key_head_dim`` × ``value_head_dim`` that no context lengthens; queries
+    and keys have ``key_heads``; a causal convolution over ``conv`` tokens comes before. [gated-deltanet]
+    """
+
+    key_heads: int = Field(ge=1)
+    value_heads: int = Field(ge=1)
+    key_head_dim: int = Field(ge=1)
+    value_head_dim: int = Field(ge=1)
+    conv: int = Field(default=4, ge=1)
+    full_every: int = Field(default=4, ge=2)
+
+    @property
+    def channels(self) -> int:
+        """Width of queries, keys and values together: what the convolution runs over."""
+        return 2 * self.key_heads * self.key_head_dim + self.value_heads * self.value_head_dim
 
 
 class MoE(Frozen):
@@ -69,6 +97,7 @@ class MoE(Frozen):
     scoring: Literal["sigmoid", "softmax"] = "softmax"
     score_bias: bool = False
     router_bias: bool = False
+    shared_gate: bool = False
     expert_bias: bool = False
 
     @model_validator(mode="after")
@@ -83,7 +112,10 @@ class MoE(Frozen):
 
 
 class ModelSpec(Frozen):
-    """A decoder-only transformer. ``intermediate`` is the dense FFN's width (gated: three matrices)."""
+    """A decoder-only transformer. ``intermediate`` is the dense FFN's width (gated: three matrices).
+
+    ``fp4_parts``: what its published NVFP4 checkpoint quantises beside routed experts; the rest stays in BF16.
+    """
 
     id: str
     name: str
@@ -93,9 +125,11 @@ class ModelSpec(Frozen):
     intermediate: int = Field(default=0, ge=0)
     attention: Attention
     moe: MoE | None = None
+    linear: LinearAttention | None = None
     mtp_layers: int = Field(default=0, ge=0, le=8)
     tied_embeddings: bool = False
     native_dtype: str = "bf16"
+    fp4_parts: tuple[Literal["ffn", "output"], ...] = ("ffn",)
     source: str = ""
     notes: str = ""
 
@@ -108,6 +142,16 @@ class ModelSpec(Frozen):
         if self.moe and self.moe.first_dense and self.intermediate <= 0:
             raise ValueError("first dense layers need intermediate > 0")
         return self
+
+    @property
+    def linear_layers(self) -> int:
+        """Layers with linear attention."""
+        return 0 if self.linear is None else self.layers - self.layers // self.linear.full_every
+
+    @property
+    def cached_layers(self) -> int:
+        """Layers that keep keys and values of every token."""
+        return self.layers - self.linear_layers
 
     @property
     def dense_layers(self) -> int:

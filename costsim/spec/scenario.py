@@ -113,7 +113,7 @@ accelerator = "h800-sxm"        # `costsim hw list`, or the path of your own .to
 compare = ["h100-sxm", "h200-sxm", "h20-96g", "a100-80g-sxm", "ascend-910b2", "ascend-910c"]
 
 [plan]
-precision = "best"              # best, fp8, bf16, int8, w4
+precision = "best"              # best, fp8, bf16, int8, w4, fp4
 routing = "balanced"            # balanced, eplb, default, production
 max_gpus = 320                  # largest deployment unit that is searched
 

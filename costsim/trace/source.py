@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, UnreadableFile
 
 #: text of one trace; a trace of 1 GB holds about five million events
 MAX_TRACE_BYTES = 64_000_000_000
@@ -86,7 +86,7 @@ def open_trace(path: Path) -> Iterator[TraceText]:
     except BadInput:
         raise
     except (OSError, ValueError) as error:
-        raise BadInput(f"trace {path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        raise UnreadableFile(f"trace {path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     with raw:
         start = raw.read(8)
         raw.seek(0)

@@ -45,7 +45,7 @@ from costsim.calibration.sources.silicon_kernels import (
     read_gemm,
     read_stream,
 )
-from costsim.errors import BadInput, UnknownName
+from costsim.errors import Absent, BadInput, UnknownName
 
 #: our accelerator ids → the package's system folders
 SYSTEMS = {
@@ -110,7 +110,7 @@ def read(system: str, families: Collection[str] | None = None) -> list[Measureme
 def _data() -> Path:
     for package in ("aiconfigurator_core", "pyarrow"):
         if find_spec(package) is None:
-            raise BadInput(f"measured GPU tables need the package {package}: pip install costsim[silicon]")
+            raise Absent(f"measured GPU tables need the package {package}: pip install costsim[silicon]")
     return Path(str(resources.files("aiconfigurator_core") / "systems" / "data"))
 
 

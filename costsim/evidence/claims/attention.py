@@ -61,7 +61,7 @@ def mla_93(claim: Claim) -> tuple[Figures, dict[str, Any]]:
     return figures, {}
 
 
-def _drawn_ratio(ours: Asked, other: Asked, draws: int = 200) -> Figure:
+def _drawn_ratio(ours: Asked, other: Asked, draws: int = 100) -> Figure:
     """Cost over cost, its band from draws in which both share every law but those of their own attention."""
     metric = "usd_per_mtok_output"
     asked = [Moved(of_report(each.report.json(), each.command), metric) for each in (ours, other)]

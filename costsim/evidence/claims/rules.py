@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 
 from costsim.errors import BadInput, UnknownName
 from costsim.evidence.claims.figure import Figure, Figures
+from costsim.frames import Framed, Rows
 from costsim.spec.base import Frozen, build, read_toml
 from costsim.spec.catalog import ROOT
 from costsim.units import format_si
@@ -70,13 +71,26 @@ class Claim(Frozen):
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judged(Framed):
     """A claim with its figures and the verdict that follows from them."""
 
     claim: Claim
     figures: Figures
     rule: Rule
     curves: Mapping[str, Any]
+
+    def rows(self) -> Rows:
+        """``verdict``, ``figures`` with bands and commands, and the points of each curve."""
+        points = [
+            {"curve": title, "series": name, "x": x, "y": y, "unit": curve["unit"]}
+            for title, curve in self.curves.items() for name, values in curve["series"].items()
+            for x, y in zip(curve["x"], values, strict=True)
+        ]  # fmt: skip
+        return {
+            "verdict": [{"claim": self.claim.id, "verdict": self.verdict, "condition": self.condition}],
+            "figures": [{"figure": name, **f.json(), "command": f.command} for name, f in self.figures.items()],
+            "curves": points,
+        }
 
     @property
     def verdict(self) -> str:

@@ -193,8 +193,8 @@ def _metrics(
         metrics["gpu_hours"] = time(hours, "GPU h")
         if rate is not None:
             metrics["usd_per_run"] = time(hours * in_usd(rate), "USD")
-    # A part that a schedule does not have is left out.
-    return {name: metric for name, metric in metrics.items() if metric.value > 0}
+    # A part that a schedule does not have is left out; cards that cost nothing are an answer.
+    return {name: metric for name, metric in metrics.items() if metric.value > 0 or name.startswith("usd")}
 
 
 def _breakdown(step: TrainingStep, parts: Parts) -> tuple[Line, ...]:
