@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 PYTEST_ARGS ?= --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench accuracy docs browser clean
+.PHONY: help run test check fuzz format bench accuracy docs browser clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -18,11 +18,16 @@ run: $(VENV)/.core ## install the light core (no torch) and write the main repor
 test: $(VENV)/.dev $(if $(wildcard tests/browser),browser) ## install what the tests need and run them all
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: $(VENV)/.dev ## style, types, and installed packages that agree with each other
+check: $(VENV)/.dev ## style, types, and an audit of what is installed: licences, ranges, pins, import time
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m pip --disable-pip-version-check check
+	$(BIN)/python -m benchmarks.audit
+
+fuzz: $(VENV)/.fuzz ## hostile files for every reader, guided by coverage: make fuzz MINUTES=30
+	$(BIN)/python -m fuzz --minutes $(or $(MINUTES),10)
+	$(BIN)/python -m fuzz --verbs --minutes $(or $(MINUTES),10)
 
 format: $(VENV)/.dev ## rewrite the source in the house style
 	$(BIN)/ruff check --fix
@@ -56,6 +61,10 @@ $(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.dev
+	$(PIP) --editable '.[fuzz]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.core

@@ -8,6 +8,7 @@ answer, CS5xx what this machine lacks. Anything else that escapes is a defect of
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -30,6 +31,35 @@ class Meaning:
         return self.code.lower()
 
 
+#: letters of a message: what is longer loses its middle, since where and what would work stand at its ends
+LONGEST = 300
+
+
+#: what a terminal obeys instead of showing it: controls, and signs that turn the direction of writing or break lines
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def tame(text: str) -> str:
+    """``text`` with a question mark for every sign that a terminal would obey; line breaks and tabs stay."""
+    return _OBEYED.sub("?", text)
+
+
+def spelled_out(text: str) -> str:
+    """JSON text with those signs as escapes: they can only stand inside its strings."""
+    return _OBEYED.sub(lambda sign: f"\\u{ord(sign.group()):04x}", text)
+
+
+def one_line(text: str, most: int = LONGEST) -> str:
+    """``text`` on one line of at most ``most`` letters; what a terminal would obey (escapes, controls, signs that turn
+    the direction of writing) is spelled out, since names and values come from files."""
+    line = " ".join(text[: 100 * most].split())
+    if not line.isprintable():
+        line = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
+    if len(line) > most:
+        line = f"{line[: most * 2 // 3]} … {line[3 - most // 3 :]}"
+    return line
+
+
 class BadInput(ValueError):
     """Input that cannot be answered. The message is one line and says what would work."""
 
@@ -40,7 +70,7 @@ class BadInput(ValueError):
     example: ClassVar[str] = "costsim infer --accelerator h20-96g --cluster h800-8x400g-ib"
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(one_line(message))
 
 
 class UnknownName(BadInput):

@@ -104,7 +104,7 @@ def url_text(value: Any) -> str:
         return "1" if value else "0"
     if isinstance(value, float):
         return f"{value:.12g}"
-    return ",".join(value) if isinstance(value, (list, tuple)) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def options_of(

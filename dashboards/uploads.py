@@ -8,7 +8,6 @@ import os
 import shutil
 import tempfile
 import threading
-import tomllib
 import zlib
 from collections.abc import Iterable
 from functools import lru_cache
@@ -18,6 +17,7 @@ from typing import Any
 import streamlit as st
 
 from costsim.errors import BadInput
+from costsim.files import toml_of, write
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.base import build
 
@@ -50,7 +50,7 @@ def keep(data: bytes, suffix: str, most: int = TEXT_BYTES) -> Path:
     path = folder().joinpath(f"{hashlib.sha256(data).hexdigest()[:16]}{suffix}")
     with _lock:
         if not path.is_file():
-            path.write_bytes(data)
+            write(path, data)
         os.utime(path)
         files = sorted(folder().iterdir(), key=lambda file: file.stat().st_mtime, reverse=True)
         for old in files[MOST_FILES:]:
@@ -73,10 +73,7 @@ def text_of(data: bytes) -> str:
 
 def table_of(data: bytes) -> dict[str, Any]:
     """The TOML table in an upload; BadInput in one line where it is none."""
-    try:
-        return tomllib.loads(text_of(data))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise BadInput(f"not valid TOML: {str(error)[:160]}") from None
+    return toml_of(text_of(data), "the file")
 
 
 def add_chip(data: bytes) -> str:

@@ -19,6 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from costsim.errors import BadInput
+from costsim.files import read_json, write
 from model import fp8
 from model.config import DeepSeekConfig
 from model.device import resolve
@@ -30,7 +32,11 @@ _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp8": torch.bfloat16}
 _BYTES = {"F8_E4M3": 1, "BF16": 2, "F32": 4}
 
 
-class CheckpointError(ValueError):
+#: the index of DeepSeek-V3 has 9 MB
+MAX_INDEX_BYTES = 200_000_000
+
+
+class CheckpointError(BadInput):
     """A checkpoint that cannot be used; the message names the tensor or the file."""
 
 
@@ -172,7 +178,7 @@ def _open(folder: Path, stack: ExitStack) -> dict[str, _Stored]:
     """Headers of every tensor in the folder, checked against the index where there is one."""
     index = folder / INDEX
     if index.exists():
-        wanted: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        wanted = _weight_map(index)
         files = sorted(set(wanted.values()))
     else:
         wanted, files = {}, sorted(path.name for path in folder.glob("*.safetensors"))
@@ -186,7 +192,7 @@ def _open(folder: Path, stack: ExitStack) -> dict[str, _Stored]:
         path = folder / file
         first = next((name for name, home in wanted.items() if home == file), None)
         holds = f", which holds {first}," if first else ""
-        if Path(file).name != file or not path.exists():
+        if Path(file).name != file or not _stands(path):
             raise CheckpointError(f"{file}{holds} is named in {INDEX} but is not in the folder")
         try:
             opened = stack.enter_context(safe_open(path, framework="pt"))
@@ -197,6 +203,22 @@ def _open(folder: Path, stack: ExitStack) -> dict[str, _Stored]:
         if name not in tensors:
             raise CheckpointError(f"{name}: {wanted[name]} should hold it by {INDEX} and does not")
     return tensors
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """Tensor → file, as the index says; a file that is no such index is refused."""
+    document = read_json(index, "index", MAX_INDEX_BYTES)
+    found = document.get("weight_map") if isinstance(document, dict) else None
+    if not isinstance(found, dict) or not found or not all(isinstance(file, str) for file in found.values()):
+        raise CheckpointError(f"{index.name}: no weight_map from tensors to files in it")
+    return found
+
+
+def _stands(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL
+        return False
 
 
 def _check(tensors: dict[str, _Stored], parts: dict[str, Part], config: DeepSeekConfig) -> None:
@@ -266,7 +288,7 @@ def save_pretrained(
         weight_map |= dict.fromkeys(content, file)
     if len(shards) > 1:
         index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
-        (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
+        write(folder / INDEX, json.dumps(index, indent=1))
     raw = module.config.to_hf() | {"torch_dtype": str(_DTYPES[precision]).removeprefix("torch.")}
     if precision == "fp8":
         raw["quantization_config"] = {
@@ -275,7 +297,7 @@ def save_pretrained(
             "activation_scheme": "dynamic",
             "weight_block_size": [fp8.TILE, fp8.TILE],
         }
-    (folder / "config.json").write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
+    write(folder / "config.json", json.dumps(raw, indent=1) + "\n")
 
 
 def _tensors(module: DeepSeek, precision: Precision) -> Iterator[tuple[str, Tensor]]:

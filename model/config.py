@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from costsim.errors import BadInput
+from costsim.files import read_json
 
 if TYPE_CHECKING:
     from costsim.spec.model import ModelSpec
 
+#: no size of a real model comes near
+MAX_SIZE = 1_000_000_000
 
-class ConfigError(ValueError):
+
+class ConfigError(BadInput):
     """A configuration that this family cannot express; the message names the field."""
 
 
@@ -87,6 +92,8 @@ class DeepSeekConfig:
     init_std: float = 0.02
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            _of_kind(field.name, getattr(self, field.name), field.default)
         if self.rope_dim % 2:
             raise ConfigError(f"rope_dim {self.rope_dim} must be even: RoPE rotates pairs")
         if not self.experts:
@@ -124,7 +131,9 @@ class DeepSeekConfig:
         raw = _mapping(source)
         kind = raw.get("model_type")
         if kind not in ("deepseek_v2", "deepseek_v3", "kimi_k2"):
-            raise ConfigError(f"model_type {kind!r} is not of this family; it reads deepseek_v2, deepseek_v3, kimi_k2")
+            raise ConfigError(
+                f"model_type {str(kind)[:40]!r} is not of this family; it reads deepseek_v2, deepseek_v3, kimi_k2"
+            )
         _refuse_unsupported(raw)
         v3 = kind != "deepseek_v2"
         grouped = v3 or raw.get("topk_method") == "group_limited_greedy"
@@ -152,7 +161,7 @@ class DeepSeekConfig:
             group_score="top2" if v3 else "max",
             score_bias=v3,
             normalise_weights=bool(raw.get("norm_topk_prob", True)) if v3 else False,
-            routed_scale=float(raw.get("routed_scaling_factor", 1.0)),
+            routed_scale=_real(raw.get("routed_scaling_factor", 1.0), "routed_scaling_factor"),
             mtp_layers=(raw.get("num_nextn_predict_layers", raw.get("num_mtp_layers")) or 0) if v3 else 0,
             rope_theta=theta,
             yarn=yarn,
@@ -249,17 +258,36 @@ class DeepSeekConfig:
         return {name: value for name, value in raw.items() if value is not None or name == "q_lora_rank"}
 
 
+def _of_kind(name: str, value: Any, default: Any) -> None:
+    """Refuse what is not of the kind of the default: sizes are whole and not negative, numbers finite."""
+    if isinstance(default, bool):
+        good = isinstance(value, bool)
+    elif isinstance(default, int):
+        good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SIZE
+    elif isinstance(default, float):
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < MAX_SIZE**2
+    else:
+        good = default is None or isinstance(value, str)
+    if not good:
+        raise ConfigError(f"{name} = {repr(value)[:40]} is not a size of a model")
+
+
+def _real(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -MAX_SIZE < value < MAX_SIZE:
+        raise ConfigError(f"{name} = {repr(value)[:40]} must be a number")
+    return float(value)
+
+
 def _mapping(source: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
     if isinstance(source, Mapping):
         return source
     path = Path(source)
     path = path / "config.json" if path.is_dir() else path
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; a checkpoint folder holds config.json") from None
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: not JSON: {error}") from None
+        raw = read_json(path, "config")
+    except BadInput as error:
+        hint = "" if path.is_file() else "; a checkpoint folder holds config.json"
+        raise ConfigError(f"{error}{hint}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: a JSON object is needed")
     return raw
@@ -280,22 +308,26 @@ def _refuse_unsupported(raw: Mapping[str, Any]) -> None:
         "index_topk": (None,),
     }
     for name, values in allowed.items():
-        if raw.get(name, values[0]) not in values:
-            raise ConfigError(f"{name} = {raw[name]!r} is not supported; it must be {values[0]!r}")
+        if not any(raw.get(name, values[0]) is value or raw.get(name, values[0]) == value for value in values):
+            raise ConfigError(f"{name} = {repr(raw[name])[:40]} is not supported; it must be {values[0]!r}")
 
 
 def _rope(raw: Mapping[str, Any]) -> tuple[float, Yarn | None]:
     """RoPE's base and YaRN: ``rope_parameters`` (transformers 5), or ``rope_theta`` and ``rope_scaling`` (before)."""
-    rope = {**(raw.get("rope_scaling") or {}), **(raw.get("rope_parameters") or {})}
-    theta = float(rope.get("rope_theta", raw.get("rope_theta", 10000.0)))
+    tables = [raw.get(name) or {} for name in ("rope_scaling", "rope_parameters")]
+    if not all(isinstance(table, Mapping) for table in tables):
+        raise ConfigError("rope_scaling and rope_parameters must be objects")
+    rope = {**tables[0], **tables[1]}
+    theta = _real(rope.get("rope_theta", raw.get("rope_theta", 10000.0)), "rope_theta")
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind == "default":
         return theta, None
     if kind != "yarn":
-        raise ConfigError(f"rope type {kind!r} is not supported; DeepSeek's models use default or yarn")
+        raise ConfigError(f"rope type {str(kind)[:40]!r} is not supported; DeepSeek's models use default or yarn")
     for name in ("factor", "original_max_position_embeddings"):
         if rope.get(name) is None:
             raise ConfigError(f"rope of type yarn lacks {name}")
     names = ("beta_fast", "beta_slow", "mscale", "mscale_all_dim")
-    optional = {name: float(rope[name]) for name in names if rope.get(name)}
-    return theta, Yarn(float(rope["factor"]), int(rope["original_max_position_embeddings"]), **optional)
+    optional = {name: _real(rope[name], name) for name in names if rope.get(name)}
+    factor, length = (_real(rope[name], name) for name in ("factor", "original_max_position_embeddings"))
+    return theta, Yarn(factor, int(length), **optional)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from costsim.files import write
 from model.accumulation import experiment
 from model.balance import WAYS, run
 
@@ -58,7 +59,7 @@ def main() -> None:
     if given.out is None:
         sys.stdout.write(text)
     else:
-        Path(given.out).write_text(text, encoding="utf-8")
+        write(Path(given.out), text)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from costsim.files import replacing
 from model.moe import Router, Routing
 
 #: tokens of a layer whose choices are kept; counts go on beyond them
@@ -72,4 +73,5 @@ class RoutingRecord:
         """Write counts, choices, or both."""
         for path, table in ((counts, self.counts), (topk, self.topk)):
             if path is not None:
-                np.save(path, table(), allow_pickle=False)
+                with replacing(Path(path)) as stream:
+                    np.save(stream, table(), allow_pickle=False)

@@ -14,14 +14,15 @@ from costsim.cli.deployments import parse_load
 from costsim.cli.main import main
 from costsim.errors import BadInput
 from costsim.explore.confirm import ATTAINMENT, confirm, plan_of
-from costsim.explore.deployments import Demand, search_deployments
+from costsim.explore.deployments import break_even, search_deployments
+from costsim.explore.units import Demand
 from costsim.predict.inference import predict_inference
 from costsim.predict.phases import KV_SHARE, setting_for
 from costsim.predict.service import replica_cards
 from costsim.predict.steady import serve
 from costsim.spec.catalog import load_accelerator, load_model
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan
-from costsim.spec.price import default_rate, in_usd
+from costsim.spec.price import default_rate, in_usd, parse_rate
 
 MODEL = load_model("deepseek-v3")
 GRID: dict[str, list[Any]] = {
@@ -101,6 +102,62 @@ def test_the_cheapest_and_the_fastest_are_those_of_brute_force(chip: str) -> Non
     assert costs == sorted(costs, reverse=True), "the faster the dearer"
 
 
+def test_pools_on_two_accelerators_are_found_where_they_are_cheaper() -> None:
+    """Prompts where FLOPs are cheap, answers where memory is: no worse than either accelerator alone, by hand."""
+    chips = [load_accelerator(name) for name in ("h800-sxm", "h20-96g")]
+    prices = {"h800-sxm": parse_rate("1 USD/h", "price"), "h20-96g": parse_rate("0.9 USD/h", "price")}
+    both = search_deployments(MODEL, chips, DEMAND, GRID, ttft_s=4.0, tpot_s=0.06, prices=prices)
+    alone = [
+        search_deployments(MODEL, [chip], DEMAND, GRID, ttft_s=4.0, tpot_s=0.06, prices=prices).cheapest
+        for chip in chips
+    ]
+    assert both.cheapest is not None
+    assert both.cheapest.usd_per_h <= min(one.usd_per_h for one in alone if one is not None)
+    mixed = [
+        way for way in (*both.frontier, both.cheapest) if len({unit.accelerator for unit in way.units}) == 2
+    ]  # fmt: skip
+    told = {w["accelerator"] for w in both.why_not} | {" + ".join(u.accelerator for u in w.units) for w in mixed}
+    assert {"h800-sxm + h20-96g", "h20-96g + h800-sxm"} <= told, "both ways round are answered for"
+    for way in mixed:
+        first, last = way.units
+        assert (first.role, last.role) == ("prefill", "decode")
+
+
+def test_no_pools_across_vendors_and_none_with_two_formats_of_kv() -> None:
+    chips = [load_accelerator(name) for name in ("h800-sxm", "ascend-910c")]
+    grid = {name: values for name, values in GRID.items() if name != "precision"} | {"kv_dtype": ["bf16", "fp8"]}
+    found = search_deployments(MODEL, chips[:1], DEMAND, grid, ttft_s=1.5, tpot_s=0.04)
+    for way in found.frontier:
+        assert len({unit.plan["kv_dtype"] for unit in way.units}) == 1
+    grid.pop("kv_dtype")
+    found = search_deployments(MODEL, chips, DEMAND, grid, ttft_s=1.5, tpot_s=0.04)
+    assert all(len({unit.accelerator for unit in way.units}) == 1 for way in found.frontier)
+
+
+def test_the_ladder_is_what_each_load_alone_gives_and_pays_from_there_on() -> None:
+    chip = [load_accelerator("h200-sxm")]
+    found = search_deployments(MODEL, chip, DEMAND, GRID, tpot_s=0.04, loads=[1.0, 5.0])
+    by_load = dict(found.ladder)
+    for load in (1.0, 5.0):
+        alone = search_deployments(MODEL, chip, Demand(load, 2048, 512), GRID, tpot_s=0.04)
+        assert alone.cheapest is not None
+        assert by_load[load].usd_per_h == pytest.approx(alone.cheapest.usd_per_h)
+        assert by_load[load].gpus == alone.cheapest.gpus
+        assert by_load[load].capacity_per_s >= load
+    costs = [way.usd_per_h for _, way in found.ladder]
+    assert costs == sorted(costs), "more load never costs less"
+    price = 2e-3  # USD a request
+    pays = break_even(found.ladder, price)
+    assert pays is not None
+    least = search_deployments(MODEL, chip, Demand(pays, 2048, 512), GRID, tpot_s=0.04).cheapest
+    assert least is not None
+    assert least.usd_per_h <= pays * 3600 * price * 1.0001
+    below = search_deployments(MODEL, chip, Demand(pays * 0.98, 2048, 512), GRID, tpot_s=0.04).cheapest
+    assert below is not None
+    assert below.usd_per_h > pays * 0.98 * 3600 * price
+    assert break_even(found.ladder, 1e-9) is None
+
+
 def test_every_accelerator_is_answered_for() -> None:
     chips = [load_accelerator(name) for name in ("h200-sxm", "h20-96g", "rtx4090")]
     found = search_deployments(MODEL, chips, DEMAND, GRID, ttft_s=1.5, tpot_s=0.04)
@@ -171,10 +228,35 @@ def test_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert even["requests_per_s"] == pytest.approx(even["usd_per_h"] / 3600 / by_hand)
 
 
+def test_several_loads_own_prices_and_an_api_of_one_s_own(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (
+        "search --phase deployment --accelerator h800-sxm,h20-96g --load 1,4,10req/s --tpot 50ms --json --confirm 0 "
+        "--price h800-sxm=2USD/h,h20-96g=1USD/h --isl 1000 --osl 200 --cached 500 "
+        "--api-price input=1USD/Mtok,output=4USD/Mtok,cached=0.1USD/Mtok"
+    )
+    assert main(text.split()) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["load"]["requests_per_s"] == 10
+    loads = [rung["requests_per_s"] for rung in answer["by_load"]]
+    assert {1.0, 4.0, 10.0} <= set(loads)
+    each = (500 * 1.0 + 500 * 0.1 + 200 * 4.0) / 1e6
+    assert answer["break_even"]["usd_per_request_api"] == pytest.approx(each)
+    for rung in answer["by_load"]:
+        assert rung["api_usd_per_h"] == pytest.approx(rung["requests_per_s"] * 3600 * each)
+        rate = {"h800-sxm": 2.0, "h20-96g": 1.0}
+        assert rung["usd_per_h"] == pytest.approx(sum(u["gpus"] * rate[u["accelerator"]] for u in rung["units"]))
+        assert 0 < rung["utilisation"] <= 0.85 + 1e-9
+    assert answer["prices"]["h20-96g"]["text"] == "1USD/h"
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--phase", "deployment"], "needs --load"),
+        (["--phase", "deployment", "--load", "5req/s", "--headroom", "0"], "headroom"),
+        (["--phase", "deployment", "--load", "5req/s", "--api-price", "input=1USD/Mtok"], "output="),
+        (["--phase", "deployment", "--load", "5req/s", "--api-price", "input=1,output=2"], "api-price input"),
+        (["--phase", "deployment", "--load", "5req/s", "--price", "b200=1USD/h"], "not one of"),
         (["--phase", "deployment", "--load", "5"], "write it like"),
         (["--load", "5req/s"], "belongs to --phase deployment"),
         (["--phase", "deployment", "--load", "5req/s", "--isl", "1,2"], "one load"),

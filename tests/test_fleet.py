@@ -13,8 +13,12 @@ from hypothesis import strategies as st
 from costsim.cli.main import main
 from costsim.errors import BadInput
 from costsim.predict.fleet import _leased, accounting, policy_table, predict_fleet, published_nodes, revenue_usd
+from costsim.predict.fleet_cache import hits, kept_share, reuse
 from costsim.predict.fleet_requests import lengths_of, play
+from costsim.predict.fleet_what_if import WhatIf
+from costsim.predict.loads import load_trace
 from costsim.serving.autoscale import Kind, Rule, day_curve, needed, schedule, utilisation
+from costsim.spec.catalog import load_model
 from costsim.spec.fleet import Fleet, FleetLoad, load_fleet
 
 DAY = "deepseek-2025-02-27"
@@ -167,7 +171,8 @@ def test_policy_moves_the_day_by_less_than_a_tenth(fleet: Fleet) -> None:
     """How much of the agreement is a choice of lead and hold."""
     table = policy_table(predict_fleet(fleet))
     assert table[15.0, 15.0] == predict_fleet(fleet).metrics["node_hours"].value
-    assert all(0.96 * 5442 < hours < 1.07 * 5442 for hours in table.values())
+    own = table[15.0, 15.0]
+    assert all(0.96 * own < hours < 1.07 * own for hours in table.values())
     for hold in (0.0, 15.0, 30.0, 60.0):
         column = [table[lead, hold] for lead in (0.0, 15.0, 30.0, 60.0)]
         assert column == sorted(column), "earlier units are more node-hours"
@@ -231,3 +236,72 @@ def test_a_fleet_of_one_s_own_is_data(tmp_path: Path, fleet: Fleet) -> None:
     own.write_text(text.replace("cached_tokens = 342", "cached_tokens = 942"), encoding="utf-8")
     with pytest.raises(BadInput, match="cached_tokens"):
         load_fleet(str(own))
+
+
+def test_a_cache_finds_what_a_plain_lru_finds() -> None:
+    """Characteristic time against an LRU cache played over the same trace: within four points of hit rate."""
+    trace = load_trace("mooncake-conversation")
+    assert trace.blocks is not None
+    total = sum(map(len, trace.blocks))
+    span = float(trace.arrival_s[-1])
+    for blocks in (3_000, 10_000, 30_000):
+        lru: dict[int, None] = {}
+        found = misses = 0
+        for prompt in trace.blocks:
+            hit = True
+            for block in prompt:
+                hit = hit and block in lru
+                found += hit
+                misses += not hit
+                lru.pop(block, None)
+                lru[block] = None
+            while len(lru) > blocks:
+                del lru[next(iter(lru))]
+        most = len(reuse()[0]) / total
+        predicted = most * kept_share(blocks / (misses / span))
+        assert predicted == pytest.approx(found / total, abs=0.04)
+
+
+def test_hits_rise_with_the_cache_up_to_the_operator_s_own(fleet: Fleet) -> None:
+    model = load_model(fleet.model)
+    sizes = [0.0, 1e12, 1e13, 1e14, 1e15, 1e17]
+    shares = [hits(fleet.load, model, size).hit_share for size in sizes]
+    assert shares[0] == pytest.approx(0.0, abs=1e-9)
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(fleet.load.cached_tokens / fleet.load.input_tokens, rel=1e-6)
+    costs = []
+    for size in (1e13, 1e14, 1e17):
+        day = predict_fleet(fleet, what_if=WhatIf(cache_bytes=size))
+        costs.append(day.metrics["usd_per_day"].value)
+        assert day.load["prefill"].max() <= 1 + 1e-9, "units enough for what misses"
+        assert day.mixed, "not the published day: nothing is compared with it"
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_a_night_price_costs_income_and_a_shift_fills_the_night(fleet: Fleet) -> None:
+    day = predict_fleet(fleet)
+    half = predict_fleet(fleet, what_if=WhatIf(night_price=0.5))
+    night = WhatIf().at_night((fleet.start + day.hours) % 24)
+    share = float(day.demand["decode"][night].sum() / day.demand["decode"].sum())
+    assert half.metrics["revenue_usd"].value == pytest.approx(revenue_usd(fleet) * (1 - 0.5 * share))
+    assert half.metrics["node_hours"].value == day.metrics["node_hours"].value
+    moved = predict_fleet(fleet, what_if=WhatIf(night_shift=0.2))
+    assert moved.demand["decode"].sum() == pytest.approx(day.demand["decode"].sum()), "no token is lost"
+    assert moved.nodes.max() - moved.nodes.min() < day.nodes.max() - day.nodes.min()
+    assert WhatIf(night=(22, 6)).at_night(np.array([23.0, 5.9, 6.0, 21.9])).tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--night-price", "2"], "night price"),
+        (["--night-hours", "1-5"], "--night-price"),
+        (["--night-price", "0.5", "--night-hours", "x"], "two hours"),
+        (["--night-price", "0.5", "--night-hours", "5-5"], "two different"),
+        (["--cache", "200"], "bare number"),
+        (["--cache", "1TB", "--requests"], "as it was"),
+    ],
+)
+def test_bad_what_ifs(capsys: pytest.CaptureFixture[str], options: list[str], words: str) -> None:
+    assert main(["fleet", *options]) == 2
+    assert words in capsys.readouterr().err

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from costsim.cli.launch import launches
 from costsim.cli.main import main
 from costsim.errors import BadInput, UnknownName
 from costsim.predict.launch import ENGINES, Launch, Wanted, launch, options
+from costsim.predict.service import Service
 from costsim.serving.policy import Policy
 from costsim.spec.catalog import load_accelerator, load_model
 from costsim.spec.plan import ServingPlan
@@ -114,7 +116,21 @@ def test_ascend_has_a_build_of_its_own() -> None:
     assert launch("sglang", Wanted(MODEL, chip, plan, Policy())).commands[0].count("--device npu") == 1
 
 
+def test_pools_on_ascend_know_each_other() -> None:
+    chip = load_accelerator("ascend-910c")
+    plan, first = ServingPlan(16, ep=32, precision="int8"), ServingPlan(8, tp=8, ep=16, precision="int8")
+    pair = launches("vllm", MODEL, chip, plan, Service(prefill=first))
+    configs = [json.loads(parsed(one)["kv_transfer_config"]) for one in pair]
+    assert [c["kv_role"] for c in configs] == ["kv_producer", "kv_consumer"]
+    assert {c["kv_connector"] for c in configs} == {"MooncakeConnectorV1"}
+    for c in configs:
+        assert c["kv_connector_extra_config"]["prefill"] == {"dp_size": 2, "tp_size": 8}
+        assert c["kv_connector_extra_config"]["decode"] == {"dp_size": 32, "tp_size": 1}
+
+
 def test_what_an_engine_cannot_do_is_refused() -> None:
+    with pytest.raises(BadInput, match="DeepEP"):
+        launch("sglang", Wanted(MODEL, H800, ServingPlan(16, ep=8), Policy()))
     with pytest.raises(BadInput, match="spans tp × dp = 16"):
         launch("vllm", Wanted(MODEL, H800, ServingPlan(16, ep=8), Policy()))
     with pytest.raises(BadInput, match="split over all 16 ranks"):

@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 LAYER = {
-    "errors": 0, "version": 0, "units": 0, "num": 0, "frames": 0,
+    "errors": 0, "version": 0, "units": 0, "num": 0, "files": 0, "frames": 0,
     "spec": 1,
     "physics": 2,
     "timing": 3, "calibration": 3,
@@ -29,13 +29,13 @@ LAYER = {
 }  # fmt: skip
 #: parts of one layer that may import each other in this direction
 SIDEWAYS = {
-    ("calibration", "timing"), ("units", "errors"), ("evidence", "explore"), ("report", "explore"),
+    ("calibration", "timing"), ("units", "errors"), ("files", "errors"), ("evidence", "explore"), ("report", "explore"),
     ("report", "evidence"),
 }  # fmt: skip
 #: parts that may import these and nothing else of the library
 ONLY = {
     "schedule": {"errors", "units", "num"},
-    "placement": {"errors", "units", "num", "spec"},
+    "placement": {"errors", "files", "units", "num", "spec"},
     "economics": {"errors", "units", "num", "spec"},
     "network": {"errors", "units", "num", "frames", "spec", "physics", "timing"},
 }

@@ -15,6 +15,7 @@ from costsim.physics.parameters import (
     checkpoint_bytes,
     checkpoint_elements,
     kv_bytes_per_token,
+    linear_parameters,
     parameters,
 )
 from costsim.spec.catalog import MODELS, load_model, names
@@ -181,6 +182,11 @@ def hf_config(model: ModelSpec, transformers: ModuleType) -> Any:
         common |= {"moe_intermediate_size": moe.intermediate, "n_shared_experts": moe.shared_experts}
         common |= {"first_k_dense_replace": moe.first_dense, "topk_group": moe.top_groups}
         family = transformers.DeepseekV3Config if moe.score_bias else transformers.DeepseekV2Config
+        if a.index_top_k:
+            common |= {"index_n_heads": a.index_heads, "index_head_dim": a.index_head_dim, "index_topk": a.index_top_k}
+            family = getattr(transformers, "DeepseekV32Config", None)
+            if family is None:
+                pytest.skip("this transformers has no DeepSeek-V3.2 model code")
         return family(**common)
     common["head_dim"] = a.head_dim
     if moe is None:
@@ -189,6 +195,17 @@ def hf_config(model: ModelSpec, transformers: ModuleType) -> Any:
             return transformers.Qwen2Config(**common)
         return (transformers.Qwen3Config if a.qk_norm == "head" else transformers.LlamaConfig)(**common)
     common |= {"num_experts_per_tok": moe.top_k}
+    if model.linear is not None:
+        family = getattr(transformers, "Qwen3_5MoeTextConfig", None)
+        if family is None:
+            pytest.skip("this transformers has no Qwen3.5 model code")
+        n = model.linear
+        kinds = ["full_attention" if (i + 1) % n.full_every == 0 else "linear_attention" for i in range(model.layers)]
+        common |= {"linear_num_key_heads": n.key_heads, "linear_num_value_heads": n.value_heads, "layer_types": kinds}
+        common |= {"linear_key_head_dim": n.key_head_dim, "linear_value_head_dim": n.value_head_dim}
+        common |= {"linear_conv_kernel_dim": n.conv, "num_experts": moe.experts}
+        common |= {"moe_intermediate_size": moe.intermediate, "shared_expert_intermediate_size": moe.intermediate}
+        return family(**common)
     if a.qk_norm == "head":
         return transformers.Qwen3MoeConfig(num_experts=moe.experts, moe_intermediate_size=moe.intermediate, **common)
     common |= {"num_local_experts": moe.experts, "intermediate_size": moe.intermediate}
@@ -261,7 +278,8 @@ def test_components_add_up(name: str) -> None:
     p = parameters(model)
     experts, top_k = (model.moe.experts, model.moe.top_k) if model.moe else (0, 0)
     per_layer = p.attention + p.attention_norms + p.layer_norms
-    rest = p.embedding + p.head + p.final_norm + model.layers * per_layer + model.dense_layers * p.dense_ffn
+    rest = p.embedding + p.head + p.final_norm + model.cached_layers * per_layer + model.dense_layers * p.dense_ffn
+    rest += model.linear_layers * (linear_parameters(model) + p.layer_norms)
     rest += model.moe_layers * (p.shared + p.router)
     assert p.total == rest + model.moe_layers * experts * p.expert
     assert p.active == rest + model.moe_layers * top_k * p.expert

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from costsim.errors import BadInput, UnknownName
+from costsim.predict.inference import predict_inference
 from costsim.spec import catalog
 from costsim.spec.base import build
+from costsim.spec.plan import ServingLoad, ServingPlan
 from costsim.spec.price import KINDS, Price, default_rate, in_usd, load_price, load_prices, parse_rate
 
 PRICES_CSV = Path(__file__).resolve().parents[2] / "shared" / "truth" / "prices.csv"
@@ -170,3 +172,20 @@ def test_bad_entry_is_one_line(entry: dict[str, object], message: str) -> None:
     with pytest.raises(BadInput, match=message) as caught:
         build(Price, {"id": "mine"} | entry, "prices.toml: mine")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("gpus", "concurrency", "length_ratio"), [(8, 16, None), (16, 512, None), (16, 512, 1.0)])
+def test_a_served_loop_pays_for_every_card_and_no_more(gpus: int, concurrency: int, length_ratio: float | None) -> None:
+    load = ServingLoad(2000, 500, concurrency, length_ratio=length_ratio)
+    plan = ServingPlan(gpus=gpus, ep=gpus, overlap="none")
+    report = predict_inference(
+        catalog.load_model("deepseek-v3"),
+        catalog.load_accelerator("h200-sxm"),
+        plan,
+        load,
+        parse_rate("2USD/h", "price"),
+    )
+    made = report["output_tokens_per_s_per_gpu"]
+    paid = report["usd_per_mtok_output"] + report["usd_per_mtok_input"] * 2000 / 500
+    # lengths are drawn, so the mean prompt per answer is four only about
+    assert paid * made / 1e6 * 3600 == pytest.approx(2.0, rel=0.02)

@@ -11,6 +11,7 @@ import pytest
 
 from costsim.errors import BadInput
 from costsim.evidence.points import Point, read_points
+from costsim.evidence.serving import precision_of, serving_plan
 from costsim.evidence.validate import Row, predict_point, validate
 from costsim.predict.engine import engine_for, kv_capacity_tokens, policy_for
 from costsim.predict.inference import predict_disaggregated, predict_inference
@@ -173,12 +174,15 @@ def test_closed_form_agrees_with_the_events(model: str, chip: str, plan: dict[st
             assert float(closed[metric][0]) == pytest.approx(events[metric][0], rel=within), (metric, isl, osl)
 
 
-def test_closed_form_with_a_barrier_of_ranks() -> None:
-    s = setting("deepseek-v3", H200, gpus=16.0, ep=16.0, framework="vllm")
-    for isl, osl, concurrency in LOADS:
+@pytest.mark.parametrize("framework", ["", *frameworks()])
+def test_closed_form_with_a_barrier_of_ranks(framework: str) -> None:
+    """Sixteen attention ranks in step: TPOT within 10 %, TTFT within 40 %."""
+    s = setting("deepseek-v3", H200, gpus=16.0, ep=16.0, framework=framework, routing="default")
+    for isl, osl, concurrency in (*LOADS, (1024, 1024, 256)):
         load = ServingLoad(float(isl), float(osl), float(concurrency), length_ratio=0.5)
         events, closed = serve_events(s, load).metrics(), serve(s, load).metrics
-        assert float(closed["tpot_s"][0]) == pytest.approx(events["tpot_s"][0], rel=0.10)
+        for metric, within in (("tpot_s", 0.10), ("ttft_s", 0.40)):
+            assert float(closed[metric][0]) == pytest.approx(events[metric][0], rel=within), (metric, isl, osl)
 
 
 def test_throughput_obeys_littles_law() -> None:
@@ -245,6 +249,41 @@ def test_a_row_names_its_framework_in_its_own_words(words: str) -> None:
     assert (found.predicted == known.predicted) == ("sglang" in words.lower())
 
 
+def test_four_bits_are_what_the_part_and_the_checkpoint_make_of_them() -> None:
+    """FP4 is multiplied in 4 bits on Blackwell, stored so elsewhere; MXFP4 of gpt-oss has 16-bit activations."""
+
+    def asked(model: str, chip: str, word: str) -> str:
+        return precision_of(row("tp=8", precision=word), load_model(model), load_accelerator(chip))
+
+    assert asked("deepseek-r1", "b200-sxm", "nvfp4") == "fp4"
+    assert asked("deepseek-r1", H200, "fp4") == "w4"
+    assert asked("gpt-oss-120b", "b200-sxm", "w4a8_mxfp4_mxfp8") == "w4"
+    assert asked("kimi-k2.5", H200, "") == "w4"
+    assert asked("qwen3-32b", H100, "") == "bf16"
+    assert asked("deepseek-v3", H200, "fp8_block") == "fp8"
+
+
+def test_rows_of_an_early_export_get_the_layout_of_their_recipe() -> None:
+    """DeepSeek with TensorRT-LLM on H200 ran with experts over all ranks, and attention data-parallel at load."""
+    model, chip = load_model("deepseek-v3"), load_accelerator(H200)
+    plan = "mode=aggregated;framework=trtllm;tp=8;attention_dp=1;moe_tp=8;moe_ep=1"
+    early = serving_plan(row(plan, gpus=8.0), model, chip)
+    assert (early.tp, early.ep, early.moe_tp) == (8.0, 8.0, 1.0)
+    load = {"isl": "8192", "osl": "1024", "concurrency": "64"}
+    loaded = serving_plan(row(plan, gpus=8.0, load=load), model, chip)
+    assert (loaded.tp, loaded.ep) == (1.0, 8.0)
+    stated = serving_plan(row(plan + ";framework_version=1.2.0", gpus=8.0), model, chip)
+    assert (stated.tp, stated.ep) == (8.0, 1.0)
+    other = serving_plan(row(plan, gpus=8.0, source="my own"), model, chip)
+    assert other.ep == 1.0
+
+
+def test_a_row_that_only_says_mtp_drafts_as_its_recipe() -> None:
+    plan = "framework=trtllm;framework_version=1.2.0;tp=8;moe_tp=1;moe_ep=8"
+    plain, drafted = (predict_point(row(f"{plan}{more}", gpus=8.0)) for more in ("", ";spec_decoding=mtp"))
+    assert 0.3 < (drafted.predicted or 0) / (plain.predicted or 1) < 0.9
+
+
 def test_a_disaggregated_row_without_workers_says_so() -> None:
     found = predict_point(row("mode=disaggregated;framework=sglang;prefill_tp=8;decode_tp=8"))
     assert "prefill_workers" in (found.error or "")
@@ -253,6 +292,16 @@ def test_a_disaggregated_row_without_workers_says_so() -> None:
 @pytest.mark.parametrize(
     ("model", "chip", "precision", "plan"),
     [
+        ("deepseek-r1", "b200-sxm", "nvfp4", "framework=trtllm;tp=8;moe_tp=1;moe_ep=8"),
+        ("deepseek-r1", "gb200-nvl72", "fp4", "framework=dynamo-trt;tp=8;attention_dp=true;ep=8"),
+        ("gpt-oss-120b", H100, "fp4", "framework=vllm;tp=2;moe_tp=2;moe_ep=0"),
+        ("gpt-oss-120b", H200, "mxfp4", "framework=trt;tp=4;ep=1"),
+        ("kimi-k2.5", H200, "int4", "framework=vllm;framework_version=v0.16.0;tp=8"),
+        ("kimi-k2.5", "b200-sxm", "", "framework=vllm;framework_version=nightly;tp=8"),
+        ("qwen3.5-397b-a17b", H200, "fp8_block", "framework=sglang;tp=8;moe_ep=8;moe_tp=1"),
+        ("glm-5", "b200-sxm", "FP8", "framework=sglang;tp=8;moe_tp=8"),
+        ("deepseek-v3.2", H200, "fp8", "framework=sglang;tp=8;moe_tp=8"),
+        ("deepseek-r1", "mi355x", "fp4", "framework=mori-sglang;tp=8;moe_tp=8"),
         ("minimax-m2.5", H200, "fp8", "framework=vllm;tp=4;moe_tp=1;moe_ep=4"),
         ("kimi-k2", H200, "w4", "framework=vllm;tp=8;moe_tp=8;moe_ep=1"),
         ("gpt-oss-120b", H100, "w4", "framework=vllm;tp=2;moe_tp=2;moe_ep=1"),
@@ -262,7 +311,8 @@ def test_a_disaggregated_row_without_workers_says_so() -> None:
     ],
 )
 def test_models_and_parts_that_no_row_mentions(model: str, chip: str, precision: str, plan: str) -> None:
-    gpus = max(float(value) for key, value in (part.split("=") for part in plan.split(";")) if key != "framework")
+    said = dict(part.split("=") for part in plan.split(";"))
+    gpus = max(float(said[key]) for key in ("tp", "attention_dp", "ep", "moe_ep") if said.get(key, "").isdigit())
     found = predict_point(row(plan, model=model, accelerator=chip, precision=precision, gpus=gpus))
     assert found.error is None
     assert 2e-3 < (found.predicted or 0) < 0.1
@@ -272,8 +322,8 @@ def test_models_and_parts_that_no_row_mentions(model: str, chip: str, precision:
 
 #: (mean, median) of |predicted/measured − 1| that a change may not exceed, a little above what is reached
 LIMITS = {
-    ("deepseek-v3", "tpot_s"): (0.09, 0.08),
-    ("deepseek-v3", "ttft_s"): (0.27, 0.21),
+    ("deepseek-v3", "tpot_s"): (0.08, 0.075),
+    ("deepseek-v3", "ttft_s"): (0.20, 0.12),
     ("qwen3-235b-a22b", "tpot_s"): (0.07, 0.07),
     ("qwen3-235b-a22b", "ttft_s"): (0.20, 0.18),
     ("qwen3-32b", "tpot_s"): (0.07, 0.06),

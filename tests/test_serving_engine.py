@@ -14,7 +14,7 @@ from costsim.errors import BadInput
 from costsim.serving import replica as replica_module
 from costsim.serving.arrivals import closed_loop, open_loop
 from costsim.serving.engine import Engine
-from costsim.serving.ledger import TOO_LONG, WAITED
+from costsim.serving.ledger import REFUSED, TOO_LONG, WAITED
 from costsim.serving.outcome import Outcome
 from costsim.serving.policy import Policy
 from costsim.serving.request import Requests
@@ -172,12 +172,81 @@ def test_prefix_cache_saves_prompt_tokens() -> None:
     assert np.mean(b.ttft_s) < np.mean(a.ttft_s)
 
 
-def test_cache_aware_router_keeps_prefixes_together() -> None:
-    rng = np.random.default_rng(0)
-    n = 400
-    family = rng.integers(0, 8, n)
+def families(n: int, kinds: int, gap_s: float, seed: int = 0) -> Requests:
+    """Requests of a few families that share six blocks, and have one of their own."""
+    family = np.random.default_rng(seed).integers(0, kinds, n)
     blocks = [[int(f) * 10 + j for j in range(6)] + [10_000 + i] for i, f in enumerate(family)]
-    load = Requests(np.arange(n) * 0.2, np.full(n, 7 * 512), np.full(n, 20), blocks=blocks)
+    return Requests(np.arange(n) * gap_s, np.full(n, 7 * 512 + 100), np.full(n, 200), blocks=blocks)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), kv=st.integers(9_000, 60_000), ranks=st.integers(1, 3), host=st.sampled_from([0, 30]),
+    kinds=st.integers(1, 20), router=st.sampled_from(["least-loaded", "cache-aware"]),
+)  # fmt: skip
+def test_cached_blocks_are_conserved(seed: int, kv: int, ranks: int, host: int, kinds: int, router: str) -> None:
+    """A prompt token is computed or found, never both; memory holds what runs, shared blocks once."""
+    load = families(80, kinds, 0.05, seed)
+    deployment = Deployment((Pool(Engine(TIMER, POLICIES[0], kv, ranks), 2, router, True, host),))
+    out = simulate(deployment, load)
+    assert out.finished.all()
+    stats = out.statistics
+    if not out.preemptions.any():
+        assert sum(s.prompt_tokens for s in stats) == load.isl.sum() - out.cached.sum()
+    assert 0 < max(s.kv_peak for s in stats) <= 1 + 1e-9
+    assert np.all(out.cached % 512 == 0)
+    assert np.all(out.cached < load.isl)
+
+
+def test_requests_that_share_a_prefix_share_its_memory() -> None:
+    """Sixteen requests of 3,684 tokens do not fit beside each other; with six of seven blocks shared they do."""
+    load = families(16, 1, 0.2)
+    apart, shared = (
+        simulate(Deployment((Pool(Engine(TIMER, POLICIES[1], 30_000), prefix_cache=cached),)), load)
+        for cached in (False, True)
+    )
+    assert np.max(apart.admitted_s - apart.arrival_s) > 4 * np.max(shared.admitted_s - shared.arrival_s)
+    assert shared.statistics[0].kv_peak < apart.statistics[0].kv_peak
+
+
+def test_each_attention_rank_has_a_cache_of_its_own() -> None:
+    """Four ranks that requests are spread over compute a prefix four times; a router that knows them, once."""
+    load = families(40, 1, 3.0)
+    load = replace(load, blocks=[[*b[:6]] for b in load.blocks or []])
+    misses = {
+        name: int((simulate(Deployment((Pool(Engine(TIMER, POLICIES[0], 10**6, 4), 1, name, True),)), load).cached
+                   == 0).sum())
+        for name in ("least-loaded", "cache-aware")
+    }  # fmt: skip
+    crowd = replace(load, arrival_s=np.arange(40) * 0.3)
+    spread = simulate(Deployment((Pool(Engine(TIMER, POLICIES[0], 10**6, 4), 1, "least-loaded", True),)), crowd)
+    assert misses == {"least-loaded": 1, "cache-aware": 1}, "one at a time, all on the first rank"
+    assert 2 <= int((spread.cached == 0).sum()) <= 4
+
+
+@pytest.mark.parametrize("blocks", [3, 10, 40, 200])
+def test_hits_are_those_of_a_plain_lru(blocks: int) -> None:
+    """One request at a time: the cache is the last ``blocks`` blocks used, a prompt's beginning before its end."""
+    rng = np.random.default_rng(1)
+    n, size = 300, 64
+    prompts = [[int(f) * 100 + j for j in range(int(rng.integers(1, 12)))] for f in rng.zipf(1.4, n) % 40]
+    isl = np.array([len(p) * size + 7 for p in prompts])
+    kv = blocks * size + 2 * 12 * size  # the running request's own room comes first
+    policy = replace(POLICIES[1], max_running=1, reserve=0.0, block=1)
+    load = Requests(np.arange(n) * 100.0, isl, np.full(n, 2), blocks=prompts, block_tokens=size)
+    out = simulate(Deployment((Pool(Engine(TIMER, policy, kv), prefix_cache=True),)), load)
+    kept: list[int] = []
+    for prompt, tokens, found in zip(prompts, isl, out.cached, strict=True):
+        hit = next((i for i, block in enumerate(prompt) if block not in kept), len(prompt))
+        assert found == hit * size
+        room = (kv - (int(tokens) + 1)) // size  # beside its prompt and its answer's first token
+        idle = [b for b in kept if b not in prompt]
+        kept = idle[max(0, len(idle) - room) :] + prompt[::-1]
+        kept = kept[-(kv // size) :]
+
+
+def test_cache_aware_router_keeps_prefixes_together() -> None:
+    load = families(400, 8, 0.2)
     small = Engine(TIMER, POLICIES[0], 14 * 512)
     hits = {
         name: simulate(Deployment((Pool(small, 4, name, prefix_cache=True),)), load).cached.sum()
@@ -208,6 +277,60 @@ def test_priority_goes_first() -> None:
     assert np.mean(out.ttft_s[urgent == 0]) < np.mean(out.ttft_s[urgent == 1])
 
 
+def test_memory_is_taken_from_the_least_important() -> None:
+    n = 60
+    urgent = np.where(np.arange(n) % 3 == 0, 0, 1)
+    load = Requests(np.arange(n) * 0.05, np.full(n, 1000), np.full(n, 400), priority=urgent)
+    out = simulate(one(POLICIES[0], 30_000), load)
+    assert out.finished.all()
+    assert out.preemptions[urgent == 1].sum() > 10
+    assert out.preemptions[urgent == 0].sum() == 0
+
+
+def test_ranks_even_in_kv_step_faster_than_even_in_requests() -> None:
+    """Prompts of 200 and of 20,000 tokens on eight ranks behind a barrier: where attention reads much KV, the fullest
+    rank sets the pace."""
+
+    class Reading(ConstantTimer):
+        def attend_decode(self, batch: float, kv: float) -> float:
+            return 1e-7 * kv
+
+    rng = np.random.default_rng(2)
+    n = 400
+    isl = np.where(rng.random(n) < 0.2, 20_000, 200)
+    load = Requests(np.arange(n) * 0.02, isl, np.full(n, 300))
+    pool = Pool(Engine(TIMER, replace(POLICIES[1], reserve=0.0), 10**6, role="prefill"), 8)
+    by = {
+        spread: simulate(
+            Deployment((pool, Pool(Engine(Reading(0.01), Policy(spread=spread), 10**6, 8, role="decode")))), load
+        )
+        for spread in ("requests", "kv")
+    }
+    assert np.mean(by["kv"].tpot_s) < 0.97 * np.mean(by["requests"].tpot_s)
+    assert by["kv"].finished.all()
+
+
+def test_a_full_queue_refuses_and_the_rest_is_served() -> None:
+    load = Requests(np.zeros(50), np.full(50, 1000), np.full(50, 50))
+    out = simulate(one(replace(POLICIES[1], max_running=1, max_waiting=5)), load)
+    assert (out.aborted == REFUSED).sum() == 50 - out.finished.sum() >= 40
+    assert np.all(out.aborted_s[out.aborted == REFUSED] == 0.0)
+
+
+def test_tokens_kept_free_for_running_requests_spare_preemptions() -> None:
+    load = Requests(np.arange(200) * 0.01, np.full(200, 1000), np.full(200, 400))
+    pools = [
+        (Pool(Engine(TIMER, POLICIES[1], 10**6, role="prefill"), 4),
+         Pool(Engine(TIMER, Policy(reserve_tokens=kept), 40_000, role="decode")))
+        for kept in (0, 512)
+    ]  # fmt: skip
+    greedy, careful = (simulate(Deployment(pair), load) for pair in pools)
+    assert greedy.preemptions.sum() > 50
+    assert careful.preemptions.sum() == 0
+    assert careful.finished.all()
+    assert np.quantile(careful.tpot_s, 0.99) < 0.7 * np.quantile(greedy.tpot_s, 0.99)
+
+
 @pytest.mark.parametrize(
     ("what", "words"),
     [
@@ -225,3 +348,53 @@ def test_priority_goes_first() -> None:
 def test_bad_input_is_named(what, words: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(BadInput, match=words):
         what()
+
+
+# -- prompts held back, arrivals looked at now and then -----------------------------------------------------------
+
+BALANCED = Policy(order="mixed", chunked=False, token_budget=4096, reserve=1.0, block=32, ahead=True, balance=20)
+POLLED = Policy(order="prefill-first", token_budget=8192, reserve=0.3, block=1, ahead=True, poll=10)
+
+
+@pytest.mark.parametrize(("policy", "ranks"), [(BALANCED, 4), (POLLED, 1)], ids=["balanced", "polled"])
+def test_held_prompts_in_macro_steps_equal_single_iterations(
+    policy: Policy, ranks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = mixed_load(200, 6.0)
+    fast = simulate(one(policy, 30_000, ranks), load)
+    monkeypatch.setattr(replica_module, "KV_GROWTH", 0.0)
+    slow = simulate(one(policy, 30_000, ranks), load)
+    assert fast.finished.all()
+    assert fast.iterations == pytest.approx(slow.iterations, rel=0.01)
+    assert np.mean(fast.ttft_s) == pytest.approx(np.mean(slow.ttft_s), rel=0.05)
+    assert np.mean(fast.tpot_s) == pytest.approx(np.mean(slow.tpot_s), rel=0.01)
+
+
+def test_a_prompt_waits_for_the_other_ranks_or_out_of_patience() -> None:
+    """Four ranks decode at 10 ms an iteration; a prompt that comes alone meets a count of 20 at any value."""
+    timer = ConstantTimer(0.010, 1e-6)
+    long = [(0.0, 10, 4000)] * 4
+    alone = [(1.0 + 1.37 * i, 10, 40) for i in range(20)]
+    arrival, isl, osl = (np.array(column) for column in zip(*long, *alone, strict=True))
+    load = Requests(arrival.astype(float), isl.astype(np.int64), osl.astype(np.int64))
+    waits = {}
+    for balance in (0, 20):
+        policy = Policy(reserve=1.0, ahead=True, balance=balance)
+        outcome = simulate(Deployment((Pool(Engine(timer, policy, 10**6, 4)),)), load)
+        waits[balance] = outcome.ttft_s[4:]
+    assert np.max(waits[0]) < 0.025
+    assert 0.05 < np.mean(waits[20]) < 0.20
+    assert np.max(waits[20]) < 0.025 + 20 * 0.010
+
+
+def test_an_arrival_waits_half_a_polling_interval() -> None:
+    timer = ConstantTimer(0.010, 1e-6)
+    rng = np.random.default_rng(1)
+    gaps = np.cumsum(rng.uniform(0.5, 1.5, 40))
+    arrival = np.concatenate([[0.0], gaps])
+    load = Requests(arrival, np.full(41, 10), np.concatenate([[5000], np.full(40, 20)]))
+    waits = {}
+    for poll in (1, 30):
+        outcome = simulate(Deployment((Pool(Engine(timer, Policy(ahead=True, poll=poll), 10**6)),)), load)
+        waits[poll] = float(np.mean(outcome.ttft_s[1:]))
+    assert waits[30] - waits[1] == pytest.approx(0.5 * 29 * 0.010, rel=0.35)

@@ -11,15 +11,17 @@ import pytest
 
 import costsim
 from costsim.cli.main import main
+from costsim.economics.cost import wall_power
 from costsim.errors import BadInput
 from costsim.predict.loads import TRACES, load_trace, trace_names
-from costsim.predict.service import Service, replica_cards
+from costsim.predict.service import Service, acceptance_of, replica_cards
 from costsim.predict.simulation import predict_simulation
 from costsim.serving.arrivals import closed_loop, open_loop
 from costsim.serving.clients import read_clients
 from costsim.serving.traces import read_trace
 from costsim.spec.catalog import load_accelerator, load_model
 from costsim.spec.plan import ServingPlan
+from costsim.spec.price import parse_rate
 
 TP8 = ServingPlan(8, tp=8, routing="default")
 
@@ -149,6 +151,68 @@ def test_disaggregation_from_plans() -> None:
     assert [s.prompt_tokens for s in run.outcome.statistics] == [int(load.isl.sum()), 0]
 
 
+def test_pools_on_two_accelerators_pay_their_own_price() -> None:
+    """Prompts on H800, answers on H20: each pool's cards at its price, and its time goes to its part of the tokens."""
+    h20, h800 = load_accelerator("h20-96g"), load_accelerator("h800-sxm")
+    two, one = parse_rate("2 USD/h", "price"), parse_rate("1 USD/h", "price")
+    service = Service(prefill=ServingPlan(32, ep=32), prefill_chip=h800)
+    run = predict_simulation(
+        load_model("deepseek-v3"), h20, ServingPlan(16, ep=16), open_loop(200, 2.0, 2000, 200), service, price=one,
+        prefill_price=two, bands=False,
+    )  # fmt: skip
+    report, out = run.report, run.outcome
+    hours = out.end_s / 3600.0
+    assert report["usd"] == pytest.approx((32 * 2.0 + 16 * 1.0) * hours)
+    assert report["usd_per_mtok_input"] * out.isl.sum() / 1e6 == pytest.approx(32 * 2.0 * hours)
+    assert report["usd_per_mtok_output"] * out.osl.sum() / 1e6 == pytest.approx(16 * hours)
+    watts = [wall_power(chip).watts * cards for chip, cards in ((h800, 32), (h20, 16))]  # type: ignore[union-attr]
+    assert report["joules_per_token_input"] * out.isl.sum() == pytest.approx(watts[0] * out.end_s)
+    assert report["joules_per_token_output"] * out.osl.sum() == pytest.approx(watts[1] * out.end_s)
+    assert 0 < report["prefill_busy_share"] < 1
+
+
+def test_money_and_energy_of_all_parts_are_those_of_all_cards() -> None:
+    trace = load_trace("mooncake-synthetic").first(300)
+    run = predict_simulation(
+        load_model("deepseek-v3"), load_accelerator("h200-sxm"), ServingPlan(32, tp=8, routing="default"), trace,
+        Service(prefix_cache=True, router="cache-aware"), bands=False,
+    )  # fmt: skip
+    out, report = run.outcome, run.report
+    done = out.finished
+    tokens = {
+        "input": (out.isl - out.cached)[done].sum(),
+        "cached": out.cached[done].sum(),
+        "output": out.osl[done].sum(),
+    }
+    assert tokens["cached"] > 0
+    assert sum(report[f"usd_per_mtok_{name}"] * n / 1e6 for name, n in tokens.items()) == pytest.approx(report["usd"])
+    assert report["usd_per_mtok_cached"] < 0.3 * report["usd_per_mtok_input"]
+    assert 0 < report["kv_mean_share"] < report["kv_peak_share"] <= 1
+
+
+def test_acceptance_by_position_keeps_as_many_tokens() -> None:
+    """vLLM reports the share of steps that keep each position; the sum is what matters to a step."""
+    shares = [0.85, 0.62, 0.41]
+    chance = acceptance_of(shares)
+    assert sum(chance**i for i in (1, 2, 3)) == pytest.approx(sum(shares))
+    assert acceptance_of([0.9]) == pytest.approx(0.9)
+
+
+def test_priorities_timeouts_and_full_queues_show_by_class(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--rate", "48", "--requests", "900", "--gpus", "8", "--isl", "4000", "--osl", "50", "--priorities",
+               "0.1,0.9", "--timeout", "5s", "--ttft", "2s", "--json", "--no-bands"]  # fmt: skip
+    assert main(["simulate", *options]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    first, second = answer["by_priority"]
+    assert first["requests"] + second["requests"] == 900
+    assert first["ttft_p50_s"] < 0.5 * second["ttft_p50_s"]
+    assert first["aborted"] == 0 < second["aborted"] == answer["aborted"]
+    assert first["goodput_share"] > 3 * second["goodput_share"]
+    assert max(answer["series"]["waiting"]) > 100
+    assert main(["simulate", *options, "--max-waiting", "20"]) == 0
+    assert max(json.loads(capsys.readouterr().out)["series"]["waiting"]) <= 20
+
+
 @pytest.mark.parametrize(
     ("plan", "cards"),
     [(ServingPlan(64, tp=8), 8), (ServingPlan(64, ep=32), 32), (ServingPlan(16, tp=4, ep=8), 8), (ServingPlan(8), 1)],
@@ -168,7 +232,15 @@ def test_cli_json_out_and_traces(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert answer["elapsed_cpu_s"] > 0
     rows = table.read_text().splitlines()
     assert len(rows) == 201
-    steps = [event for event in json.loads(perfetto.read_text())["traceEvents"] if event["ph"] == "X"]
+    slices = [event for event in json.loads(perfetto.read_text())["traceEvents"] if event["ph"] == "X"]
+    steps = [event for event in slices if "iterations" in event["args"]]
+    told = {event["args"]["request"] for event in slices if "request" in event["args"]}
+    assert told == set(range(200))
+    lanes: dict[tuple[int, int], float] = {}
+    for event in slices:
+        if "request" in event["args"]:  # no two slices of a lane overlap
+            assert event["ts"] >= lanes.get((event["pid"], event["tid"]), 0.0) - 1e-3
+            lanes[event["pid"], event["tid"]] = event["ts"] + event["dur"]
     assert sum(step["args"]["iterations"] for step in steps) == answer["iterations"]
 
 
@@ -185,6 +257,14 @@ def test_cli_json_out_and_traces(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--trace", "azure-conv-2023", "--isl", "5"], "--isl"),
         (["--concurrency", "4", "--isl", "2000000"], "longer"),
         (["--rate", "1", "--perfetto", "x.txt"], "--perfetto"),
+        (["--rate", "1", "--prefix-cache"], "beginnings"),
+        (["--rate", "1", "--router", "cache-aware"], "--prefix-cache"),
+        (["--rate", "1", "--mtp-acceptance", "0.8"], "go together"),
+        (["--rate", "1", "--mtp-positions", "0.5,0.8"], "cannot rise"),
+        (["--rate", "1", "--priorities", "0.5,0.4"], "sum to 0.9"),
+        (["--concurrency", "4", "--cv", "2"], "--cv"),
+        (["--rate", "1", "--prefill-accelerator", "h20-96g"], "--prefill-gpus"),
+        (["--rate", "1", "--host-step", "2ms"], "--framework"),
     ],
 )
 def test_cli_refuses_in_one_line(options: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -169,6 +169,15 @@ def test_errors_are_computed_from_the_pair() -> None:
     assert [(g["kind"], g["n"]) for g in groups] == [("decode", 3), ("prefill", 1)]
 
 
+def test_a_time_and_a_rate_lean_the_same_way() -> None:
+    slow_rate = Row(point(value=100.0), predicted=50.0)
+    long_time = Row(point(value=1.0, metric="tpot_s", unit="s"), predicted=2.0)
+    memory = Row(point(value=1.0, metric="peak_memory_bytes", unit="B"), predicted=8.0)
+    assert statistics([slow_rate])["too_fast"] == pytest.approx(-0.5)
+    assert statistics([slow_rate, long_time, memory])["too_fast"] == pytest.approx(-0.5)
+    assert statistics([memory])["too_fast"] is None
+
+
 def test_cut_models_keep_dense_layers_in_proportion() -> None:
     v3 = load_model("deepseek-v3")
     four = cut_layers(v3, 4)

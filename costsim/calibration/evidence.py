@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from costsim.spec.base import read_text
+from costsim.files import read_json
 from costsim.spec.catalog import CALIBRATION
 from costsim.timing.device import FittedLaw
 
@@ -31,7 +30,7 @@ def stored_laws(name: str) -> Mapping[str, Any]:
     path = CALIBRATION / f"{name}.json"
     if not path.is_file():
         return {}
-    laws: Mapping[str, Any] = json.loads(read_text(path, "calibration"))["laws"]
+    laws: Mapping[str, Any] = read_json(path, "calibration")["laws"]
     return laws
 
 

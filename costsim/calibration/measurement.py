@@ -10,12 +10,13 @@ tokens, ``skew`` is the busiest over their mean and ``tokens`` the batch; ``sms`
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from costsim.errors import BadInput
-from costsim.spec.base import read_text
+from costsim.files import inert, read_text, write
 
 SHAPE_COLUMNS = (
     "m", "n", "k", "groups", "batch", "queries", "heads", "kv_heads", "context", "rows",
@@ -121,15 +122,16 @@ def read_measurements(path: Path) -> list[Measurement]:
 
 def write_measurements(path: Path, rows: Iterable[Measurement], comment: str = "") -> None:
     """Write rows in the form :func:`read_measurements` reads."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        for line in comment.splitlines():
-            file.write(f"# {line}\n")
-        writer = csv.writer(file, lineterminator="\n")
-        used = [c for c in COLUMNS if c != "notes"]
-        writer.writerow(used)
-        for row in rows:
-            values = {"family": row.family, "dtype": row.dtype, "time_s": row.time_s, "source": row.source,
-                      "flop": row.flop or None, "bytes": row.bytes or None, **row.shape, **row.wire}  # fmt: skip
-            writer.writerow(
-                ["" if (v := values.get(c)) is None else f"{v:.8g}" if isinstance(v, float) else v for c in used]
-            )
+    file = io.StringIO()
+    for line in comment.splitlines():
+        file.write(f"# {line}\n")
+    writer = csv.writer(file, lineterminator="\n")
+    used = [c for c in COLUMNS if c != "notes"]
+    writer.writerow(used)
+    for row in rows:
+        values = {"family": row.family, "dtype": row.dtype, "time_s": row.time_s, "source": inert(row.source),
+                  "flop": row.flop or None, "bytes": row.bytes or None, **row.shape, **row.wire}  # fmt: skip
+        writer.writerow(
+            ["" if (v := values.get(c)) is None else f"{v:.8g}" if isinstance(v, float) else v for c in used]
+        )
+    write(path, file.getvalue())

@@ -65,7 +65,12 @@ class Residual:
 
     def log(self, shape: Mapping[str, Num]) -> Num:
         """log(measured/law) expected at the shapes, which broadcast against each other."""
-        wide = np.broadcast_arrays(*(axis.position(shape) for axis in self.axes))
+        try:
+            wide = np.broadcast_arrays(*(axis.position(shape) for axis in self.axes))
+        except KeyError as error:
+            raise BadInput(
+                f"residual: a kernel without {str(error.args[0])[:40]!r} cannot be corrected by it"
+            ) from None
         flat = [np.ascontiguousarray(w).ravel() for w in wide]
         grid = np.ascontiguousarray(self.values, dtype=np.float32).ravel()
         out = np.empty(flat[0].size)
@@ -121,7 +126,7 @@ def from_json(data: Mapping[str, Any]) -> Residual:
         unpack = zlib.decompressobj()
         raw = unpack.decompress(base64.b64decode(data["values"], validate=True), nodes + 1)
         values = np.frombuffer(raw, dtype=np.int8).reshape([axis.count for axis in axes])
-    except (KeyError, TypeError, ValueError, zlib.error) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, zlib.error) as error:
         raise BadInput(f"residual: not a stored grid ({type(error).__name__}: {error})") from None
     return Residual(axes, values)
 

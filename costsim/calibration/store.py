@@ -19,8 +19,8 @@ from costsim.calibration.fit import FOLDS, Fit
 from costsim.calibration.residual import from_json
 from costsim.calibration.transfer import SHEET, anchor, distance, find, shipped_bands, tile_cores
 from costsim.errors import BadInput, Malformed
+from costsim.files import read_json
 from costsim.spec.accelerator import PEAK_OF, Accelerator
-from costsim.spec.base import read_text
 from costsim.spec.catalog import CALIBRATION, load_accelerator
 from costsim.spec.cluster import Cluster
 from costsim.spec.schema import carried
@@ -120,10 +120,10 @@ def own_calibration(path: str, name: str) -> dict[str, FittedLaw]:
 def parse_calibration(path: Path) -> dict[str, FittedLaw]:
     """The laws in a calibration file; BadInput names what is wrong with it."""
     try:
-        document = json.loads(read_text(path, "calibration"))
+        document = read_json(path, "calibration")
         document = carried(document, f"calibration {path}", SCHEMA, {0: _from_0}, absent=0)
         return {key: _fitted(entry, document["accelerator"]) for key, entry in document["laws"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         if isinstance(error, BadInput):
             raise
         raise Malformed(f"calibration {path}: not a calibration file ({type(error).__name__}: {error})") from None
@@ -186,7 +186,7 @@ class Laws(Mapping[str, FittedLaw]):
             for name in names:
                 law = self._lent(name, reach)
                 if law is not None:
-                    return law if name == key else _stand_in(law, key)
+                    return law if name == key else _stand_in(law, key, _alike(name, key))
         return None
 
     def _lent(self, key: str, reach: str) -> FittedLaw | None:
@@ -228,17 +228,25 @@ def measured_parts() -> tuple[tuple[Accelerator, ...], dict[str, dict[str, Fitte
     return tuple(load_accelerator(name) for name in known), {name: read_calibration(name) for name in known}
 
 
-def _stand_in(law: FittedLaw, key: str) -> FittedLaw:
+def _alike(name: str, key: str) -> bool:
+    """Whether a law and what it stands in for are grouped expert GEMMs of one format: the same shapes and tiles."""
+    (family, dtype), (asked, wanted) = name.split("/"), key.split("/")
+    return family.startswith("moe") and asked.startswith("moe") and dtype == wanted
+
+
+def _stand_in(law: FittedLaw, key: str, alike: bool = False) -> FittedLaw:
     """Another dtype's or family's law in place of ``key``: two grades down from a measurement, one from a transfer.
 
-    Its correction belongs to other shapes; its band is at least that of a transfer to another architecture. A message
-    between two ranks makes one step, however many ranks there are, and crosses the network once.
+    Its correction belongs to other shapes, unless they are ``alike``; its band is at least that of a transfer to
+    another architecture. A message between two ranks makes one step, however many ranks there are, and crosses the
+    network once.
     """
     if key.startswith("p2p/") and isinstance(law.law, Hop):
         law = replace(law, law=replace(law.law, per_doubling_s=0.0, out_overhead_s=MESSAGE_S))
     grade = "C" if law.grade in "AB" else "D"
     low, high = shipped_bands().of(key, "D")
-    return replace(law, grade=grade, low=min(law.low, low), high=max(law.high, high), correction=None)
+    correction = law.correction if alike else None
+    return replace(law, grade=grade, low=min(law.low, low), high=max(law.high, high), correction=correction)
 
 
 def device_for(

@@ -18,7 +18,6 @@ out, by family, kept in ``hwprofiles/transfer.json``.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -28,9 +27,9 @@ from pathlib import Path
 import numpy as np
 
 from costsim.errors import BadInput
+from costsim.files import read_json
 from costsim.num import Num
 from costsim.spec.accelerator import PEAK_OF, Accelerator
-from costsim.spec.base import read_text
 from costsim.spec.catalog import ACCELERATORS, ROOT, load_accelerator, names
 from costsim.timing.device import Correction, FittedLaw
 from costsim.timing.laws import AnyLaw, Hop
@@ -270,11 +269,11 @@ def shipped_bands() -> Bands:
 def read_bands(path: Path) -> Bands:
     """The bands in a file that :func:`costsim.calibration.left_out.bands_text` wrote; BadInput says what is wrong."""
     try:
-        document = json.loads(read_text(path, "transfer bands"))
+        document = read_json(path, "transfer bands")
         if document["schema"] != SCHEMA:
             raise BadInput(f"transfer bands {path}: schema {document['schema']}, this version reads {SCHEMA}")
         table = {grade: {name: _span(entry) for name, entry in document["bands"][grade].items()} for grade in "CD"}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         if isinstance(error, BadInput):
             raise
         raise BadInput(f"transfer bands {path}: not readable ({type(error).__name__}: {error})") from None

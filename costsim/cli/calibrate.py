@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,15 +113,12 @@ def _folder(args: argparse.Namespace) -> Path | None:
 
 def _facts(args: argparse.Namespace) -> dict[str, Any]:
     """What the machine said of itself: the file named, or machine.json beside the first measurements; else nothing."""
-    from costsim.spec.base import read_text
+    from costsim.files import read_json
 
     path = Path(args.facts) if args.facts else Path(args.measurements[0]).parent / "machine.json"
     if not args.facts and not path.is_file():
         return {}
-    try:
-        facts = json.loads(read_text(path, "facts"))
-    except ValueError:
-        facts = None
+    facts = read_json(path, "facts")
     if not isinstance(facts, dict):
         raise BadInput(f"--facts {path}: a JSON object is needed, as `costsim profile` writes machine.json")
     return facts

@@ -12,7 +12,8 @@ from costsim.cli.output import finish, progress
 from costsim.errors import BadInput
 
 if TYPE_CHECKING:
-    from costsim.explore.deployments import Demand, Deployed
+    from costsim.explore.deployments import Deployed
+    from costsim.explore.units import Demand
     from costsim.predict.launch import Launch
     from costsim.spec.accelerator import Accelerator
     from costsim.spec.model import ModelSpec
@@ -40,10 +41,17 @@ _SPAN_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "day": 86400.0}
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("deployments (--phase deployment; --accelerator takes several, with commas)")
-    group.add_argument("--load", metavar="RATE", help="what must be carried: 20req/s, or 5Btok/day of output tokens")
-    group.add_argument("--headroom", type=float, metavar="X", help="share of a unit's rate to plan for (0.85)")
+    group.add_argument(
+        "--load", metavar="RATE",
+        help="what must be carried: 20req/s, or 5Btok/day of output tokens; several, like 1,5,20req/s: how many cards "
+        "each takes, and all else for the largest",
+    )  # fmt: skip
+    group.add_argument("--headroom", type=float, metavar="X", help="share of a unit's rate to plan for, below 1 (0.85)")
     group.add_argument("--confirm", type=int, metavar="N", help="how many of the best to simulate (3; 0: none)")
-    group.add_argument("--api", metavar="ID", help="list price to break even with: deepseek-r1 or deepseek-v3")
+    group.add_argument(
+        "--api-price", "--api", dest="api", metavar="PRICE",
+        help="API to break even with: deepseek-r1, deepseek-v3, or input=0.5USD/Mtok,output=2USD/Mtok[,cached=…]",
+    )  # fmt: skip
     launching.add_option(group)
 
 
@@ -51,7 +59,8 @@ def refuse_foreign(args: argparse.Namespace) -> None:
     """Options of deployments mean nothing in the other phases."""
     for name in ("load", "headroom", "confirm", "api", "launch"):
         if getattr(args, name) is not None:
-            raise BadInput(f"--{name} belongs to --phase deployment, not --phase {args.phase}")
+            flag = "api-price" if name == "api" else name
+            raise BadInput(f"--{flag} belongs to --phase deployment, not --phase {args.phase}")
 
 
 def parse_load(text: str, osl: float) -> float:
@@ -65,6 +74,13 @@ def parse_load(text: str, osl: float) -> float:
         raise BadInput(f"--load {text[:40]!r}: {match[1][:20]!r} is not a number") from None
     rate = value * _SCALE[match[2]] / _SPAN_S[match[4]]
     return rate if match[3] == "req" else rate / osl
+
+
+def parse_loads(text: str, osl: float) -> list[float]:
+    """Several loads, each with its unit or all with the last one's: ``1,5,20req/s``."""
+    parts = [part.strip() for part in text.split(",")]
+    unit = re.sub(r"^[0-9_.]+(e[0-9]+)?", "", parts[-1])
+    return [parse_load(part if "/" in part else f"{part}{unit}", osl) for part in parts]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,18 +97,19 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput("--cluster: a deployment search lays units out on each accelerator's standard node")
     if args.confirm is not None and not 0 <= args.confirm <= 20:
         raise BadInput(f"--confirm {args.confirm}: must be from 0 to 20")
-    demand, prices = _demand(args), _prices(args, chips)
+    (demand, loads), prices = _demand(args), _prices(args, chips)
     grid, assumed = _grid(args, model)
     found = search_deployments(
-        model, chips, demand, grid, ttft_s=args.ttft, tpot_s=args.tpot, headroom=args.headroom or 0.85,
-        max_gpus=args.max_gpus, prices=prices, progress=progress,
+        model, chips, demand, grid, ttft_s=args.ttft, tpot_s=args.tpot,
+        headroom=0.85 if args.headroom is None else args.headroom, max_gpus=args.max_gpus, prices=prices, loads=loads,
+        progress=progress,
     )  # fmt: skip
     asked = 3 if args.confirm is None else args.confirm
     # Queues cost some of them more than the closed form says: a few more are at hand.
     best = sorted(found.frontier, key=lambda way: way.usd_per_h)[: 3 * asked]
     confirmed = confirm(model, best, demand, asked, ttft_s=args.ttft, tpot_s=args.tpot, progress=progress)
     api = None if args.api is None else _api(args.api, demand)
-    document = deployment_document(found, confirmed, demand, model.id, api, assumed, args.top)
+    document = deployment_document(found, confirmed, demand, model.id, api, assumed, args.top, loads)
     chosen = next((one.deployed for one in confirmed if one.met), found.cheapest)
     if args.launch is not None and chosen is not None:
         document = launching.with_launches(document, _launches(args.launch, model, chosen))
@@ -115,8 +132,9 @@ def _launches(engine: str, model: ModelSpec, chosen: Deployed) -> list[Launch]:
     return found
 
 
-def _demand(args: argparse.Namespace) -> Demand:
-    from costsim.explore.deployments import Demand
+def _demand(args: argparse.Namespace) -> tuple[Demand, list[float]]:
+    """The largest load, and all of them where there are several."""
+    from costsim.explore.units import Demand
 
     def one(name: str, default: float) -> float:
         values = getattr(args, name)
@@ -129,7 +147,11 @@ def _demand(args: argparse.Namespace) -> Demand:
     if args.load is None:
         raise BadInput("--phase deployment needs --load, like 20req/s or 5Btok/day")
     isl, osl = one("isl", 2048), one("osl", 512)
-    return Demand(parse_load(args.load, osl), isl, osl, one("cached", 0))
+    loads = parse_loads(args.load, osl)
+    if len(loads) > 50:
+        raise BadInput(f"--load: {len(loads)} loads; at most 50 are looked up")
+    demands = [Demand(load, isl, osl, one("cached", 0)) for load in loads]
+    return max(demands, key=lambda each: each.requests_per_s), loads if len(loads) > 1 else []
 
 
 def _prices(args: argparse.Namespace, chips: list[Accelerator]) -> dict[str, Price]:
@@ -137,9 +159,17 @@ def _prices(args: argparse.Namespace, chips: list[Accelerator]) -> dict[str, Pri
 
     if args.price is None:
         return {}
-    if len(chips) > 1:
-        raise BadInput("--price is for one accelerator; several are compared at the catalog's prices")
-    return {chips[0].id: parse_rate(args.price, "--price")}
+    if "=" not in args.price:
+        if len(chips) > 1:
+            raise BadInput("--price: say whose it is, like h800-sxm=2USD/h,h20-96g=1USD/h")
+        return {chips[0].id: parse_rate(args.price, "--price")}
+    known, prices = {chip.id for chip in chips}, {}
+    for part in args.price.split(","):
+        name, _, rate = (word.strip() for word in part.partition("="))
+        if name not in known or name in prices:
+            raise BadInput(f"--price: {name[:40]!r} is not one of --accelerator {', '.join(sorted(known))}, once each")
+        prices[name] = parse_rate(rate, "--price")
+    return prices
 
 
 def _grid(args: argparse.Namespace, model: ModelSpec) -> tuple[dict[str, Any], list[str]]:
@@ -154,11 +184,7 @@ def _grid(args: argparse.Namespace, model: ModelSpec) -> tuple[dict[str, Any], l
         if value is not None:
             grid[name] = value
         elif name in _GRID:
-            grid[name] = [1] if name == "ep" and model.moe is None else _GRID[name]
-            if model.moe is None:
-                grid[name] = {"overlap": ["none"], "routing": ["balanced"], "redundant_experts": [0]}.get(
-                    name, grid[name]
-                )
+            grid[name] = _DENSE.get(name, _GRID[name]) if model.moe is None else _GRID[name]
             assumed.append(f"--{name.replace('_', '-')} {','.join(str(v) for v in grid[name])}")
     return grid, assumed
 
@@ -174,10 +200,30 @@ def _grid_keys() -> list[asking.Key]:
     return search._keys()
 
 
-def _api(name: str, demand: Demand) -> dict[str, float]:
-    """What the same requests cost at a list price."""
+def _api(text: str, demand: Demand) -> dict[str, float]:
+    """What the same requests cost at a list price, or at prices given by part."""
     from costsim.spec.price import in_usd, load_price
 
-    usd = {part: in_usd(load_price(f"{name}-{part}")) for part in ("input", "input-cached", "output")}
+    if "=" in text:
+        usd = _own_prices(text)
+    else:
+        usd = {part: in_usd(load_price(f"{text}-{part}")) for part in ("input", "input-cached", "output")}
     each = (demand.isl - demand.cached) * usd["input"] + demand.cached * usd["input-cached"]
     return {"usd_per_request": (each + demand.osl * usd["output"]) / 1e6, **usd}
+
+
+def _own_prices(text: str) -> dict[str, float]:
+    """``input=0.5USD/Mtok,output=2USD/Mtok,cached=0.1USD/Mtok``; cached tokens at the input's price where not given."""
+    from costsim.spec.base import build
+    from costsim.spec.price import Price, in_usd
+
+    given: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, price = (word.strip() for word in part.partition("="))
+        if name not in ("input", "output", "cached") or name in given:
+            raise BadInput(f"--api-price: {part.strip()[:60]!r}; write input=0.5USD/Mtok,output=2USD/Mtok")
+        kind = "api_input_cached" if name == "cached" else f"api_{name}"
+        given[name] = in_usd(build(Price, {"id": "given", "kind": kind, "value": price}, f"--api-price {name}"))
+    if not {"input", "output"} <= set(given) or min(given.values()) < 0:
+        raise BadInput(f"--api-price {text[:60]!r}: both input= and output= are needed, not negative")
+    return {"input": given["input"], "input-cached": given.get("cached", given["input"]), "output": given["output"]}

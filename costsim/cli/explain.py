@@ -52,13 +52,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _of_report(args: argparse.Namespace) -> int:
     """The tree of a metric from a report's own breakdown."""
-    import json
     from pathlib import Path
 
+    from costsim.files import json_of, read_text
     from costsim.predict.explain_fleet import explain_fleet, is_fleet
     from costsim.predict.explain_report import explain_report, from_json
     from costsim.report.explained import tree_document
-    from costsim.spec.base import read_text
     from costsim.spec.scenario import carried_text
 
     if args.op is not None:
@@ -66,11 +65,11 @@ def _of_report(args: argparse.Namespace) -> int:
     try:
         page = args.report.lower().endswith((".html", ".htm"))
         text = carried_text(args.report) if page else read_text(Path(args.report), "report", MOST_BYTES)
-        document = json.loads(text)
+        document = json_of(text, f"report {args.report}")
         if is_fleet(document):
             return finish(args, tree_document(explain_fleet(document, args.metric)))
         report = from_json(document)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, BadInput):
             raise
         raise BadInput(

@@ -10,6 +10,7 @@ from costsim.cli.parser import add_quantity
 from costsim.errors import BadInput
 
 if TYPE_CHECKING:
+    from costsim.predict.fleet_what_if import WhatIf
     from costsim.spec.fleet import Fleet, FleetPolicy
 
 NAME = "fleet"
@@ -17,6 +18,8 @@ HELP = "a day of load on prefill and decode pools with autoscaling: nodes by tim
 EXAMPLE = """
 costsim fleet --day deepseek-2025-02-27 --out day.html
 costsim fleet --requests --hour-s 15s
+costsim fleet --cache 200TB
+costsim fleet --night-price 0.5 --night-shift 0.1 --lease 1USD/h
 costsim fleet --mix h800-sxm=0.5,h20-96g=0.3,ascend-910c=0.2 --lease 1.2USD/h --lease-hours 4
 """
 DEFAULT = "deepseek-2025-02-27"
@@ -41,6 +44,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ):  # fmt: skip
         add_quantity(policy, f"--{name}", "time", words)
     policy.add_argument("--reactive", action="store_true", help="units come after the load, not ahead of it")
+    other = parser.add_argument_group("what if")
+    add_quantity(other, "--cache", "bytes", "prefix cache of the whole fleet, like 200TB")
+    other.add_argument("--night-price", type=float, metavar="X", help="share of the list price at night, like 0.5 (1)")
+    other.add_argument("--night-shift", type=float, metavar="X", help="share of the other load that moves there (0)")
+    other.add_argument("--night-hours", metavar="A-B", help="the night by the clock (0.5-8.5: the operator's discount)")
     lease = parser.add_argument_group("idle nodes")
     lease.add_argument("--lease", metavar="PRICE", help="what an idle card earns: an id or a quantity like 1USD/h")
     lease.add_argument("--lease-hours", type=float, default=1.0, metavar="X", help="shortest stretch leased out (1)")
@@ -61,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput("--hour-s says how the day is played; give --requests with it")
     lease = in_usd(parse_rate(args.lease, "--lease")) if args.lease is not None else 0.0
     day = predict_fleet(
-        fleet, mix=_mix(args.mix), policy=_policy(args, fleet), lease_usd_per_gpu_h=lease,
+        fleet, mix=_mix(args.mix), policy=_policy(args, fleet), what_if=_what_if(args), lease_usd_per_gpu_h=lease,
         lease_least_h=args.lease_hours,
     )  # fmt: skip
     played = None
@@ -70,6 +78,22 @@ def run(args: argparse.Namespace) -> int:
 
         played = play(day, args.hour_s or 30.0, args.seed, lambda n, all_: progress(f"{n:,} of {all_:,} requests"))
     return finish(args, fleet_document(day, played))
+
+
+def _what_if(args: argparse.Namespace) -> WhatIf:
+    from costsim.predict.fleet_what_if import NIGHT, WhatIf
+
+    night = NIGHT
+    if args.night_hours is not None:
+        if args.night_price is None and args.night_shift is None:
+            raise BadInput("--night-hours says when; give --night-price or --night-shift with it")
+        low, _, high = args.night_hours.partition("-")
+        try:
+            night = (float(low), float(high))
+        except ValueError:
+            raise BadInput(f"--night-hours {args.night_hours[:40]!r}: two hours are needed, like 0.5-8.5") from None
+    price = 1.0 if args.night_price is None else args.night_price
+    return WhatIf(args.cache, price, args.night_shift or 0.0, night)
 
 
 def _mix(text: str | None) -> dict[str, float] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,14 +80,14 @@ def calibration_of(chip: Accelerator) -> dict[str, dict[str, Any]]:
 
 
 def _measured_on(owner: str) -> dict[str, Any]:
-    from costsim.spec.base import read_text
+    from costsim.files import read_json
     from costsim.spec.catalog import CALIBRATION
 
     path = CALIBRATION / f"{owner}.json"
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(read_text(path, "calibration"))["laws"])
+        return dict(read_json(path, "calibration")["laws"])
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path.name}: not a calibration file ({error}); `costsim calibrate` writes one") from None
 

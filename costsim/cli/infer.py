@@ -141,6 +141,13 @@ class Question:
         return ServingPlan(**plan, **self.asked.words), load
 
 
+def _drafts(args: argparse.Namespace) -> None:
+    """Drafted tokens and the chance that they are kept say nothing alone."""
+    drafted = args.mtp_tokens is not None and max(args.mtp_tokens) > 0
+    if drafted != (args.mtp_acceptance is not None) and (drafted or args.mtp_tokens is None):
+        raise BadInput("--mtp-tokens and --mtp-acceptance go together (DeepSeek-V3 keeps 0.85 to 0.9 of one draft)")
+
+
 def question(args: argparse.Namespace) -> Question:
     """The options with their defaults, checked against each other."""
     from costsim.spec.catalog import load_accelerator, load_model
@@ -150,6 +157,7 @@ def question(args: argparse.Namespace) -> Question:
     asking.refuse_foreign(args, _every_load_key(), keys, f"--phase {args.phase}")
     args.precision, about_precision = asking.precision_for(chip, args.precision)
     price, cluster, about_supply = asking.supply(args, chip)
+    _drafts(args)
     asked = asking.given(args, [*PLAN, *words(), *keys], {**_COMMON, **DEFAULTS[args.phase], **_overlap(args, model)})
     about_ep = [f"--ep {default_ep(model, chip, asked)}"] if args.ep is None else []
     asked = replace(asked, assumed=(*asked.assumed, *about_ep, *about_precision, *about_supply))

@@ -31,20 +31,20 @@ def launches(
 ) -> list[Launch]:  # fmt: skip
     """Commands of a plan's replicas, and of its prefill pool's first, if it has one."""
     from costsim.predict.launch import Wanted, launch
-    from costsim.predict.service import Service, replica_cards
+    from costsim.predict.service import Service, parts_of, replica_cards
 
     service = service or Service()
-    pools = [(service.prefill, "prefill"), (plan, "decode")] if service.prefill else [(plan, role or "both")]
-    found = []
-    for one, part in pools:
-        assert one is not None
-        cards = replica_cards(model, chip, one)
-        wanted = Wanted(
-            model, chip, replace(one, gpus=cards), service.policy, part, int(float(one.gpus) / cards),
-            int(service.mtp_tokens), service.prefix_cache,
-        )  # fmt: skip
-        found.append(launch(engine, wanted))
-    return found
+    wanted = []
+    for part, own, one in parts_of(chip, plan, service):
+        cards = replica_cards(model, own, one)
+        wanted.append(Wanted(
+            model, own, replace(one, gpus=cards), service.policy, part if service.prefill else role or part,
+            int(float(one.gpus) / cards), int(service.mtp_tokens), service.prefix_cache,
+        ))  # fmt: skip
+    if len(wanted) == 2:
+        sides = [(w.dp, w.tp) for w in wanted]
+        wanted = [replace(w, peer=peer) for w, peer in zip(wanted, reversed(sides), strict=True)]
+    return [launch(engine, w) for w in wanted]
 
 
 def with_launches(document: Document, found: Sequence[Launch]) -> Document:

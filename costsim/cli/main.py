@@ -9,6 +9,7 @@ import argparse
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from typing import Protocol, cast
 
 from costsim.cli.output import FORMATS, check_out
 from costsim.cli.parser import verb_parser
-from costsim.errors import DEFECT, BadInput, BadOption, CannotWrite, UnknownName, UnreadableFile
+from costsim.errors import DEFECT, BadInput, BadOption, CannotWrite, UnknownName, UnreadableFile, one_line
 from costsim.version import __version__
 
 #: every verb in the order in which the help lists them; each is a module of this package
@@ -57,19 +58,25 @@ def main(argv: Sequence[str]) -> int:
     except BadInput as error:
         return _complain(f"error: {error} [{error.code}]", 2)
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only cut the line short
+        return _complain("interrupted; nothing was left half-written", _INTERRUPTED)
     except BrokenPipeError:
         _silence()
         return _BROKEN_PIPE
     except OSError as error:
+        if error.filename is None and not _stands():
+            return _complain("error: the current directory is gone; change to one that is there", 2)
         if error.filename is None:
             _silence()
         code = CannotWrite.code if error.filename is None else UnreadableFile.code
-        return _complain(f"error: {error.filename or 'standard output'}: {error.strerror or error} [{code}]", 2)
+        where = one_line(str(error.filename or "standard output"), 160)
+        return _complain(f"error: {where}: {error.strerror or error} [{code}]", 2)
+    except MemoryError:
+        return _complain(f"error: out of memory; ask for less at once, or for fewer values [{BadInput.code}]", 2)
     except Exception as error:
         if os.environ.get("COSTSIM_DEBUG"):
             traceback.print_exc()
-        text = " ".join(str(error).split())[:300]
+        text = one_line(str(error), 200)
         return _complain(
             f"defect: {type(error).__name__}: {text} (COSTSIM_DEBUG=1 shows where; please report it) [{DEFECT.code}]", 1
         )
@@ -89,6 +96,8 @@ def _dispatch(argv: list[str]) -> int:
     verb = load_verb(argv[0])
     parser = verb_parser(verb.NAME, verb.HELP, verb.EXAMPLE)
     verb.configure(parser)
+    if odd := next((word for word in argv[1:] if word.startswith("--") and word.endswith("=--")), None):
+        raise BadInput(f"{odd[:60]}: a value is needed after the equals sign")  # argparse would read it as a list
     try:
         args = parser.parse_intermixed_args(argv[1:])
     except SystemExit as done:  # --help has printed and wants to leave
@@ -135,6 +144,14 @@ def _complain(text: str, status: int) -> int:
     except OSError:
         _silence()
     return status
+
+
+def _stands() -> bool:
+    """Whether the current directory is still there."""
+    try:
+        return bool(os.getcwd())  # noqa: PTH109 — Path.cwd() is the same, but loads more
+    except OSError:
+        return False
 
 
 def _silence() -> None:

@@ -65,9 +65,9 @@ def _npy(path: Path, ranks: int) -> Array:
     """The matrix, mapped first: a header may claim any size."""
     import numpy as np
 
-    found = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(found, np.ndarray) or found.dtype.kind not in "iuf":
-        raise ValueError("needs one array of integers or floats")
+    from costsim.files import open_npy
+
+    found = open_npy(path, "--matrix")
     if found.shape != (ranks, ranks):
         raise BadInput(f"--matrix {path}: has shape {found.shape}; {ranks} ranks take {ranks} × {ranks}")
     return np.array(found, dtype=float)

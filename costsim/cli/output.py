@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from costsim.errors import CannotWrite
+from costsim.errors import CannotWrite, tame
+from costsim.files import write
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from costsim.report.document import Document
 
+__all__ = [
+    "FORMATS",
+    "LISTENER",
+    "Listener",
+    "check_out",
+    "console",
+    "extension",
+    "finish",
+    "progress",
+    "rendered",
+    "write",
+]
+
 FORMATS = ("json", "csv", "md", "html", "pdf")
+#: columns of the narrowest tables; a narrower terminal wraps their lines, for nothing would be left of the cells
+LEAST_WIDTH = 40
 
 
 @dataclass(frozen=True)
@@ -78,9 +92,9 @@ def finish(
     if view is None:
         from costsim.report.tables import render_document
 
-        console().print(render_document(document))
+        show(render_document(document))
     else:
-        console().print(view())
+        show(view())
     return 0
 
 
@@ -106,45 +120,25 @@ def rendered(document: Document, form: str) -> str:
         return dumps(document.payload)
     from costsim.report.plain import csv_text, markdown
 
-    return markdown(document) if form == "md" else csv_text(document.rows)
+    return tame(markdown(document) if form == "md" else csv_text(document.rows))
 
 
-def write(path: Path, text: str | bytes) -> None:
-    """All of ``text`` or nothing: a reader never sees half a file, and a failure leaves the old one."""
-    data = text.encode("utf-8") if isinstance(text, str) else text
-    temporary = None
-    try:
-        target = path.resolve()  # through a symbolic link, to the file it names
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        Path(temporary).chmod(_mode(target))
-        Path(temporary).replace(target)
-        temporary = None
-    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
-        reason = getattr(error, "strerror", None) or str(error)
-        raise CannotWrite(
-            f"{path}: cannot be written ({reason}); name a file in a directory you may write to"
-        ) from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+def show(what: RenderableType) -> None:
+    """Print on standard output; what a terminal would obey in a text that came from a file becomes a question mark."""
+    from rich.segment import Segment, Segments
 
-
-def _mode(target: Path) -> int:
-    """The permissions that an ordinary new file would get, or those of the file replaced."""
-    if target.exists():
-        return target.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+    target = console()
+    parts = [Segment(tame(part.text), part.style) for part in target.render(what) if not part.control]
+    target.print(Segments(parts))
 
 
 def console() -> Console:
     """Standard output for tables. No markup: a name with brackets in it stays as it is. NO_COLOR is rich's own."""
     from rich.console import Console
 
-    return Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
+    made = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
+    made.width = max(made.width, LEAST_WIDTH)
+    return made
 
 
 def progress(text: str, share: float | None = None) -> None:
@@ -153,4 +147,4 @@ def progress(text: str, share: float | None = None) -> None:
     if listener is not None:
         listener.told(text, None if share is None else min(max(share, 0.0), 1.0))
     elif sys.stderr.isatty():
-        print(text, file=sys.stderr, flush=True)
+        print(tame(text), file=sys.stderr, flush=True)

@@ -242,20 +242,13 @@ def _goal(args: argparse.Namespace, loads: ExpertLoads, later: Any, notes: list[
 
 def _present(name: str, shape: Shape, layers: int) -> Placement:
     """A placement written by this verb, or a bare list of rows."""
-    import json
-
     import numpy as np
 
+    from costsim.files import read_json
     from costsim.placement.load import MOST_TEXT_BYTES
     from costsim.placement.placement import Placement
-    from costsim.spec.base import read_text
 
-    try:
-        content = json.loads(read_text(Path(name), "placement", MOST_TEXT_BYTES))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(f"--present {name}: not JSON") from None
+    content = read_json(Path(name), "--present", MOST_TEXT_BYTES)
     rows = content.get("physical_to_logical") if isinstance(content, dict) else content
     try:
         table = np.array(rows)

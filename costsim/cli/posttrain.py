@@ -39,7 +39,7 @@ PLAN = (
     Key("train_zero", "ZeRO stage of training: what data-parallel ranks shard", minimum=0, maximum=3),
     Key("offload", "share of the optimiser that lives on the host", whole=False, minimum=0, maximum=1),
     Key("micro_tokens", "packed tokens of a micro-batch on a rank"),
-    Key("mtp_tokens", "tokens drafted per decode step", minimum=0),
+    Key("mtp_tokens", "tokens drafted per decode step", minimum=0, maximum=8),
     Key("mtp_acceptance", "chance that a drafted token is kept", whole=False, minimum=0, maximum=1),
 )
 REINFORCED = (

@@ -6,11 +6,14 @@ import argparse
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from costsim.cli.grid import points
 from costsim.cli.output import extension, finish, progress, write
 from costsim.errors import BadInput
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: scenarios of one call
 MAX_POINTS = 100_000
@@ -83,7 +86,9 @@ def run_grid(args: argparse.Namespace, names: Sequence[str]) -> int:
     if len(failed) == len(rows):
         raise BadInput(failed[0])
     if args.out is not None and extension(Path(args.out)) == "parquet":
-        _parquet(Path(args.out), grid_rows(rows))
+        import pandas as pd
+
+        write_parquet(Path(args.out), pd.DataFrame(grid_rows(rows)))
         args.out = None
     payload = {"varied": list(names), "rows": rows, "failed": len(failed), "version": __version__}
     section = grid_section(list(names), rows, [], _TABLE_METRICS)
@@ -103,16 +108,14 @@ def _digest(args: argparse.Namespace) -> str:
     return digest.hexdigest()[:24]
 
 
-def _parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A row a scenario."""
+def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    """A table as a parquet file, which needs pyarrow."""
     import io
     from importlib.util import find_spec
-
-    import pandas as pd
 
     if find_spec("pyarrow") is None:
         raise BadInput(f"--out {path}: parquet needs pyarrow: pip install pyarrow, or give a .csv")
     buffer = io.BytesIO()
-    pd.DataFrame(list(rows)).to_parquet(buffer, index=False)
+    frame.to_parquet(buffer, index=False)
     write(path, buffer.getvalue())
     progress(f"wrote {path}")

@@ -17,6 +17,7 @@ from costsim.predict.inference import predict_inference
 from costsim.predict.report import Metric, Report
 from costsim.predict.training import predict_chunk, predict_training
 from costsim.spec.accelerator import Accelerator
+from costsim.spec.base import listed
 from costsim.spec.catalog import load_accelerator, load_model
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import (
@@ -77,7 +78,7 @@ def _at_least_one(point: Point, key: str, most: float = 1e6) -> float:
 
 def _prefill(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
     load = PrefillLoad(point.number("isl"), point.number("tokens_per_gpu"), point.number("cached", 0.0))
-    return predict_inference(model, chip, serving_plan(point, model), load)
+    return predict_inference(model, chip, serving_plan(point, model, chip), load)
 
 
 def _decode(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
@@ -87,7 +88,7 @@ def _decode(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
         point.number("mtp_tokens", 0.0),
         point.number("mtp_acceptance", 0.0),
     )
-    return predict_inference(model, chip, serving_plan(point, model), load)
+    return predict_inference(model, chip, serving_plan(point, model, chip), load)
 
 
 def _training(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
@@ -235,7 +236,7 @@ def predict_point(point: Point, known: dict[Any, Report] | None = None) -> Row:
                *sorted(point.plan.items()), *sorted(point.load.items()))  # fmt: skip
         report = known.get(key) if known is not None and point.kind == "serving" else None
         if report is None:
-            report = ask(point, load_model(point.model), load_accelerator(point.accelerator))
+            report = ask(point, load_model(listed(point.model)), load_accelerator(listed(point.accelerator)))
             if known is not None:
                 known[key] = report
         metric = report.metrics.get(point.metric)
@@ -265,8 +266,22 @@ def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return sorted(out, key=lambda entry: (entry["kind"], entry["model"], entry["accelerator"], entry["metric"]))
 
 
+def _speed_ratio(row: Row) -> float | None:
+    """Predicted over measured speed: a time counts inverted; None for what is neither a time nor a rate."""
+    if not row.ratio:
+        return None
+    if row.point.unit in ("s", "h", "GPU h"):
+        return 1.0 / row.ratio
+    return row.ratio if row.point.unit in ("token/s", "FLOP/s") or row.point.metric.startswith("mfu") else None
+
+
 def statistics(rows: Sequence[Row]) -> dict[str, Any]:
-    """Error statistics of the rows that have a prediction."""
+    """Error statistics of the rows that have a prediction.
+
+    ``bias`` is the mean of predicted/measured − 1 and means something among rows of one metric; ``too_fast`` is the
+    geometric mean of predicted over measured speed − 1, over rows that are a time or a rate: one sign for both.
+    """
+    fast = np.array([ratio for row in rows if (ratio := _speed_ratio(row)) is not None])
     apes = np.array([row.ape for row in rows if row.ape is not None])
     ratios = np.array([row.ratio for row in rows if row.ratio is not None])
     inside = [row.inside for row in rows if row.inside is not None]
@@ -283,5 +298,6 @@ def statistics(rows: Sequence[Row]) -> dict[str, Any]:
         "median_ape": of(apes, np.median),
         "p90_ape": of(apes, lambda v: np.quantile(v, 0.9)),
         "bias": of(ratios, lambda v: np.mean(v) - 1.0),
+        "too_fast": of(fast, lambda v: np.exp(np.mean(np.log(v))) - 1.0),
         "inside_band": of(np.array(inside, dtype=float), np.mean),
     }

@@ -17,18 +17,21 @@ from costsim.serving.policy import Policy
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.assumption import assume, load_assumptions
 from costsim.spec.base import build
+from costsim.spec.catalog import load_accelerator
 from costsim.spec.cluster import Cluster
+from costsim.spec.framework import Host
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import ServingPlan, TrainingPlan
-from costsim.spec.price import Price
+from costsim.spec.price import Price, parse_rate
 from costsim.spec.run import PhaseSpec, RunSpec
 
 #: phases of a run that is read back, and requests of a simulation that is played again for every combination
 _PHASES, _REQUESTS = 50, 200_000
 #: keys of a phase that tell of it and change nothing
 _TOLD = ("note", "group", "published", "published_group")
-_POLICY = {field.name for field in fields(Policy)} - {"timeout_s"}
+_POLICY = {field.name for field in fields(Policy)}
 _SERVICE = {"router", "prefix_cache", "host_cache_bytes", "ttft_s", "tpot_s", "mtp_tokens", "mtp_acceptance"}
+_PREFILL = ("prefill_accelerator", "prefill_usd_per_h")
 
 
 def run_values(inputs: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -85,7 +88,10 @@ def simulation_values(inputs: Mapping[str, Any], name: str) -> dict[str, Any]:
     values = {f"load.{key}": value for key, value in asked.items() if value is not None}
     for key, value in service.items():
         if isinstance(value, Mapping):
-            values |= {f"service.{key}.{inner}": item for inner, item in value.items() if inner != "timeout_s"}
+            values |= {
+                f"service.{key}.{inner}": item for inner, item in value.items()
+                if inner != "timeout_s" or (isinstance(item, int | float) and item < float("inf"))
+            }  # fmt: skip
         elif value is not None:
             values[f"service.{key}"] = value
     return values
@@ -98,17 +104,33 @@ def ask_simulation(
     """The simulation that flat values describe, without its bands (they are two more runs). Raises BadInput."""
     own = {key[8:]: value for key, value in values.items() if key.startswith("service.")}
     policy = {key[7:]: value for key, value in own.items() if key.startswith("policy.")}
-    service = {key: value for key, value in own.items() if "." not in key}
+    host = {key[5:]: value for key, value in own.items() if key.startswith("host.")}
+    service = {key: value for key, value in own.items() if "." not in key and key not in _PREFILL}
+    other, rate = (own.get(key) for key in _PREFILL)
     for given, known in ((policy, _POLICY), (service, _SERVICE)):
         for key in given:
             if key not in known:
                 raise BadInput(f"service has no {key[:40]!r}; it has {', '.join(sorted(known))}")
-    made = Service(policy=Policy(**_checked(policy, Policy())), prefill=prefill, **_checked(service, Service()))
+    made = Service(
+        policy=Policy(**_checked(policy, Policy())), prefill=prefill, host=build(Host, host, "host") if host else None,
+        prefill_chip=load_accelerator(other[:80]) if isinstance(other, str) and prefill is not None else None,
+        **_checked(service, Service()),
+    )  # fmt: skip
+    first = parse_rate(f"{rate!r} USD/h", "prefill_usd_per_h") if isinstance(rate, float) else None
     requests, concurrency = _requests(tuple(sorted(
         (key[5:], value) for key, value in values.items() if key.startswith("load.")
     )))  # fmt: skip
     found = predict_simulation(
-        model, chip, plan, requests, made, concurrency=concurrency, price=price, cluster=where, bands=False
+        model,
+        chip,
+        plan,
+        requests,
+        made,
+        concurrency=concurrency,
+        price=price,
+        prefill_price=first,
+        cluster=where,
+        bands=False,
     )
     return found.report
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from costsim.errors import BadInput
-from costsim.explore.deployments import Demand, Deployed, Unit
+from costsim.explore.deployments import Deployed
+from costsim.explore.units import Demand, Unit
 from costsim.predict.report import Metric
 from costsim.predict.service import Service
 from costsim.predict.simulation import Simulated, predict_simulation
-from costsim.serving.arrivals import open_loop
+from costsim.serving.arrivals import SPREAD_RATIO, longest, open_loop
 from costsim.serving.policy import Policy
 from costsim.serving.request import Requests
 from costsim.spec.catalog import load_accelerator
@@ -146,14 +147,18 @@ def _run(
     # A slice of rounded pools would not have its share of cards: the arrivals follow the tighter pool.
     rate *= min(max(1, round(u.count / slices)) * slices / u.count for u in now.units)
     count = int(min(max(200.0, 12.0 * rate * demand.osl * now.tpot_s), MAX_REQUESTS))
-    requests = _cached(open_loop(count, rate, round(demand.isl), round(demand.osl), 0.8, 1.0, seed), demand)
+    requests = _cached(
+        open_loop(count, rate, longest(demand.isl), longest(demand.osl), SPREAD_RATIO, 1.0, seed), demand
+    )
     last = now.units[-1]
     service = Service(
         policy=Policy(max_running=running_of(last), token_budget=budget_of(now.units[0])), ttft_s=ttft_s, tpot_s=tpot_s,
         prefix_cache=demand.cached > 0, prefill=plans[0] if len(plans) > 1 else None,
         mtp_tokens=float(last.plan.get("mtp_tokens", 0)), mtp_acceptance=float(last.plan.get("mtp_acceptance", 0)),
     )  # fmt: skip
-    chip = load_accelerator(last.accelerator)
+    chip, first = load_accelerator(last.accelerator), load_accelerator(now.units[0].accelerator)
+    if len(plans) > 1 and first.id != chip.id:
+        service = replace(service, prefill_chip=first)
     return count, predict_simulation(model, chip, plans[-1], requests, service, bands=bands)
 
 

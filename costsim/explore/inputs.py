@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import Any
 from costsim.errors import BadInput
 from costsim.explore.again import ask_run, ask_simulation, run_values, simulation_values
 from costsim.explore.study import headline
+from costsim.files import json_of
 from costsim.predict.inference import predict_inference
 from costsim.predict.post.recipe import predict_recipe
 from costsim.predict.post_training import predict_post_training
 from costsim.predict.report import Metric, Report
 from costsim.predict.training import predict_training
-from costsim.spec.base import build, read_text
+from costsim.spec.base import build, listed, read_text, refuse_far
 from costsim.spec.catalog import ACCELERATORS, CLUSTERS, MODELS, load_accelerator, load_cluster, load_model, names
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan, TrainingLoad, TrainingPlan
 from costsim.spec.post_training import FineTuningLoad, PostTrainingLoad, PostTrainingPlan
@@ -59,11 +59,7 @@ def read_question(path: str) -> Question:
     text = carried_text(path) if page else read_text(Path(path), "report", MOST_BYTES)
     if page and not text.lstrip().startswith("{"):
         return _of_scenario(load_scenario(path), path)
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"report {path}: not valid JSON ({str(error)[:80]})") from None
-    return of_report(document, path)
+    return of_report(json_of(text, f"report {path}"), path)
 
 
 def of_report(document: Any, name: str) -> Question:
@@ -74,6 +70,8 @@ def of_report(document: Any, name: str) -> Question:
     if kind not in KINDS:
         raise BadInput(f"report {name}: kind {kind!r} cannot be asked again; it can for {', '.join(KINDS)}")
     inputs = document["inputs"]
+    for key in ("model", "accelerator", "cluster"):
+        refuse_far(str(inputs.get(key) or ""), Path(name), f"report {name}: {key}")
     values: dict[str, Any] = {key: _plain(value, f"{name}: {key}") for key, value in inputs.items()
                               if key not in _PARTS}  # fmt: skip
     if isinstance(inputs.get("cluster"), str) and not inputs["cluster"].endswith("-standard"):
@@ -152,6 +150,7 @@ def ask(kind: str, values: Mapping[str, Any]) -> Report:
 def _post_training(model: Any, chip: Any, plan: dict[str, Any], load: Any, price: Price | None, where: Any) -> Report:
     """Post-training plans come flat, with ``train_`` and ``rollout_`` before the keys of their parts."""
     own = {field.name for field in fields(PostTrainingPlan)}
+    listed(str(plan.get("reward_model") or ""))
     parts = {name: {key.removeprefix(name): value for key, value in plan.items()
                     if key.startswith(name) and key not in own} for name in ("train_", "rollout_")}  # fmt: skip
     rest = {key: value for key, value in plan.items() if key in own}
@@ -199,6 +198,8 @@ def _id(values: Mapping[str, Any], name: str) -> str:
     value = values.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST:
         raise BadInput(f"{name}: an id of at most {_LONGEST} letters is needed")
+    if not value.endswith(".toml"):
+        listed(value)
     known = value.endswith(".toml") or any(value in names(folder) for folder in (ACCELERATORS, MODELS, CLUSTERS))
     own = Path(f"{value}.toml")
     return str(own) if not known and value == own.stem and own.is_file() else value

@@ -11,9 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from costsim.errors import Absent, BadInput
+from costsim.files import read_text, write
 from costsim.version import __version__
 
 Point = Mapping[str, Any]
@@ -187,14 +186,12 @@ def finished(folder: Path, wanted: set[str]) -> dict[str, Row]:
     """Rows of earlier runs, by key; a file that is not one of ours is passed over."""
     rows: dict[str, Row] = {}
     for path in sorted(folder.glob("*.jsonl")) if folder.is_dir() else []:
-        if path.stat().st_size > MAX_BYTES:
-            continue
         try:
-            entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except (ValueError, RecursionError, OSError):
+            entries = [json.loads(line) for line in read_text(path, "rows", MAX_BYTES).splitlines() if line.strip()]
+        except (ValueError, RecursionError):  # BadInput is one
             continue
         for entry in entries:
-            if isinstance(entry, dict) and isinstance(entry.get("row"), dict) and entry.get("key") in wanted:
+            if isinstance(entry, dict) and isinstance(entry.get("row"), dict) and str(entry.get("key")) in wanted:
                 rows[entry["key"]] = entry["row"]
     return rows
 
@@ -207,9 +204,6 @@ def keep(folder: Path, keys: Sequence[str], rows: Sequence[Row]) -> None:
     name = hashlib.sha256("".join(keys).encode()).hexdigest()[:24] + ".jsonl"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(temporary).replace(folder / name)
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written ({error.strerror})") from None
+    write(folder / name, text)

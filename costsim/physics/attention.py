@@ -6,10 +6,12 @@ two per multiply-add, causal unless said.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from costsim.num import Num
-from costsim.physics.layout import Layout
+from costsim.physics.layout import Layout, attention_dtype, output_dtype
 from costsim.physics.op import Op, batched_gemm, gemm, stream
 from costsim.spec.model import Attention, ModelSpec
 
@@ -55,7 +57,7 @@ def prefill_core(attention: Attention, isl: Num, cached: Num) -> tuple[Num, Num]
 
 def prefill_attention(model: ModelSpec, layout: Layout, tokens: Num, isl: Num, cached: Num, count: Num) -> list[Op]:
     """Ops of one layer's attention on ``tokens`` new tokens of prompts of ``isl``, ``cached`` of them cached."""
-    a, dtype = model.attention, layout.precision
+    a, dtype = model.attention, attention_dtype(model, layout.precision)
     heads = a.heads / layout.tp
     prompts = tokens / (isl - cached)
     causal, full = prefill_core(a, isl, cached)
@@ -68,11 +70,36 @@ def prefill_attention(model: ModelSpec, layout: Layout, tokens: Num, isl: Num, c
     family = "mla_prefill" if a.kind == "mla" else "attention_prefill"
     core = Op("attention", family, "bf16", prompts * per_pair * causal, moved, count, "attention", shape,
               flop_full=prompts * per_pair * full)  # fmt: skip
+    if a.index_top_k:
+        return _indexed_prefill(model, layout, tokens, isl, cached, count, core)
     if a.kind == "mla":
         before = _mla_down(model, layout, tokens, count) + _mla_expand(a, tokens, seen, heads, dtype, count)
     else:
         before = _gqa_projection(model, layout, tokens, count)
     return [*before, core, *_output(model, layout, tokens, count)]
+
+
+def _indexed_prefill(
+    model: ModelSpec, layout: Layout, tokens: Num, isl: Num, cached: Num, count: Num, core: Op
+) -> list[Op]:
+    """Prompts longer than what a scorer picks attend sparsely; a sweep holds both kinds, and each op counts where it
+    is used."""
+    from costsim.physics.sparse import sparse_prefill
+
+    a, heads = model.attention, model.attention.heads / layout.tp
+    far = np.asarray(isl) > a.index_top_k
+    dense, sparse = np.where(far, 0.0, count), np.where(far, count, 0.0)
+    expanded = _mla_expand(
+        a, tokens, tokens / (isl - cached) * isl, heads, attention_dtype(model, layout.precision), dense
+    )
+    return [
+        *_mla_down(model, layout, tokens, count),
+        *expanded,
+        replace(core, count=dense),
+        stream("rope", _rope_bytes(a, tokens, heads), sparse, "attention", "strided"),
+        *sparse_prefill(model, layout, tokens, isl, cached, sparse),
+        *_output(model, layout, tokens, count),
+    ]
 
 
 def decode_attention(
@@ -83,6 +110,11 @@ def decode_attention(
     tokens = requests * queries
     heads = a.heads / layout.tp
     seen = _visible(context + queries, a.window, a.window_every)
+    scorer: list[Op] = []
+    if a.index_top_k:
+        from costsim.physics.sparse import indexer, picked
+
+        scorer, seen = indexer(model, layout, tokens, requests, seen, count, True), picked(model, seen)
     shape = {"queries": queries, "context": seen, "heads": heads, "batch": requests}
     if a.kind == "mla":
         width = 2 * a.kv_lora_rank + a.qk_rope_head_dim
@@ -96,7 +128,7 @@ def decode_attention(
         )
         expand = batched_gemm("expand value", tokens, a.v_head_dim, a.kv_lora_rank, heads, "bf16", count, "attention")
         rope = stream("rope, cache write", _rope_bytes(a, tokens, heads), count, "attention", "strided")
-        ops = [*_mla_down(model, layout, tokens, count), absorb, rope, core, expand]
+        ops = [*_mla_down(model, layout, tokens, count), *scorer, absorb, rope, core, expand]
     else:
         kv_heads = np.maximum(a.kv_heads / layout.tp, 1.0)
         flop = 4.0 * requests * queries * heads * seen * a.head_dim
@@ -109,7 +141,7 @@ def decode_attention(
 
 def _mla_down(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -> list[Op]:
     """Input norm, the fused down projections (replicated over tp), their norms, and the query's up projection."""
-    a, dtype, h = model.attention, layout.precision, float(model.hidden)
+    a, dtype, h = model.attention, attention_dtype(model, layout.precision), float(model.hidden)
     latent = a.kv_lora_rank + a.qk_rope_head_dim
     heads = a.heads / layout.tp
     q_in = a.q_lora_rank or h
@@ -137,10 +169,10 @@ def _mla_expand(a: Attention, tokens: Num, seen: Num, heads: Num, dtype: str, co
 
 
 def _gqa_projection(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -> list[Op]:
-    a, dtype, h = model.attention, layout.precision, float(model.hidden)
+    a, dtype, h = model.attention, attention_dtype(model, layout.precision), float(model.hidden)
     heads = a.heads / layout.tp
     kv_heads = np.maximum(a.kv_heads / layout.tp, 1.0)
-    width = (heads + 2.0 * kv_heads) * a.head_dim
+    width = (heads * (2.0 if a.gate else 1.0) + 2.0 * kv_heads) * a.head_dim
     ops = [
         residual_norm("input norm", h, tokens, count, "attention"),
         quantise("quantise input", h, tokens, dtype, count, "attention"),
@@ -161,9 +193,11 @@ def _gqa_projection(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -
 
 
 def _output(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -> list[Op]:
-    a, dtype = model.attention, layout.precision
+    a, dtype = model.attention, output_dtype(model, layout.precision)
     width = a.heads / layout.tp * a.value_head_dim
+    gated = [stream("output gate", 3.0 * _B16 * tokens * width, count, "attention")] if a.gate else []
     return [
+        *gated,
         quantise("quantise context", width, tokens, dtype, count, "attention"),
         gemm("output", tokens, float(model.hidden), width, dtype, count, "attention"),
     ]
@@ -180,7 +214,8 @@ def residual_norm(name: str, hidden: float, tokens: Num, count: Num, part: str) 
 
 
 def quantise(name: str, width: Num, tokens: Num, dtype: str, count: Num, part: str) -> Op:
-    """Per-tile cast of activations before an 8-bit GEMM (read BF16, write one byte and the scales); else nothing."""
-    eight_bit = dtype in ("fp8", "int8")
-    moved = (_B16 + 1.0 + 4.0 / 128) * tokens * width if eight_bit else 0.0 * tokens * width
-    return stream(name, moved, count if eight_bit else 0.0 * count, part)
+    """Per-tile cast of activations before an 8- or 4-bit GEMM (read BF16, write elements and scales); else nothing."""
+    written = {"fp8": 1.0 + 4.0 / 128, "int8": 1.0 + 4.0 / 128, "fp4": 0.5 + 1.0 / 16}.get(dtype)
+    if written is None:
+        return stream(name, 0.0 * tokens * width, 0.0 * count, part)
+    return stream(name, (_B16 + written) * tokens * width, count, part)

@@ -66,7 +66,16 @@ def tensor_wires(model: ModelSpec, layout: Layout, tokens: Num, dense_count: Num
         Wire("all-reduce attention", "all_reduce", count=(dense_count + moe_count) * split, part="attention", **one),
         Wire("all-reduce dense ffn", "all_reduce", count=dense_count * split, part="dense", **one),
         Wire("all-reduce experts", "all_reduce", count=moe_count * split, part="moe", **one),
+        *_norm_wires(model, layout, tokens, (dense_count + moe_count) * split),
     ]
+
+
+def _norm_wires(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -> list[Wire]:
+    """A query/key norm over all heads needs the mean squares of every rank's: two FP32 numbers a token. [vllm]"""
+    if model.attention.qk_norm != "full":
+        return []
+    size = 2.0 * 4.0 * tokens
+    return [Wire("all-reduce qk norm", "all_reduce", size, size, layout.tp, layout.domain, count, "attention")]
 
 
 def pipeline_wires(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -> list[Wire]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from costsim.num import Num
 from costsim.physics.attention import quantise, residual_norm
-from costsim.physics.layout import Layout
+from costsim.physics.layout import Layout, ffn_dtype
 from costsim.physics.op import Op, act_bytes, experts, gemm, stream
 from costsim.physics.routing import active_experts, hottest_expert, popularity, units_touched
 from costsim.spec.model import ModelSpec
@@ -21,7 +21,7 @@ def _swiglu_bytes(width: Num, rows: Num, dtype: str) -> Num:
 
 def gated_ffn(name: str, tokens: Num, width: Num, model: ModelSpec, layout: Layout, count: Num, part: str) -> list[Op]:
     """down(silu(gate x) · up x): 6·tokens·hidden·width FLOP."""
-    h, dtype = float(model.hidden), layout.precision
+    h, dtype = float(model.hidden), ffn_dtype(model, layout.precision)
     return [
         gemm(f"{name} gate-up", tokens, 2.0 * width, h, dtype, count, part),
         stream(f"{name} swiglu", _swiglu_bytes(width, tokens, dtype), count, part),
@@ -34,7 +34,7 @@ def dense_ffn(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -> list
     h = float(model.hidden)
     return [
         residual_norm("ffn norm", h, tokens, count, "dense"),
-        quantise("quantise ffn input", h, tokens, layout.precision, count, "dense"),
+        quantise("quantise ffn input", h, tokens, ffn_dtype(model, layout.precision), count, "dense"),
         *gated_ffn("dense ffn", tokens, model.intermediate / layout.tp, model, layout, count, "dense"),
     ]
 

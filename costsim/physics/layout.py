@@ -10,6 +10,9 @@ from costsim.num import Num
 from costsim.physics.routing import imbalance, known_imbalance, node_share
 from costsim.spec.model import ModelSpec
 
+#: formats whose weights take four bits: NVFP4 (multiplied in 4 bits), INT4 or MXFP4 beside 16-bit activations
+FOUR_BIT = ("fp4", "w4")
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -57,6 +60,26 @@ class Layout:
             return 1.0 + (self.skew(pairs, phase) - 1.0) * node_share(self.ep, nodes)
         skew = imbalance(self.routing, phase, self.slots * within, nodes, pairs / self.slots, self.replicas)
         return np.maximum(skew, 1.0)  # of one node the closed form falls below the mean
+
+
+def attention_dtype(model: ModelSpec, precision: str) -> str:
+    """Format of the attention's matrices: 4-bit checkpoints of MoE models keep them in BF16 (DeepSeek-R1 in NVFP4,
+    Kimi-K2.5 in INT4, gpt-oss in MXFP4); those of dense models quantise every layer matrix. [nvidia-fp4-checkpoints]
+    """
+    return "bf16" if precision in FOUR_BIT and model.moe is not None else precision
+
+
+def output_dtype(model: ModelSpec, precision: str) -> str:
+    """Format of attention's output projection, which some NVFP4 checkpoints of MoE models quantise as well."""
+    return precision if precision == "fp4" and "output" in model.fp4_parts else attention_dtype(model, precision)
+
+
+def ffn_dtype(model: ModelSpec, precision: str) -> str:
+    """Format of dense FFNs and shared experts: integer checkpoints of MoE models (``w4``) quantise routed experts only,
+    NVFP4 ones as the model says. [nvidia-fp4-checkpoints]
+    """
+    kept = precision == "w4" or (precision == "fp4" and "ffn" not in model.fp4_parts)
+    return "bf16" if kept and model.moe is not None else precision
 
 
 def expert_slots(model: ModelSpec, ep: Num, redundant: Num) -> Num:

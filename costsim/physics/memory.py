@@ -8,10 +8,11 @@ import numpy as np
 
 from costsim.num import Num
 from costsim.physics.attention import kv_bytes_per_layer_token
+from costsim.physics.delta import state_bytes
 from costsim.physics.ffn import expert_pairs
-from costsim.physics.layout import Layout
-from costsim.physics.op import act_bytes, weight_bytes
-from costsim.physics.parameters import parameters
+from costsim.physics.layout import Layout, attention_dtype, ffn_dtype
+from costsim.physics.op import act_bytes, stored_bytes
+from costsim.physics.parameters import linear_parameters, parameters
 from costsim.spec.model import ModelSpec
 
 _B16 = 2.0
@@ -54,20 +55,22 @@ def weight_bytes_per_rank(model: ModelSpec, layout: Layout, with_mtp: Num | bool
 def weights_by_kind(model: ModelSpec, layout: Layout, with_mtp: Num | bool) -> dict[str, Num]:
     """Weights of one pipeline stage on one rank, by kind of tensor.
 
-    Layer matrices in the plan's precision; embedding, head, routers and norms in BF16. Attention and dense
-    FFN split over tp, routed experts over ep·moe_tp with their replicas. The embedding and head are charged
-    to every stage, which is right for pp = 1 and high by at most one of them otherwise. ``with_mtp`` is a mask
-    in a sweep: where it holds, one MTP module is resident too.
+    Layer matrices in the plan's precision (of 4-bit checkpoints not all are); embedding, head, routers and norms in
+    BF16. Attention and dense FFN split over tp, routed experts over ep·moe_tp with their replicas. The embedding and
+    head are charged to every stage, which is right for pp = 1 and high by at most one of them otherwise. ``with_mtp``
+    is a mask in a sweep: where it holds, one MTP module is resident too.
     """
-    p, b = parameters(model), weight_bytes(layout.precision)
+    p, b = parameters(model), stored_bytes(layout.precision)
+    b_attention, b_ffn = (stored_bytes(f(model, layout.precision)) for f in (attention_dtype, ffn_dtype))
     share = 1.0 / layout.pp
-    attention = p.attention * b / layout.tp + (p.attention_norms + p.layer_norms) * _B16
+    attention = p.attention * b_attention / layout.tp + (p.attention_norms + p.layer_norms) * _B16
+    linear = linear_parameters(model) * b_attention / layout.tp + p.layer_norms * _B16
     experts = layout.slots * p.expert * b / layout.moe_tp if model.moe else 0.0
-    shared = p.shared * b / layout.tp if model.moe else 0.0
+    shared = p.shared * b_ffn / layout.tp if model.moe else 0.0
     router = p.router * _B16 if model.moe else 0.0
-    dense = p.dense_ffn * b / layout.tp
+    dense = p.dense_ffn * b_ffn / layout.tp
     kinds: dict[str, Num] = {
-        "attention and norm": model.layers * attention * share,
+        "attention and norm": (model.cached_layers * attention + model.linear_layers * linear) * share,
         "dense FFN": model.dense_layers * dense * share,
         "routed expert": model.moe_layers * experts * share,
         "shared expert": model.moe_layers * shared * share,
@@ -84,7 +87,7 @@ def kv_bytes_per_rank(model: ModelSpec, layout: Layout, requests: Num, context: 
     """Cache of ``requests`` sequences of ``context`` tokens on one rank.
 
     MLA's latent is replicated over tp; GQA's heads split until each rank has one. A sliding-window layer
-    keeps at most its window.
+    keeps at most its window; a linear-attention layer a state of fixed size for each sequence, its heads split over tp.
     """
     a = model.attention
     split = 1.0 if a.kind == "mla" else np.minimum(layout.tp, a.kv_heads)
@@ -92,7 +95,8 @@ def kv_bytes_per_rank(model: ModelSpec, layout: Layout, requests: Num, context: 
     held = context
     if a.window:
         held = (np.minimum(context, a.window) + (a.window_every - 1) * context) / a.window_every
-    return requests * held * per_token * model.layers / layout.pp
+    state = state_bytes(model) / layout.tp * model.linear_layers
+    return requests * (held * per_token * model.cached_layers + state) / layout.pp
 
 
 def activation_bytes(model: ModelSpec, layout: Layout, tokens: Num, prefill: bool) -> Num:

@@ -33,6 +33,11 @@ def weight_bytes(dtype: str) -> float:
     return ELEMENT_BYTES[dtype] + (2.0 / SCALE_BLOCK if dtype == "w4" else 0.0)
 
 
+def stored_bytes(dtype: str) -> float:
+    """Bytes that a weight takes in memory: as moved, and the one-byte scale of every 16 weights of NVFP4."""
+    return weight_bytes(dtype) + (1.0 / 16.0 if dtype == "fp4" else 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Op:
     """One kernel on one rank, executed ``count`` times per step.

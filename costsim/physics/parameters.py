@@ -69,7 +69,8 @@ class Parameters:
         m = self.model
         ends = self.embedding + self.head + self.final_norm
         ffn = m.dense_layers * self.dense_ffn + m.moe_layers * (self.shared + self.router)
-        return ends + m.layers * self.layer + ffn
+        layers = m.cached_layers * self.layer
+        return ends + layers + m.linear_layers * (linear_parameters(m) + self.layer_norms) + ffn
 
     @property
     def total(self) -> int:
@@ -127,7 +128,7 @@ def parameters(model: ModelSpec) -> Parameters:
     expert = shared = router = router_bias = 0
     if moe:
         expert = _elements(ffn_shapes(h, moe.intermediate)) + moe.expert_bias * (2 * moe.intermediate + h)
-        shared = _elements(ffn_shapes(h, moe.shared_experts * moe.intermediate))
+        shared = _elements(ffn_shapes(h, moe.shared_experts * moe.intermediate)) + moe.shared_gate * h
         router = moe.experts * (h + moe.router_bias)
         router_bias = moe.experts * moe.score_bias
     ffn = moe.experts * expert + shared + router if moe else dense_ffn
@@ -153,18 +154,42 @@ def parameters(model: ModelSpec) -> Parameters:
 def attention_shapes(model: ModelSpec) -> tuple[Shape, ...]:
     """Matrices of one attention layer, (outputs, inputs).
 
-    MLA: q (or q_a, q_b through the query latent), kv_a (latent and shared RoPE key), kv_b, o.
-    GQA: q, k, v, o. [deepseek-v2, sec. 2.1.2 and app. C]
+    MLA: q (or q_a, q_b through the query latent), kv_a (latent and shared RoPE key), kv_b, o, and the three of a
+    scorer that picks tokens.
+    GQA: q (with its gate, where it has one), k, v, o. [deepseek-v2, sec. 2.1.2 and app. C]
     """
     a, h = model.attention, model.hidden
     if a.kind == "gqa":
         q, kv = a.heads * a.head_dim, a.kv_heads * a.head_dim
-        return (q, h), (kv, h), (kv, h), (h, q)
+        return (q * (1 + a.gate), h), (kv, h), (kv, h), (h, q)
     q = a.heads * a.qk_head_dim
     query: tuple[Shape, ...] = ((a.q_lora_rank, h), (q, a.q_lora_rank)) if a.q_lora_rank else ((q, h),)
     latent = (a.kv_lora_rank + a.qk_rope_head_dim, h)
     expand = (a.heads * (a.qk_nope_head_dim + a.v_head_dim), a.kv_lora_rank)
-    return (*query, latent, expand, (h, a.heads * a.v_head_dim))
+    scorer: tuple[Shape, ...] = ()
+    if a.index_top_k:
+        scorer = (a.index_heads * a.index_head_dim, a.q_lora_rank or h), (a.index_head_dim, h), (a.index_heads, h)
+    return (*query, latent, expand, (h, a.heads * a.v_head_dim), *scorer)
+
+
+def linear_shapes(model: ModelSpec) -> tuple[Shape, ...]:
+    """Matrices of one linear-attention layer: queries, keys, values and output gate; the two gates a head; output.
+
+    [gated-deltanet]
+    """
+    a, h = model.linear, model.hidden
+    if a is None:
+        return ()
+    values = a.value_heads * a.value_head_dim
+    return (a.channels + values, h), (2 * a.value_heads, h), (h, values)
+
+
+def linear_parameters(model: ModelSpec) -> int:
+    """One linear-attention layer: matrices, convolution, decay and bias a head, the norm of a head's output."""
+    a = model.linear
+    if a is None:
+        return 0
+    return _elements(linear_shapes(model)) + a.conv * a.channels + 2 * a.value_heads + a.value_head_dim
 
 
 def ffn_shapes(hidden: int, width: int) -> tuple[Shape, ...]:
@@ -178,7 +203,8 @@ def kv_bytes_per_token(model: ModelSpec, dtype: str) -> int:
     MLA caches the latent and the shared RoPE key once: (kv_lora_rank + qk_rope_head_dim) elements a layer.
     In FP8 it is FlashMLA's layout: FP8 latent, one FP32 scale per 128 latents, BF16 RoPE key (656 bytes for
     512 + 64). GQA caches 2·kv_heads·head_dim elements. A layer with a sliding window holds no more than
-    ``window`` tokens, so for such models this is the rate at short context.
+    ``window`` tokens, so for such models this is the rate at short context; linear attention keeps a state of fixed
+    size, which is not in it.
     Raises UnsupportedDtype. [deepseek-v2, table 1; flashmla]
     """
     if dtype not in KV_ELEMENT_BYTES:
@@ -190,7 +216,7 @@ def kv_bytes_per_token(model: ModelSpec, dtype: str) -> int:
         per_layer = a.kv_lora_rank + 4 * _blocks(a.kv_lora_rank, FLASHMLA_TILE) + 2 * a.qk_rope_head_dim
     else:
         per_layer = (a.kv_lora_rank + a.qk_rope_head_dim) * size
-    return model.layers * per_layer
+    return model.cached_layers * per_layer
 
 
 def checkpoint_elements(model: ModelSpec, dtype: str) -> dict[str, int]:
@@ -235,7 +261,9 @@ def _layer_matrices(model: ModelSpec) -> Iterator[tuple[Shape, int, bool]]:
     """(shape, how many in the whole checkpoint, routed expert or not): the matrices that quantisation covers."""
     h, moe = model.hidden, model.moe
     for shape in attention_shapes(model):
-        yield shape, model.layers + model.mtp_layers, False
+        yield shape, model.cached_layers + model.mtp_layers, False
+    for shape in linear_shapes(model):
+        yield shape, model.linear_layers, False
     dense = model.dense_layers + (0 if moe else model.mtp_layers)
     for shape in ffn_shapes(h, model.intermediate if dense else 0):
         yield shape, dense, False
@@ -259,6 +287,7 @@ def _attention_extras(a: Attention, hidden: int) -> int:
 def _attention_norms(a: Attention) -> int:
     """Latent norms (MLA), and query/key norms: one vector a head size, or one over all heads (``full``)."""
     latent = a.q_lora_rank + a.kv_lora_rank if a.kind == "mla" else 0
+    latent += 2 * a.index_head_dim if a.index_top_k else 0  # the scorer's keys have a layer norm with its bias
     if a.qk_norm == "none":
         return latent
     if a.qk_norm == "head":

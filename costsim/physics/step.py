@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from costsim.num import Num
-from costsim.physics.attention import decode_attention, prefill_attention
+from costsim.physics.attention import decode_attention, prefill_attention, quantise, residual_norm
 from costsim.physics.comm import expert_wires, pipeline_wires, tensor_wires
+from costsim.physics.delta import decode_delta, prefill_delta
 from costsim.physics.ffn import dense_ffn, moe_ffn
-from costsim.physics.layout import Layout
+from costsim.physics.layout import Layout, attention_dtype
 from costsim.physics.op import Op, Wire, gemm, stream
 from costsim.spec.model import ModelSpec
 
@@ -47,6 +48,15 @@ def _head(model: ModelSpec, layout: Layout, tokens: Num, rows: Num, part: str = 
     ]
 
 
+def _before(model: ModelSpec, layout: Layout, tokens: Num, count: Num) -> list[Op]:
+    """Norm and cast before a linear-attention layer, as before attention."""
+    h, dtype = float(model.hidden), attention_dtype(model, layout.precision)
+    return [
+        residual_norm("input norm", h, tokens, count, "attention"),
+        quantise("quantise input", h, tokens, dtype, count, "attention"),
+    ]
+
+
 def _stage_share(layout: Layout) -> Num:
     return 1.0 / layout.pp
 
@@ -60,7 +70,10 @@ def prefill_demand(
     """
     share = _stage_share(layout)
     dense, moe = model.dense_layers * share, model.moe_layers * share
-    ops = prefill_attention(model, layout, tokens, isl, cached, dense + moe)
+    full, linear = (dense + moe) - model.linear_layers * share, model.linear_layers * share
+    ops = prefill_attention(model, layout, tokens, isl, cached, full)
+    if model.linear_layers:
+        ops += [*_before(model, layout, tokens, linear), *prefill_delta(model, layout, tokens, linear)]
     wires = tensor_wires(model, layout, tokens, dense, moe) + pipeline_wires(model, layout, tokens, 1.0)
     if model.dense_layers:
         ops += dense_ffn(model, layout, tokens, dense)
@@ -76,7 +89,10 @@ def decode_demand(model: ModelSpec, layout: Layout, requests: Num, context: Num,
     share = _stage_share(layout)
     dense, moe = model.dense_layers * share, model.moe_layers * share
     tokens = requests * queries
-    ops = decode_attention(model, layout, requests, queries, context, dense + moe)
+    full, linear = (dense + moe) - model.linear_layers * share, model.linear_layers * share
+    ops = decode_attention(model, layout, requests, queries, context, full)
+    if model.linear_layers:
+        ops += [*_before(model, layout, tokens, linear), *decode_delta(model, layout, requests, queries, linear)]
     wires = tensor_wires(model, layout, tokens, dense, moe) + pipeline_wires(model, layout, tokens, 1.0)
     if model.dense_layers:
         ops += dense_ffn(model, layout, tokens, dense)

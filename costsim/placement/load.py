@@ -6,7 +6,6 @@ Files are data: size-bounded, never unpickled or evaluated; what is malformed is
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costsim.errors import BadInput
+from costsim.files import json_of, open_npy, read_text
 from costsim.placement.placement import Loads
 
 #: no model comes near these; a file beyond them is no load
@@ -57,23 +57,16 @@ def read_loads(path: str | Path, experts: int | None = None) -> ExpertLoads:
 
 
 def _npy(file: Path) -> NDArray[Any]:
-    try:
-        table = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OverflowError) as error:  # a header may claim any shape
-        raise BadInput(f"{file}: no numpy array of numbers ({str(error).splitlines()[0][:80]})") from None
-    if not isinstance(table, np.ndarray):
-        raise BadInput(f"{file}: a .npz archive; save one array with np.save")
-    if table.dtype.kind not in "iuf":
-        raise BadInput(f"{file}: dtype {table.dtype}; token counts are integers or floats")
+    table: NDArray[Any] = open_npy(file, "loads")
     return table
 
 
 def _csv(file: Path) -> NDArray[Any]:
-    with file.open(encoding="utf-8-sig", newline="") as stream:  # spreadsheets begin a file with a byte-order mark
-        try:
-            rows = [row for row in csv.reader(stream) if any(cell.strip() for cell in row)]
-        except csv.Error as error:
-            raise BadInput(f"{file}: not CSV ({error})") from None
+    try:
+        lines = read_text(file, "loads", MOST_TEXT_BYTES).splitlines()
+        rows = [row for row in csv.reader(lines) if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise BadInput(f"{file}: not CSV ({error})") from None
     if rows and not any(_is_number(cell) for cell in rows[0]):
         heading, rows = [cell.strip().lower() for cell in rows[0]], rows[1:]
         if heading[0] in INDEX_COLUMNS:
@@ -94,10 +87,7 @@ def _is_number(text: str) -> bool:
 
 
 def _json(file: Path) -> NDArray[Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadInput(f"{file}: not JSON ({str(error)[:80]})") from None
+    content = json_of(read_text(file, "loads", MOST_TEXT_BYTES), str(file))
     if isinstance(content, dict):
         key = next((key for key in ("loads", "counts", "topk") if key in content), None)
         if key is None:

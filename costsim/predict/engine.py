@@ -102,6 +102,7 @@ def _tables(setting: Setting, max_batch: int, drafts: float, acceptance: float) 
         id(setting.chip),
         repr(setting.plan),
         repr(setting.cluster),
+        repr(setting.framework),
         max_batch,
         drafts,
         acceptance,
@@ -147,6 +148,10 @@ def kv_capacity_tokens(setting: Setting, token_budget: int, drafts: float = 0.0)
     return int(room / each)
 
 
+#: requests in flight from which a recipe's engine polls for new ones at its longer interval
+MANY = 16.0
+
+
 def policy_for(framework: Framework | None, isl: float, concurrency: float, batch: int = 0) -> Policy:
     """The scheduler of a framework for a load; a plain one (vLLM's way) where there is none.
 
@@ -155,9 +160,10 @@ def policy_for(framework: Framework | None, isl: float, concurrency: float, batc
     if framework is None:
         return Policy(max_running=batch or Policy.max_running, ahead=True)
     s = framework.scheduler
-    budget = s.token_budget + s.budget_isl * isl + s.budget_concurrency * concurrency
+    budget = max(s.token_budget + s.budget_isl * isl + s.budget_concurrency * concurrency, s.budget_least)
     return Policy(
-        order=s.order, token_budget=max(int(budget), 1), chunked=s.chunked, max_running=batch or s.max_running,
+        order=s.order, token_budget=max(int(budget), 1), balance=s.balance,
+        poll=s.poll if concurrency >= MANY else s.poll_small, chunked=s.chunked, max_running=batch or s.max_running,
         reserve=s.reserve, block=s.block, ahead=s.ahead,
     )  # fmt: skip
 

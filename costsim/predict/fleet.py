@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from costsim.frames import Framed, Rows
 from costsim.predict.fleet_units import UnitKind, check_mix, kinds_of
+from costsim.predict.fleet_what_if import WhatIf, changed, words
 from costsim.predict.report import Metric
 from costsim.serving.autoscale import Kind, Rule, day_curve, schedule, utilisation
 from costsim.spec.catalog import load_accelerator
@@ -40,6 +41,7 @@ class FleetDay(Framed):
     metrics: Mapping[str, Metric]
     notes: tuple[str, ...]
     policy: FleetPolicy
+    what_if: WhatIf
 
     def rows(self) -> Rows:
         """``metrics``, and ``schedule``: nodes, demand and load by time."""
@@ -53,8 +55,8 @@ class FleetDay(Framed):
 
     @property
     def mixed(self) -> bool:
-        """Whether these are other units than those of the day itself."""
-        return any(len(kinds) > 1 or kinds[0].unit.most is None for kinds in self.kinds.values())
+        """Whether these are other units or another load than those of the day itself."""
+        return self.what_if.asked or any(len(kinds) > 1 or kinds[0].unit.most is None for kinds in self.kinds.values())
 
 
 def predict_fleet(
@@ -62,33 +64,43 @@ def predict_fleet(
     *,
     mix: Mapping[str, float] | None = None,
     policy: FleetPolicy | None = None,
+    what_if: WhatIf | None = None,
     lease_usd_per_gpu_h: float = 0.0,
     lease_least_h: float = 1.0,
 ) -> FleetDay:
     """Predict the day. ``mix``: accelerator → share of the peak's capacity; None: the units that the day itself has.
 
+    ``what_if``: another cache, another price at night and what it moves.
     Unit capacity is the kernel path's throughput times what a full unit keeps of it in production (see
     :mod:`costsim.predict.fleet_units`); demand follows ``hourly``.
     Idle nodes earn ``lease_usd_per_gpu_h`` in every stretch of at least ``lease_least_h`` hours.
     Raises BadInput for shares that do not sum to one and accelerators without a unit.
     """
-    policy = policy or fleet.policy
+    policy, what_if = policy or fleet.policy, what_if or WhatIf()
     if mix is not None:
         check_mix(mix, fleet)
     steps = max(round(DAY_S / policy.interval), len(fleet.load.hourly))
     curve = day_curve(fleet.load.hourly, steps)
-    demand = {
-        "prefill": curve * fleet.load.missed_tokens / DAY_S, "decode": curve * fleet.load.output_tokens / DAY_S,
-    }  # fmt: skip
-    kinds = {phase: kinds_of(fleet, phase, mix, float(demand[phase].max()), policy.target) for phase in PHASES}
-    runs = {end: _scaled(kinds, demand, policy, end) for end in ("value", "high", "low")}
+    hours = np.arange(steps) * 24.0 / steps
+    # What a full unit keeps in production is known from the day as it was.
+    tokens = {"prefill": fleet.load.missed_tokens, "decode": fleet.load.output_tokens}
+    peaks = {phase: float(curve.max()) * tokens[phase] / DAY_S for phase in PHASES}
+    load, curve, paid = changed(fleet, what_if, curve, hours)
+    fleet = fleet.model_copy(update={"load": load})
+    tokens = {"prefill": load.missed_tokens, "decode": load.output_tokens}
+    demand = {phase: curve * tokens[phase] / DAY_S for phase in PHASES}
+    kinds = {
+        phase: kinds_of(fleet, phase, mix, peaks[phase], policy.target, float(demand[phase].max())) for phase in PHASES
+    }
+    apart = what_if.cache_bytes is not None
+    runs = {end: _scaled(kinds, demand, policy, end, apart) for end in ("value", "high", "low")}
     units = runs["value"]
     lease = (lease_usd_per_gpu_h, lease_least_h)
-    metrics = _metrics(fleet, kinds, runs, lease)
+    metrics = _metrics(fleet, kinds, runs, lease, paid)
     nodes = _nodes(units, kinds)
-    load = {p: utilisation(demand[p], units[p], [_kind(k) for k in kinds[p]]) for p in PHASES}
-    hours = np.arange(steps) * 24.0 / steps
-    return FleetDay(fleet, kinds, hours, units, nodes, demand, load, metrics, _notes(kinds, load, policy), policy)
+    full = {p: utilisation(demand[p], units[p], [_kind(k) for k in kinds[p]]) for p in PHASES}
+    notes = (*_notes(kinds, full, policy), *words(fleet, what_if))
+    return FleetDay(fleet, kinds, hours, units, nodes, demand, full, metrics, notes, policy, what_if)
 
 
 def rule_of(policy: FleetPolicy, steps: int) -> Rule:
@@ -105,15 +117,16 @@ def _kind(kind: UnitKind, end: str = "value") -> Kind:
 
 
 def _scaled(
-    kinds: Mapping[str, tuple[UnitKind, ...]], demand: Mapping[str, Array], policy: FleetPolicy, end: str
-) -> dict[str, Counts]:
+    kinds: Mapping[str, tuple[UnitKind, ...]], demand: Mapping[str, Array], policy: FleetPolicy, end: str,
+    apart: bool = False,
+) -> dict[str, Counts]:  # fmt: skip
     """Units by step of both pools with capacities at one end of their band.
 
     A fleet of one kind of unit in each phase scales by groups: as many as the tighter phase needs. A mixed fleet's
-    pools scale apart, each taking the units with the cheapest tokens first.
+    pools scale ``apart``, each taking the units with the cheapest tokens first.
     """
     rule = rule_of(policy, len(demand["decode"]))
-    if any(len(kinds[p]) > 1 or kinds[p][0].unit.most is None for p in PHASES):
+    if apart or any(len(kinds[p]) > 1 or kinds[p][0].unit.most is None for p in PHASES):
         return {p: schedule(demand[p], [_kind(kind, end) for kind in kinds[p]], rule) for p in PHASES}
     tightest = np.zeros(len(demand["decode"]))
     most = 0
@@ -137,7 +150,7 @@ def policy_table(
     for lead in minutes:
         for hold in minutes:
             policy = day.policy.model_copy(update={"lead": lead * 60.0, "hold": hold * 60.0})
-            units = _scaled(day.kinds, day.demand, policy, "value")
+            units = _scaled(day.kinds, day.demand, policy, "value", day.what_if.cache_bytes is not None)
             out[lead, hold] = float(_nodes(units, day.kinds).mean()) * 24.0
     return out
 
@@ -158,16 +171,16 @@ def revenue_usd(fleet: Fleet) -> float:
 
 def _day(
     fleet: Fleet, kinds: Mapping[str, tuple[UnitKind, ...]], units: Mapping[str, Counts],
-    lease: tuple[float, float],
+    lease: tuple[float, float], paid: float,
 ) -> dict[str, tuple[float, str]]:  # fmt: skip
-    """Every figure of one schedule."""
+    """Every figure of one schedule; ``paid``: share of the list price that the average token brings."""
     steps = len(units["decode"])
     each_h = 24.0 / steps
     nodes = {p: units[p] @ np.array([kind.nodes for kind in kinds[p]]) for p in PHASES}
     usd_per_h = sum(
         units[p] @ np.array([kind.usd_per_h * kind.unit.gpus for kind in kinds[p]]) for p in PHASES
     )  # fmt: skip
-    cost, revenue = float(np.sum(usd_per_h) * each_h), revenue_usd(fleet)
+    cost, revenue = float(np.sum(usd_per_h) * each_h), revenue_usd(fleet) * paid
     every = nodes["prefill"] + nodes["decode"]
     out = {
         "node_hours": (float(every.sum()) * each_h, "node·h"), "mean_nodes": (float(every.mean()), "nodes"),
@@ -189,6 +202,7 @@ def _day(
         )
         out["leased_gpu_hours"] = (float(idle_h), "h")
         out["lease_usd"] = (float(idle_h) * lease[0], "USD")
+        out["margin_with_lease"] = ((revenue + float(idle_h) * lease[0]) / cost - 1.0, "ratio")
     return out
 
 
@@ -210,10 +224,10 @@ def _leased(idle: Counts, each_h: float, least_h: float) -> float:
 
 def _metrics(
     fleet: Fleet, kinds: Mapping[str, tuple[UnitKind, ...]], runs: Mapping[str, Mapping[str, Counts]],
-    lease: tuple[float, float],
+    lease: tuple[float, float], paid: float,
 ) -> dict[str, Metric]:  # fmt: skip
     """Figures with bands: the whole schedule again with capacities at the ends of theirs."""
-    mid, low, high = (_day(fleet, kinds, runs[end], lease) for end in ("value", "high", "low"))
+    mid, low, high = (_day(fleet, kinds, runs[end], lease, paid) for end in ("value", "high", "low"))
     grade = worst([k.report.metrics["tokens_per_s_per_gpu"].grade for ks in kinds.values() for k in ks])
     metrics = {}
     for name, (value, unit) in mid.items():

@@ -87,7 +87,7 @@ def play(
     Raises BadInput for a mixed fleet, whose units are not all alike, and for hours too short or too long.
     """
     if day.mixed:
-        raise BadInput("request level: a day of one kind of unit in each phase is needed; leave --mix out")
+        raise BadInput("request level: the day as it was is needed; leave --mix, --cache and the night out")
     if not 5.0 <= hour_s <= 3600.0:
         raise BadInput(f"hour_s = {hour_s:g}: each hour is played for 5 to 3600 seconds")
     began = time.process_time()
@@ -116,7 +116,8 @@ def _group(day: FleetDay, prefill: UnitKind, decode: UnitKind) -> Deployment:
     Decode runs at its kernels' own rate: uneven ranks, batches that are not full and waiting for memory, which a
     share kept in production stands for elsewhere, are played here. A prefill unit is a queue that computes its
     capacity in steps of all its cards' tokens: how prompts of very different lengths fall on its ranks depends on
-    lengths that nobody has published. Spare units help every group.
+    lengths that nobody has published. Spare units help every group. The operator's decode load balancer keeps KV usage
+    even between cards [deepseek-open-infra-day6].
     """
     unit = decode.unit
     plan = ServingPlan(
@@ -124,7 +125,7 @@ def _group(day: FleetDay, prefill: UnitKind, decode: UnitKind) -> Deployment:
         overlap=unit.overlap, redundant_experts=unit.redundant_experts,  # type: ignore[arg-type]
     )  # fmt: skip
     setting = setting_for(load_model(day.fleet.model), decode.chip, plan)
-    engine = engine_for(setting, Policy(block=CACHE_BLOCK, reserve=0.5), "decode")
+    engine = engine_for(setting, Policy(block=CACHE_BLOCK, reserve=0.5, spread="kv"), "decode")
     engines = float(day.units["prefill"].sum()) / float(day.units["decode"].sum()) * unit.per_group
     step = prefill.unit.gpus * prefill.unit.tokens_per_gpu
     queue = Engine(

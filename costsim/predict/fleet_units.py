@@ -59,15 +59,19 @@ def kept_in_production(fleet: Fleet, phase: str, peak: float) -> float:
 
 
 def kinds_of(
-    fleet: Fleet, phase: str, mix: Mapping[str, float] | None, peak: float, target: float
+    fleet: Fleet, phase: str, mix: Mapping[str, float] | None, peak: float, target: float, asked: float | None = None
 ) -> tuple[UnitKind, ...]:
-    """The kinds of one phase, cheapest token first."""
+    """The kinds of one phase, cheapest token first. ``peak``: of the day as it was, which tells what units keep in
+    production; ``asked``: of the day that is asked about, for which there are as many units as it takes."""
     found = []
     for unit in fleet.unit:
         share = float(unit.most is not None) if mix is None else mix.get(unit.accelerator, 0.0)
         if unit.phase == phase and share > 0:
             kind = _kind_of(fleet, unit, kept_in_production(fleet, phase, peak))
-            most = unit.most if mix is None else math.ceil(share * peak / target / kind.capacity() - 1e-9)
+            most = unit.most if mix is None else None
+            if most is None or (asked is not None and asked > peak * (1 + 1e-9)):
+                needed = math.ceil(share * (peak if asked is None else asked) / target / kind.capacity() - 1e-9)
+                most = max(needed, most or 0)
             found.append(replace(kind, most=most or 1))
     if not found:
         raise BadInput(f"fleet {fleet.id}: no {phase} unit; give one with `most`, or --mix with shares")

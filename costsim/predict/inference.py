@@ -14,6 +14,7 @@ from costsim.num import Num
 from costsim.physics.attention import kv_bytes_per_layer_token
 from costsim.physics.memory import Footprint
 from costsim.predict.bands import SYSTEM_BAND, sources_of, step_band
+from costsim.predict.hire import billed, hired
 from costsim.predict.phases import Answer, Setting, decode, prefill, setting_for
 from costsim.predict.question import check_values, most_cards
 from costsim.predict.report import Line, Metric, Report
@@ -171,7 +172,7 @@ def _cached_price(setting: Setting, rate: Price | None) -> dict[str, Metric]:
     out = setting.cluster.scale_out_bandwidth
     if rate is None or not out:
         return {}
-    per_token = kv_bytes_per_layer_token(setting.model.attention, setting.plan.kv_dtype) * setting.model.layers
+    per_token = kv_bytes_per_layer_token(setting.model.attention, setting.plan.kv_dtype) * setting.model.cached_layers
     usd = in_usd(rate) / HOUR_S * per_token / out * MEGA
     return {"usd_per_mtok_cached": Metric(usd, "USD/Mtok", usd, usd * 3.0, "D")}
 
@@ -248,12 +249,6 @@ def _phase_report(setting: Setting, load: Load, answer: Answer, price: Price | N
     )
 
 
-def _spread(metric: Metric, busy: float) -> Metric:
-    """The bill of all cards over the tokens of the busy ones."""
-    low, high = (None if v is None else v / busy for v in (metric.low, metric.high))
-    return replace(metric, value=metric.value / busy, low=low, high=high)
-
-
 def serving_band(setting: Setting, band: tuple[float, float], metric: str) -> tuple[float, float]:
     """P10–P90 factors on a simulated time.
 
@@ -276,7 +271,7 @@ def _served_metrics(setting: Setting, served: Served, band: tuple[float, float, 
 
 
 def _blend_report(setting: Setting, load: ServingLoad, blend: Blend, price: Price | None, served: Served) -> Report:
-    """Prefill and decode on the same cards: input and output tokens share the bill by the time each takes."""
+    """Prefill and decode on the same cards: the loop's bill, shared by what replicas spent their time on."""
     d = _phase_report(setting, DecodeLoad(0, 0), blend.decode, price)
     p = _phase_report(setting, PrefillLoad(0, 0), blend.prefill, price)
     rate = price if price is not None else default_rate(setting.chip)
@@ -284,12 +279,11 @@ def _blend_report(setting: Setting, load: ServingLoad, blend: Blend, price: Pric
     metrics = _served_metrics(setting, served, band)
     shares = {name: blend.metrics[name] for name in ("decode_step_s", "prefill_share", "busy_share")}
     metrics |= _timed_metrics(shares, serving_band(setting, band[:2], "tpot_s"), band[2])
-    names = ("usd_per_mtok_input", "usd_per_mtok_output", "usd_per_mtok_cached", "joules_per_token_input",
-             "joules_per_token_output")  # fmt: skip
-    busy = float(np.max(blend.metrics["busy_share"][0]))
-    metrics |= {
-        name: _spread(report.metrics[name], busy) for report in (p, d) for name in names if name in report.metrics
-    }
+    replicas = len(served.outcome.statistics)
+    pool = hired("both", replicas, round(served.gpus / replicas), setting.chip, rate)
+    made = metrics["output_tokens_per_s_per_gpu"]
+    metrics |= _cached_price(setting, rate)
+    metrics |= billed(served.outcome, [pool], made, "A" if rate is None else _grade(rate))
     lines = tuple(replace(line, name=f"decode: {line.name}") for line in d.breakdown)
     n, engine = len(served.outcome.isl), setting.framework.name if setting.framework else "continuous batching"
     note = f"closed loop of {n} requests simulated ({engine}); the breakdown is of one decode step"

@@ -32,7 +32,8 @@ MODEL = "$MODEL"
 class Wanted:
     """What is to be launched: one replica's plan on its chip and how it is run.
 
-    ``role``: both, prefill or decode; ``replicas``: how many of these stand behind a router.
+    ``role``: both, prefill or decode; ``replicas``: how many of these stand behind a router; ``peer``: attention
+    replicas and tensor-parallel width of the other pool, where it is known.
     """
 
     model: ModelSpec
@@ -43,6 +44,7 @@ class Wanted:
     replicas: int = 1
     mtp_tokens: int = 0
     prefix_cache: bool = False
+    peer: tuple[int, int] | None = None
 
     @property
     def ranks(self) -> int:
@@ -130,7 +132,13 @@ def _sglang(w: Wanted) -> Launch:
     """
     plan, policy = w.plan, w.policy
     wide = w.ep > 1 and w.dp > 1
+    if wide and w.ep != w.ranks // w.pp:
+        raise BadInput(
+            f"--launch sglang: with DeepEP experts spread over all {w.ranks // w.pp} ranks of a stage, not over ep = "
+            f"{w.ep}; use ep {w.ranks // w.pp}"
+        )
     modes = {"prefill": "normal", "decode": "low_latency", "both": "auto"}
+    chunk = policy.token_budget * w.dp if policy.chunked else -1
     flags: list[tuple[str, Any]] = [
         ("--model-path", MODEL), ("--trust-remote-code", True), ("--tp-size", w.ranks // w.pp),
         ("--pp-size", w.pp if w.pp > 1 else None), ("--attn-dp-size", w.dp if w.dp > 1 else None),
@@ -141,11 +149,12 @@ def _sglang(w: Wanted) -> Launch:
         ("--enable-eplb", _balanced(w)), ("--ep-num-redundant-experts", int(float(plan.redundant_experts)) or None),
         ("--kv-cache-dtype", "fp8_e4m3" if plan.kv_dtype == "fp8" else None),
         ("--max-running-requests", policy.max_running * w.dp),
-        ("--chunked-prefill-size", policy.token_budget * w.dp if policy.chunked else -1),
+        ("--chunked-prefill-size", None if w.role == "decode" else chunk),
         ("--enable-mixed-chunk", policy.order == "mixed" and w.role == "both"),
         ("--mem-fraction-static", f"{KV_SHARE:g}"), ("--page-size", policy.block),
         ("--disable-radix-cache", not w.prefix_cache),
         ("--disaggregation-mode", None if w.role == "both" else w.role),
+        ("--load-balance-method", "total_tokens" if policy.spread == "kv" and w.dp > 1 else None),
     ]  # fmt: skip
     if w.mtp_tokens and w.role != "prefill":
         flags += [
@@ -162,7 +171,10 @@ def _sglang(w: Wanted) -> Launch:
                                   if w.nodes > 1 else [])])
         for n in range(w.nodes)
     ]  # fmt: skip
-    return Launch("sglang", options()["sglang"]["version"], w.role, w.replicas, tuple(lines), {}, _notes(w))
+    notes = list(_notes(w))
+    if w.dp > 1:
+        notes.append(f"releases before {options()['sglang']['version']}: --dp-size {w.dp} --enable-dp-attention")
+    return Launch("sglang", options()["sglang"]["version"], w.role, w.replicas, tuple(lines), {}, tuple(notes))
 
 
 def _vllm(w: Wanted, build: str) -> Launch:
@@ -180,12 +192,21 @@ def _vllm(w: Wanted, build: str) -> Launch:
     backends = {"prefill": "deepep_high_throughput", "decode": "deepep_low_latency", "both": "deepep_low_latency"}
     redundant = int(float(plan.redundant_experts))
     producer = {"prefill": "kv_producer", "decode": "kv_consumer"}.get(w.role)
-    connector = "MooncakeConnector" if ascend else "NixlConnector"
+    transfer: dict[str, Any] = {"kv_connector": "NixlConnector", "kv_role": producer}
+    if ascend:  # its connector wants a port outside of what the transport takes, and the layout of both sides
+        sides: dict[str, Any] = {w.role: {"dp_size": w.dp, "tp_size": w.tp}}
+        if w.peer is not None:
+            sides["decode" if w.role == "prefill" else "prefill"] = {"dp_size": w.peer[0], "tp_size": w.peer[1]}
+        transfer = {
+            "kv_connector": "MooncakeConnectorV1", "kv_role": producer, "kv_port": "36000",
+            "engine_id": "0" if w.role == "prefill" else "1",
+            "kv_connector_extra_config": sides,
+        }  # fmt: skip
     flags: list[tuple[str, Any]] = [
         ("--trust-remote-code", True), ("--tensor-parallel-size", w.tp),
         ("--pipeline-parallel-size", w.pp if w.pp > 1 else None), ("--data-parallel-size", w.dp if w.dp > 1 else None),
         ("--enable-expert-parallel", w.ep > 1), ("--all2all-backend", backends[w.role] if wide else None),
-        ("--enable-dbo", plan.overlap == "two-batch" and not ascend), ("--enable-eplb", _balanced(w) and not ascend),
+        ("--enable-dbo", plan.overlap == "two-batch" and wide), ("--enable-eplb", _balanced(w) and not ascend),
         ("--eplb-config", json.dumps({"num_redundant_experts": redundant}) if redundant and not ascend else None),
         ("--max-num-seqs", policy.max_running), ("--max-num-batched-tokens", policy.token_budget),
         ("--no-enable-chunked-prefill", not policy.chunked), ("--gpu-memory-utilization", f"{KV_SHARE:g}"),
@@ -198,9 +219,11 @@ def _vllm(w: Wanted, build: str) -> Launch:
         method = json.dumps({"method": "mtp", "num_speculative_tokens": w.mtp_tokens})
         flags.append(("--speculative-config", method))
     if producer is not None:
-        flags.append(("--kv-transfer-config", json.dumps({"kv_connector": connector, "kv_role": producer})))
-    if plan.overlap == "single-batch" or (ascend and plan.overlap != "none"):
-        notes.append(f"overlap {plan.overlap}: this engine has no option for it")
+        flags.append(("--kv-transfer-config", json.dumps(transfer)))
+        if ascend and w.peer is None:
+            notes.append("kv_connector_extra_config also wants the other pool's dp_size and tp_size")
+    if plan.overlap == "single-batch" or (plan.overlap != "none" and not wide):
+        notes.append(f"overlap {plan.overlap}: this engine has no option for it in this layout")
     lines = _vllm_nodes(w, flags)
     return Launch(build, options()[build]["version"], w.role, w.replicas, lines, {}, tuple(notes))
 
@@ -252,6 +275,8 @@ def _trtllm(w: Wanted) -> Launch:
         config["cache_transceiver_config"] = {"backend": "DEFAULT"}
     if plan.overlap != "none":
         notes.append(f"overlap {plan.overlap}: TensorRT-LLM has no option for it")
+    if "speculative_config" in config:
+        notes.append("releases up to 1.2 call max_draft_len of MTP num_nextn_predict_layers")
     notes.append("free_gpu_memory_fraction is of the memory that weights leave, not of all of it")
     name = f"{w.role}.yaml" if w.role != "both" else "config.yaml"
     flags: list[tuple[str, Any]] = [

@@ -53,6 +53,10 @@ def check_choices(plan: ServingPlan, chip: Accelerator) -> None:
         raise OutOfRange(f"recipe: {plan.recipe[:40]!r} is not one of {', '.join(recipes())}")
     if plan.framework_version and not _VERSION.fullmatch(plan.framework_version):
         raise BadInput(f"framework_version: {plan.framework_version[:40]!r} is no version; write it like 0.5.9")
+    if plan.precision == "fp4" and not chip.known("fp4"):
+        raise UnsupportedDtype(
+            f"precision: {chip.id} has no fp4 arithmetic; w4 keeps weights in 4 bits and multiplies in 16"
+        )
     chip.peak(plan.precision)
     if plan.kv_dtype == "fp8" and not chip.datasheet["fp8"].supported:
         raise UnsupportedDtype(f"kv_dtype: {chip.id} has no fp8; use bf16 or int8")

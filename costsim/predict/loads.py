@@ -28,7 +28,7 @@ def trace_names() -> list[str]:
 #: what makes the requests of a simulation, with its defaults; None where another key says it
 ASKED: Mapping[str, Any] = {
     "trace": None, "start_s": 0.0, "end_s": None, "rate": None, "concurrency": None, "requests": None, "isl": 1024,
-    "osl": 1024, "cv": 1.0, "speed": 1.0, "seed": 0,
+    "osl": 1024, "cv": 1.0, "speed": 1.0, "seed": 0, "priorities": None,
 }  # fmt: skip
 
 
@@ -40,20 +40,34 @@ def load_of(asked: Mapping[str, Any]) -> tuple[Requests, int | None]:
     for key, value in asked.items():
         if key not in ASKED:
             raise BadInput(f"load: {key[:40]!r} is not one of {', '.join(ASKED)}")
-        if key != "trace" and value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        if key in ("trace", "priorities") or value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadInput(f"load: {key}: a number is needed")
-    from costsim.serving.arrivals import closed_loop, open_loop
-
     a = {**ASKED, **asked}
+    requests, concurrency = _requests(a)
+    if a["priorities"] is not None:
+        try:
+            shares = [float(share) for share in str(a["priorities"])[:200].split(",")]
+        except ValueError:
+            raise BadInput("load: priorities: shares with commas are needed, like 0.1,0.9") from None
+        requests = requests.drawn(shares, int(a["seed"]))
+    return requests, concurrency
+
+
+def _requests(a: Mapping[str, Any]) -> tuple[Requests, int | None]:
+    from costsim.serving.arrivals import SPREAD_RATIO, closed_loop, longest, open_loop
+
     concurrency, count, seed = a["concurrency"], a["requests"], int(a["seed"])
     if a["trace"] is not None:
         requests = load_trace(str(a["trace"]), a["start_s"], a["end_s"], seed)
         return (requests if count is None else requests.first(count)).faster(a["speed"]), concurrency
     if (concurrency is None) == (a["rate"] is None):
         raise BadInput("load: give a trace, a rate or a concurrency")
+    isl, osl = longest(a["isl"]), longest(a["osl"])
     if concurrency is not None:
-        return closed_loop(count or 10 * concurrency, a["isl"], a["osl"], 0.8, seed), concurrency
-    return open_loop(count or 1000, a["rate"], a["isl"], a["osl"], 0.8, a["cv"], seed), None
+        return closed_loop(count or 10 * concurrency, isl, osl, SPREAD_RATIO, seed), concurrency
+    return open_loop(count or 1000, a["rate"], isl, osl, SPREAD_RATIO, a["cv"], seed), None
 
 
 def load_trace(name: str, start_s: float = 0.0, end_s: float | None = None, seed: int = 0) -> Requests:

@@ -108,10 +108,20 @@ def setting_for(model: ModelSpec, chip: Accelerator, plan: ServingPlan, cluster:
         raise BadInput(f"cluster {cluster.id} is made of {cluster.accelerator}, not {chip.id}")
     if cluster is None:
         cluster = standard_cluster(chip, most_cards(plan.gpus))
-    framework = framework_for(plan.framework, plan.framework_version, plan.recipe) if plan.framework else None
+    framework = _framework(model, chip, plan)
     layout = serving_layout(model, chip, plan, cluster)
-    device = replace(device_for(chip, cluster), kernels=plan.framework)
+    whole = float(np.max(layout.ep * layout.moe_tp)) <= float(np.max(layout.tp))
+    tables = framework.kernels.tables if framework is not None and whole else ""
+    device = replace(device_for(chip, cluster), kernels=tables or plan.framework)
     return Setting(model, chip, plan, cluster, layout, device, system_of(chip), framework)
+
+
+def _framework(model: ModelSpec, chip: Accelerator, plan: ServingPlan) -> Framework | None:
+    """The plan's engine, as a recipe sets it for this model on this part."""
+    if not plan.framework:
+        return None
+    about = (model.id, chip.architecture, plan.precision)
+    return framework_for(plan.framework, plan.framework_version, plan.recipe, *about)
 
 
 def _cores_share(setting: Setting) -> Num:

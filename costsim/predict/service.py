@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,12 +13,14 @@ from costsim.errors import BadInput
 from costsim.physics.memory import kv_bytes_per_rank
 from costsim.predict.engine import engine_for
 from costsim.predict.phases import Setting, setting_for
+from costsim.predict.serving import frontend
 from costsim.serving.engine import Engine
 from costsim.serving.policy import Policy
 from costsim.serving.simulation import Deployment, Pool, at_once
 from costsim.serving.timer import StepTimer
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster
+from costsim.spec.framework import Host
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import ServingPlan
 
@@ -31,8 +34,9 @@ TRANSFER_START_S = 1e-3
 class Service:
     """What is simulated besides the plan: the scheduler, the prefix cache, the router, targets, a prefill pool.
 
-    ``ttft_s``, ``tpot_s``: targets that goodput counts; ``prefill``: plan of separate prefill cards, if any;
-    ``host_cache_bytes``: memory behind each replica for cached prefixes, 0 for none.
+    ``ttft_s``, ``tpot_s``: targets that goodput counts; ``prefill``: plan of separate prefill cards, if any, on
+    ``prefill_chip`` (None: the same accelerator); ``host_cache_bytes``: memory behind each replica for cached
+    prefixes, 0 for none; ``host``: what an engine's host takes in place of its published constants.
     """
 
     policy: Policy = DEFAULT_POLICY
@@ -44,6 +48,8 @@ class Service:
     mtp_tokens: float = 0.0
     mtp_acceptance: float = 0.0
     prefill: ServingPlan | None = None
+    prefill_chip: Accelerator | None = None
+    host: Host | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,19 @@ class Scaled:
 
     def attend_decode(self, batch: float, kv: float) -> float:
         return self.factor * self.timer.attend_decode(batch, kv)
+
+
+def acceptance_of(shares: Sequence[float]) -> float:
+    """The chance a of one drafted token that keeps as many of n as the measured ``shares`` of steps that keep the
+    first, the second, …: a + a² + … + aⁿ = Σ shares. Raises BadInput where they rise."""
+    if any(later > earlier + 1e-9 for earlier, later in itertools.pairwise(shares)):
+        raise BadInput("mtp: a later draft is kept only where all before it are; shares cannot rise")
+    target, low, high = sum(shares), 0.0, 1.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        kept = sum(middle**i for i in range(1, len(shares) + 1))
+        low, high = (middle, high) if kept < target else (low, middle)
+    return 0.5 * (low + high)
 
 
 def replica_cards(model: ModelSpec, chip: Accelerator, plan: ServingPlan) -> int:
@@ -84,14 +103,15 @@ def deployment_of(
     model: ModelSpec, chip: Accelerator, plan: ServingPlan, service: Service, cluster: Cluster | None
 ) -> tuple[Deployment, list[Setting]]:
     """The pools of a deployment, prefill first, and the setting of one replica of each."""
-    asked = [(service.prefill, "prefill"), (plan, "decode")] if service.prefill else [(plan, "both")]
     pools, settings = [], []
-    for one, role in asked:
-        assert one is not None
-        cards = replica_cards(model, chip, one)
-        setting = setting_for(model, chip, replace(one, gpus=cards), cluster)
+    for role, own, one in parts_of(chip, plan, service):
+        cards = replica_cards(model, own, one)
+        setting = _setting(model, own, replace(one, gpus=cards), cluster if own is chip else None, service.host)
         drafts = (service.mtp_tokens, service.mtp_acceptance) if role != "prefill" else (0.0, 0.0)
-        engine = engine_for(setting, service.policy, role, *drafts)
+        policy = service.policy
+        if role == "decode" and not policy.reserve and not policy.reserve_tokens:
+            policy = replace(policy, reserve_tokens=DECODE_RESERVE)
+        engine = engine_for(setting, policy, role, *drafts)
         blocks = 0
         if service.host_cache_bytes:
             each = _kv_bytes_per_token(setting)
@@ -100,8 +120,30 @@ def deployment_of(
         cached = service.prefix_cache and role != "decode"
         pools.append(Pool(engine, int(float(one.gpus) / cards), service.router, cached, blocks))
         settings.append(setting)
-    transfer = _transfer(settings[0]) if service.prefill else at_once
-    return Deployment(tuple(pools), transfer), settings
+    transfer = _transfer(settings[0], settings[1]) if service.prefill else at_once
+    return Deployment(tuple(pools), transfer, frontend(settings[0])), settings
+
+
+#: KV tokens that a decode server keeps free for each running request: SGLang's default [sglang-server-args]
+DECODE_RESERVE = 512
+
+
+def parts_of(chip: Accelerator, plan: ServingPlan, service: Service) -> list[tuple[str, Accelerator, ServingPlan]]:
+    """(role, accelerator, plan) of each pool, prefill first."""
+    if service.prefill is None:
+        return [("both", chip, plan)]
+    return [("prefill", service.prefill_chip or chip, service.prefill), ("decode", chip, plan)]
+
+
+def _setting(
+    model: ModelSpec, chip: Accelerator, plan: ServingPlan, cluster: Cluster | None, host: Host | None
+) -> Setting:
+    setting = setting_for(model, chip, plan, cluster)
+    if host is None:
+        return setting
+    if setting.framework is None:
+        raise BadInput("host times belong to an engine; name its framework")
+    return replace(setting, framework=setting.framework.model_copy(update={"host": host}))
 
 
 #: tokens of a block that traces hash; PCIe 5.0 ×16 from host memory to a card, 85 % of 63 GB/s (grade D)
@@ -110,16 +152,19 @@ BLOCK_TOKENS, HOST_BYTES_PER_S = 512, 0.85 * 63e9
 
 def _kv_bytes_per_token(setting: Setting) -> float:
     """Bytes of KV of one token over all ranks of a replica's tensor-parallel group."""
-    each = float(np.max(kv_bytes_per_rank(setting.model, setting.layout, 1.0, 1.0)))
+    one, two = (float(np.max(kv_bytes_per_rank(setting.model, setting.layout, 1.0, n))) for n in (1.0, 2.0))
+    each = two - one  # what a sequence holds whatever its length is no part of a token's
     split = 1.0 if setting.model.attention.kind == "mla" else float(np.max(setting.layout.tp))
     return each * split * float(np.max(setting.layout.pp))
 
 
-def _transfer(setting: Setting) -> Callable[[int], float]:
-    """Seconds to move a prompt's KV to another pool: its bytes over the scale-out links of a replica's ranks."""
-    each = _kv_bytes_per_token(setting) / float(np.max(setting.layout.tp))
-    rate = setting.device.fabric("out")
-    return lambda tokens: TRANSFER_START_S + tokens * each / rate
+def _transfer(*ends: Setting) -> Callable[[int], float]:
+    """Seconds to move a prompt's KV to another pool: its bytes over the scale-out links of the ranks of one attention
+    group, at the slower of both ends."""
+    slowest = max(
+        _kv_bytes_per_token(end) / float(np.max(end.layout.tp)) / float(end.device.fabric("out")) for end in ends
+    )
+    return lambda tokens: TRANSFER_START_S + tokens * slowest
 
 
 def scaled(deployment: Deployment, factor: float) -> Deployment:

@@ -14,10 +14,11 @@ import numpy as np
 from costsim.errors import BadInput
 from costsim.num import Num
 from costsim.physics.attention import kv_bytes_per_layer_token
+from costsim.physics.delta import state_bytes
 from costsim.physics.op import Wire
 from costsim.predict.engine import engine_for, policy_for, ranks_of
 from costsim.predict.phases import Setting
-from costsim.serving.arrivals import closed_loop
+from costsim.serving.arrivals import SPREAD, SPREAD_RATIO, closed_loop
 from costsim.serving.outcome import Outcome
 from costsim.serving.simulation import Deployment, Pool, at_once, simulate
 from costsim.spec.plan import Disaggregated, PoolPlan, ServingLoad
@@ -27,9 +28,6 @@ from costsim.timing.duration import time_wire
 ROUNDS, FEWEST_ROUNDS = 10, 3
 MOST_REQUESTS = 6000
 SEED = 0
-#: lengths where the load names no range: within 10 % of nominal, so that requests do not run in step
-SPREAD = 0.1
-SPREAD_RATIO = (1.0 - SPREAD) / (1.0 + SPREAD)
 
 Metrics = dict[str, tuple[Num, str]]
 
@@ -96,7 +94,7 @@ def serve_events(setting: Setting, load: ServingLoad) -> Served:
         raise BadInput(f"gpus = {gpus:g}: one replica of this plan takes {each:g}")
     policy = policy_for(setting.framework, float(load.isl), float(load.concurrency))
     engine = engine_for(setting, policy, "both", float(load.mtp_tokens), float(load.mtp_acceptance))
-    return _run(Deployment((Pool(engine, replicas),), frontend_s=_frontend(setting)), load, gpus, setting)
+    return _run(Deployment((Pool(engine, replicas),), frontend_s=frontend(setting)), load, gpus, setting)
 
 
 def serve_disaggregated(prefill: Setting, decode: Setting, pools: Disaggregated, load: ServingLoad) -> Served:
@@ -109,7 +107,7 @@ def serve_disaggregated(prefill: Setting, decode: Setting, pools: Disaggregated,
         if replicas < 1:
             raise BadInput(f"{role} gpus = {pool.plan.gpus:g}: one replica takes {replica_gpus(setting):g}")
         parts.append(Pool(engine_for(setting, policy, role, *drafts), replicas))
-    deployment = Deployment(tuple(parts), transfer_s=_transfer(prefill), frontend_s=_frontend(prefill))
+    deployment = Deployment(tuple(parts), transfer_s=_transfer(prefill), frontend_s=frontend(prefill))
     return _run(deployment, load, pools.gpus, prefill)
 
 
@@ -132,7 +130,8 @@ def _run(deployment: Deployment, load: ServingLoad, gpus: float, setting: Settin
     return Served(outcome, concurrency, gpus, late)
 
 
-def _frontend(setting: Setting) -> Any:
+def frontend(setting: Setting) -> Any:
+    """Seconds that the engine's one process in front takes for a prompt of so many tokens."""
     if setting.framework is None:
         return at_once
     host = setting.framework.host
@@ -143,13 +142,15 @@ def _transfer(setting: Setting) -> Any:
     """Seconds to hand a prompt's KV over: every rank of the replica sends its share at once."""
     layout, model = setting.layout, setting.model
     split = 1.0 if model.attention.kind == "mla" else float(np.minimum(np.max(layout.tp), model.attention.kv_heads))
-    held = kv_bytes_per_layer_token(model.attention, setting.plan.kv_dtype) * model.layers / float(np.max(layout.pp))
+    each_token = kv_bytes_per_layer_token(model.attention, setting.plan.kv_dtype) * model.cached_layers
+    held = each_token / float(np.max(layout.pp))
+    state = state_bytes(model) * model.linear_layers / float(np.max(layout.tp * layout.pp))
     # MLA's latent is on every rank: each sends a part of it.
     each = held / (float(np.max(layout.tp)) if model.attention.kind == "mla" else split)
     apart = 2.0 * layout.domain
 
     def seconds(tokens: int) -> float:
-        size = tokens * each
+        size = tokens * each + state
         return float(
             np.max(time_wire(Wire("kv", "p2p", size, size, apart, layout.domain, 1.0, "kv"), setting.device).time_s)
         )

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.economics.cost import wall_power
 from costsim.errors import BadInput
 from costsim.frames import Framed, Rows
 from costsim.predict.bands import sources_of, step_band
+from costsim.predict.hire import Hired, bill, energy, hired, usage
 from costsim.predict.phases import Setting, decode, prefill
 from costsim.predict.report import Line, Metric, Report
-from costsim.predict.service import Service, deployment_of, scaled
+from costsim.predict.service import Service, deployment_of, parts_of, replica_cards, scaled
 from costsim.serving.outcome import Outcome
 from costsim.serving.request import Requests
 from costsim.serving.simulation import Deployment, Pool, simulate
@@ -27,9 +27,10 @@ from costsim.spec.model import ModelSpec
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingPlan
 from costsim.spec.price import Price, default_rate, in_usd
 from costsim.timing.device import worst
-from costsim.units import HOUR_S, MEGA
 
 QUANTILES = (0.5, 0.9, 0.99)
+#: a run that goes on for more than this share after the last arrival is not the steady state
+DRAIN = 0.03
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Simulated(Framed):
     report: Report
     outcome: Outcome
     deployment: Deployment
+    ttft_s: float = math.inf
+    tpot_s: float = math.inf
 
     def rows(self) -> Rows:
         """The report's tables, ``requests`` (one row each) and ``state`` (the engine over time)."""
@@ -65,6 +68,7 @@ def predict_simulation(
     *,
     concurrency: int | None = None,
     price: Price | None = None,
+    prefill_price: Price | None = None,
     cluster: Cluster | None = None,
     progress: Callable[[int, int], None] | None = None,
     bands: bool = True,
@@ -85,26 +89,40 @@ def predict_simulation(
     if not outcome.finished.any():
         raise BadInput(
             f"none of {len(requests):,} requests could be served: {int((outcome.aborted == 2).sum()):,} are longer "
-            f"than the {min(p.engine.kv_tokens for p in pools):,} tokens of KV beside the weights of a replica"
+            f"than the {min(p.engine.kv_tokens for p in pools):,} tokens of KV beside the weights of a rank, "
+            f"{int((outcome.aborted == 1).sum()):,} waited too long"
         )
     low, high, grade = _band(settings, outcome)
     ends = [outcome, outcome]
     if bands:
         ends = [simulate(scaled(deployment, factor), requests, concurrency) for factor in (low, high)]
-    cards = float(plan.gpus) + (float(service.prefill.gpus) if service.prefill else 0.0)
-    rate = price if price is not None else default_rate(chip)
+    rates = _rates(chip, service, price, prefill_price)
+    pools_hired = [
+        hired(role, round(float(one.gpus) / (each := replica_cards(model, own, one))), each, own, rate)
+        for (role, own, one), rate in zip(parts_of(chip, plan, service), rates, strict=True)
+    ]
     report = Report(
         kind="simulation",
-        inputs=_inputs(model, chip, plan, service, requests, concurrency, rate),
-        metrics=_metrics(outcome, ends, grade, service, cards, rate, chip) | {
+        inputs=_inputs(model, chip, plan, service, requests, concurrency, rates),
+        metrics=_metrics(outcome, ends, grade, service, pools_hired) | {
             "elapsed_cpu_s": Metric(elapsed, "s", None, None, "A"),
         },
         breakdown=_breakdown(outcome),
         memory={"kv_tokens_per_rank": float(min(p.engine.kv_tokens for p in pools))},
         sources=tuple(dict.fromkeys(key for s in settings for key in (*s.system.sources, *_used(s)))),
-        notes=_notes(outcome, pools, service, rate),
+        notes=_notes(outcome, pools, service, rates),
     )  # fmt: skip
-    return Simulated(report, outcome, deployment)
+    return Simulated(report, outcome, deployment, service.ttft_s, service.tpot_s)
+
+
+def _rates(chip: Accelerator, service: Service, price: Price | None, first: Price | None) -> list[Price | None]:
+    """The hourly rate of a card of each pool, prefill first."""
+    own = price if price is not None else default_rate(chip)
+    if service.prefill is None:
+        return [own]
+    if first is None:
+        first = own if service.prefill_chip in (None, chip) else default_rate(service.prefill_chip)
+    return [first, own]
 
 
 def _used(setting: Setting) -> tuple[str, ...]:
@@ -128,14 +146,22 @@ def _band(settings: list[Setting], outcome: Outcome) -> tuple[float, float, str]
     return min(b[0] for b in bands), max(b[1] for b in bands), worst([b[2] for b in bands])
 
 
-def _of(outcome: Outcome, service: Service, cards: float) -> dict[str, tuple[float, str]]:
-    """Every latency and rate of one run."""
-    out: dict[str, tuple[float, str]] = {}
+def latencies(outcome: Outcome, among: NDArray[np.bool_] | None = None) -> dict[str, float]:
+    """Means and quantiles of TTFT, TPOT and E2E, of the requests ``among`` all."""
+    out: dict[str, float] = {}
     for name, column in (("ttft", outcome.ttft_s), ("tpot", outcome.tpot_s), ("e2e", outcome.e2e_s)):
-        known = column[np.isfinite(column)]
-        out[f"{name}_s"] = (float(np.mean(known)) if known.size else math.nan, "s")
+        known = column if among is None else column[among]
+        known = known[np.isfinite(known)]
+        out[f"{name}_s"] = float(np.mean(known)) if known.size else math.nan
         for q in QUANTILES:
-            out[f"{name}_p{round(100 * q)}_s"] = (float(np.quantile(known, q)) if known.size else math.nan, "s")
+            out[f"{name}_p{round(100 * q)}_s"] = float(np.quantile(known, q)) if known.size else math.nan
+    return out
+
+
+def _of(outcome: Outcome, service: Service, pools: list[Hired]) -> dict[str, tuple[float, str]]:
+    """Every latency and rate of one run."""
+    cards = sum(pool.replicas * pool.cards for pool in pools)
+    out: dict[str, tuple[float, str]] = {name: (value, "s") for name, value in latencies(outcome).items()}
     itl: NDArray[np.float64] = outcome.itl_s(list(QUANTILES))
     for q, value in zip(QUANTILES, itl, strict=True):
         out[f"itl_p{round(100 * q)}_s"] = (float(value), "s")
@@ -146,24 +172,23 @@ def _of(outcome: Outcome, service: Service, cards: float) -> dict[str, tuple[flo
     out["output_tokens_per_s"] = (made / span, "token/s")
     out["output_tokens_per_s_per_gpu"] = (made / span / cards, "token/s")
     out["input_tokens_per_s_per_gpu"] = (read / span / cards, "token/s")
-    out["busy_share"] = (outcome.busy_share, "")
+    out |= {name: (share, "") for name, share in usage(outcome, pools).items()}
+    waiting, most = outcome.waiting
+    out |= {"waiting_mean": (waiting, "requests"), "waiting_peak": (float(most), "requests")}
     if math.isfinite(service.ttft_s) or math.isfinite(service.tpot_s):
-        out["goodput_share"] = (outcome.goodput(service.ttft_s, service.tpot_s), "")
+        good = outcome.goodput(service.ttft_s, service.tpot_s)
+        out["goodput_share"] = (good, "")
+        out["goodput_requests_per_s"] = (good * len(outcome.isl) / span, "1/s")
     return {name: value for name, value in out.items() if math.isfinite(value[0])}
 
 
 def _metrics(
-    outcome: Outcome, ends: list[Outcome], grade: str, service: Service, cards: float, rate: Price | None,
-    chip: Accelerator,
+    outcome: Outcome, ends: list[Outcome], grade: str, service: Service, pools: list[Hired]
 ) -> dict[str, Metric]:  # fmt: skip
-    mid, low, high = [_of(o, service, cards) for o in (outcome, *ends)]
-    if rate is not None:
-        for values, one in ((mid, outcome), (low, ends[0]), (high, ends[1])):
-            values.update(_bill(one, cards, in_usd(rate)))
-    power = wall_power(chip)
-    if power is not None:
-        for values, watts in ((mid, power.watts), (low, power.low_watts), (high, power.watts)):
-            values["joules_per_token_output"] = (watts / values["output_tokens_per_s_per_gpu"][0], "J")
+    mid, low, high = [
+        _of(one, service, pools) | bill(one, pools) | energy(one, pools, number == 1)
+        for number, one in enumerate((outcome, *ends))
+    ]
     metrics = {}
     for name, (value, unit) in mid.items():
         known = [v[name][0] for v in (low, high) if name in v]
@@ -175,31 +200,7 @@ def _metrics(
     }  # fmt: skip
     read = float(outcome.isl.sum())
     metrics["cached_share"] = Metric(float(outcome.cached.sum()) / read, "", None, None, "A")
-    metrics["kv_peak_share"] = Metric(max((s[3] for s in outcome.series), default=0.0), "", None, None, grade)
     return metrics | {name: Metric(float(count), "", None, None, grade) for name, count in counts.items()}
-
-
-def _bill(outcome: Outcome, cards: float, usd_per_h: float) -> dict[str, tuple[float, str]]:
-    """USD per million input, cached and output tokens: all cards for all the time, idle time shared by use.
-
-    Input pays for the seconds that prompts added to iterations, cached tokens for the attention to them and for
-    fetching them, output for the rest.
-    """
-    total = cards * outcome.end_s * usd_per_h / HOUR_S
-    busy = sum(s.busy_s for s in outcome.statistics)
-    cached = sum(s.cached_s for s in outcome.statistics) / busy
-    prompt = sum(s.prompt_s for s in outcome.statistics) / busy - cached
-    tokens = {
-        "input": (prompt, float(np.sum(outcome.isl[outcome.finished] - outcome.cached[outcome.finished]))),
-        "cached": (cached, float(np.sum(outcome.cached[outcome.finished]))),
-        "output": (1.0 - prompt - cached, float(np.sum(outcome.osl[outcome.finished]))),
-    }
-    bill = {
-        f"usd_per_mtok_{name}": (total * share / count * MEGA, "USD/Mtok")
-        for name, (share, count) in tokens.items()
-        if count > 0
-    }
-    return bill | {"usd": (total, "USD")}
 
 
 def _breakdown(outcome: Outcome) -> tuple[Line, ...]:
@@ -214,9 +215,18 @@ def _breakdown(outcome: Outcome) -> tuple[Line, ...]:
 
 def _inputs(
     model: ModelSpec, chip: Accelerator, plan: ServingPlan, service: Service, requests: Requests,
-    concurrency: int | None, rate: Price | None,
+    concurrency: int | None, rates: list[Price | None],
 ) -> dict[str, Any]:  # fmt: skip
-    settings = asdict(service) | {"policy": asdict(service.policy)}
+    rate = rates[-1]
+    own = replace(service, prefill_chip=None, host=None)
+    settings = {k: v for k, v in asdict(own).items() if k not in ("prefill_chip", "host")}
+    settings["policy"] = asdict(service.policy)
+    if service.host is not None:
+        settings["host"] = service.host.model_dump()
+    if service.prefill is not None:
+        first = rates[0]
+        settings["prefill_accelerator"] = (service.prefill_chip or chip).id
+        settings["prefill_usd_per_h"] = None if first is None else in_usd(first)
     return {
         "model": model.id, "accelerator": chip.id, "plan": asdict(plan),
         "service": {k: v for k, v in settings.items() if not (isinstance(v, float) and math.isinf(v))},
@@ -229,7 +239,9 @@ def _inputs(
     }  # fmt: skip
 
 
-def _notes(outcome: Outcome, pools: tuple[Pool, ...], service: Service, rate: Price | None) -> tuple[str, ...]:
+def _notes(
+    outcome: Outcome, pools: tuple[Pool, ...], service: Service, rates: list[Price | None]
+) -> tuple[str, ...]:  # fmt: skip
     policy = service.policy
     kind = "prompts first, answers wait" if policy.order == "prefill-first" else "prompts beside answers"
     size = "chunked" if policy.chunked else "whole"
@@ -243,10 +255,21 @@ def _notes(outcome: Outcome, pools: tuple[Pool, ...], service: Service, rate: Pr
         e = pool.engine
         notes.append(
             f"{pool.replicas} replica(s), role {e.role}: {e.ranks} attention rank(s) of {e.kv_tokens:,} KV tokens"
+            + (
+                f"; {e.policy.reserve_tokens} KV tokens kept free per running request"
+                if e.policy.reserve_tokens
+                else ""
+            )
+        )
+    arrived_s = float(outcome.arrival_s[-1])
+    if arrived_s > 0 and outcome.end_s > (1.0 + DRAIN) * arrived_s:
+        notes.append(
+            f"the last request came at {arrived_s:.0f} s and was done at {outcome.end_s:.0f} s: throughput and cost "
+            "count the time to fill and to drain; give more --requests for the steady state"
         )
     too_long = int((outcome.aborted == 2).sum())
     if too_long:
         notes.append(f"{too_long:,} requests are longer than a rank's KV cache and were turned away")
-    if rate is None:
+    if any(rate is None for rate in rates):
         notes.append("no hourly price is known: pass --price 2USD/h for costs")
     return tuple(notes)

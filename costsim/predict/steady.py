@@ -12,7 +12,7 @@ import numpy as np
 from costsim.num import Num
 from costsim.physics.memory import kv_bytes_per_rank, weight_bytes_per_rank
 from costsim.predict.layout import Rule, positive, refuse
-from costsim.predict.phases import Answer, Setting, attention_ranks, cache_bytes, decode, prefill
+from costsim.predict.phases import Answer, Setting, attention_ranks, cache_bytes, decode, launch_seconds, prefill
 from costsim.spec.framework import Host
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad
 
@@ -99,7 +99,9 @@ def _prompt_iterations(setting: Setting, p: Answer, iterations: Num, busy: Num) 
     ranks, k = np.maximum(attention_ranks(setting) * busy, 1.0), np.maximum(iterations, 1.0)
     each = k * -np.expm1(ranks * np.log1p(-np.minimum(1.0 / k, 1.0 - 1e-9)))
     shared = (p.phase.part_s("moe") + p.phase.wire_s("dispatch", "combine", "moe")) * setting.layout.pp
-    alone = p.step_s - shared * (1.0 - 1.0 / each)
+    # What the host needs to launch the kernels does not shrink with the prompts.
+    raw = p.step.total_s * setting.layout.pp - shared * (1.0 - 1.0 / each)
+    alone = np.maximum(raw, launch_seconds(setting)) + setting.step_host_s
     return each, np.where(ranks > 1.0, alone, p.step_s)
 
 
@@ -130,11 +132,15 @@ def _first_token_s(
     host = Host() if setting.framework is None else setting.framework.host
     ahead = 1.0 if setting.framework is None or setting.framework.scheduler.ahead else 0.0
     count = iterations + 1.0 if _prompts_first(setting) else np.maximum(iterations, 1.0)
-    under_way = np.where(running > 1.0, (1.0 + ahead) * request_s / count, 0.0)
-    load = np.minimum(p.step_s / request_s * (1.0 - 1.0 / running), 0.95)
-    queue = load * p.step_s / (2.0 - 2.0 * load)
+    busy = np.minimum(asked, 1.0)
+    # Behind one barrier the iterations of every rank are each request's.
+    beside = np.maximum(running * attention_ranks(setting) * busy, 1.0)
+    under_way = np.where(beside > 1.0, (1.0 + ahead) * request_s / count, 0.0)
+    times, prompt_s = _prompt_iterations(setting, p, iterations, busy)
+    load = np.minimum(times * prompt_s / request_s * (1.0 - 1.0 / beside), 0.95)
+    queue = load * prompt_s / (2.0 - 2.0 * load)
     frontend = host.frontend_s + host.frontend_token_s * isl
-    steady = frontend + under_way + queue + p.step_s
+    steady = frontend + under_way + queue + prompt_s
     first = frontend + running * full_s / 2.0 + p.step_s + host.first_round_s
     waiting = np.maximum(asked - running, 0.0) * request_s
     return (1.0 - FIRST_ROUND) * steady + FIRST_ROUND * first + waiting

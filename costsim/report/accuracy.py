@@ -14,6 +14,8 @@ from costsim.version import __version__
 
 #: kinds that are sums of stated figures, not predictions: shown, but left out of the overall error
 ARITHMETIC = ("fleet",)
+#: unit of rows about memory, which is no speed: their error is told apart
+BYTES = "B"
 
 
 #: letters of a source that no entry of the bibliography has
@@ -23,7 +25,8 @@ OUT = "A grade marked out: the measurement lies outside the P10–P90 band."
 
 def accuracy_document(rows: Sequence[Row]) -> Document:
     """``costsim validate`` as a document; the payload holds every row and the summary."""
-    overall = statistics([row for row in rows if row.point.kind not in ARITHMETIC])
+    timed = [row for row in rows if row.point.kind not in ARITHMETIC and row.point.unit != BYTES]
+    overall, memory = statistics(timed), statistics([row for row in rows if row.point.unit == BYTES])
     payload: dict[str, Any] = {
         "rows": [row.json() for row in rows],
         "summary": summarise(rows),
@@ -31,25 +34,32 @@ def accuracy_document(rows: Sequence[Row]) -> Document:
         "version": __version__,
     }
     sections = [
-        Section("Summary", [verdict(overall)], [summary_table(payload["summary"])]),
+        Section("Summary", [verdict(overall, memory)], [summary_table(payload["summary"])]),
         Section("Points, largest errors first", [OUT], [points_table(rows)], charts(rows)),
     ]
     refused = [row for row in rows if row.error]
     if refused:
         sections.append(Section("Not predicted, and why", (), [_refused_table(refused)]))
-    title = f"{overall['predicted']} of {overall['n']} measured points predicted"
+    everything = statistics(rows)
+    title = f"{everything['predicted']} of {everything['n']} measured points predicted"
     return Document(title=title, sections=sections, payload=payload, rows=_flat(rows))
 
 
-def verdict(overall: Mapping[str, Any]) -> str:
-    """The error of all rows in one sentence."""
-    if not overall["predicted"]:
+def verdict(overall: Mapping[str, Any], memory: Mapping[str, Any] | None = None) -> str:
+    """The error of times and rates in one sentence, of memory in another."""
+    if not overall["predicted"] and not (memory and memory["predicted"]):
         return "No row could be predicted; the reasons are below."
-    return (
-        f"Mean absolute error {percent(overall['mape'])}, median {percent(overall['median_ape'])}, "
-        f"P90 {percent(overall['p90_ape'])}, bias {percent(overall['bias'])}; "
-        f"{percent(overall['inside_band'], 0)} of the measurements lie inside the stated P10–P90 band."
-    )
+    said = []
+    if overall["predicted"]:
+        lean = overall["too_fast"] or 0.0
+        said.append(
+            f"Times and rates ({overall['predicted']} rows): mean absolute error {percent(overall['mape'])}, median "
+            f"{percent(overall['median_ape'])}, P90 {percent(overall['p90_ape'])}; on average {percent(abs(lean))} too "
+            f"{'fast' if lean >= 0 else 'slow'}; {percent(overall['inside_band'], 0)} lie inside the P10–P90 band."
+        )
+    if memory and memory["predicted"]:
+        said.append(f"Memory ({memory['predicted']} rows): mean absolute error {percent(memory['mape'])}.")
+    return " ".join(said)
 
 
 def summary_table(summary: Sequence[Mapping[str, Any]]) -> Table:

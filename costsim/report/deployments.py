@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from costsim.explore.confirm import ATTAINMENT, Confirmed
-from costsim.explore.deployments import Demand, Deployed, DeploymentSearch
+from costsim.explore.deployments import Deployed, DeploymentSearch, break_even
+from costsim.explore.units import Demand
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
 from costsim.report.figures import PALETTE, _axis, _layout, log_ticks, time_unit
 from costsim.report.words import band, label, number, percent, quantity, value_text
@@ -15,7 +17,7 @@ from costsim.version import __version__
 
 def deployment_document(
     found: DeploymentSearch, confirmed: Sequence[Confirmed], demand: Demand, model: str,
-    api: Mapping[str, float] | None, assumed: Sequence[str], top: int,
+    api: Mapping[str, float] | None, assumed: Sequence[str], top: int, loads: Sequence[float] = (),
 ) -> Document:  # fmt: skip
     """``costsim search --phase deployment``; the payload holds every deployment with its units."""
     chosen = next((one for one in confirmed if one.met), None)
@@ -29,14 +31,19 @@ def deployment_document(
         "fastest": None if found.fastest is None else _json(found.fastest, demand),
         "frontier": [_json(way, demand) for way in found.frontier],
         "confirmed": [_confirmed_json(one, demand) for one in confirmed],
-        "why_not": list(found.why_not), "break_even": None if best is None else _break_even(best, demand, api),
+        "why_not": list(found.why_not), "break_even": None if best is None else _break_even(found, best, demand, api),
+        "by_load": [_rung_json(load, way, demand, api) for load, way in found.ladder],
+        "prices": {chip: {"id": p.id, "text": p.text, "basis": p.basis, "confidence": p.confidence, "date": p.date}
+                   for chip, p in found.prices},
         "defaults": list(assumed), "version": __version__,
     }  # fmt: skip
-    sections = [Section("Answer", _answer(found, chosen, best, demand, api))]
+    sections = [Section("Answer", [*_answer(found, chosen, best, demand, api), *_price_words(found)])]
+    if rungs := _shown_rungs(found, demand, loads):
+        sections.append(Section("Cards for a load (closed form)", (), [_rungs(rungs, demand, api)]))
     if confirmed:
         note = (
-            f"Poisson arrivals, lengths 0.8–1.0 of nominal; units are added until {ATTAINMENT:.0%} of requests meet "
-            "both targets"
+            "Poisson arrivals, lengths within 10 % of those asked; units are added until "
+            f"{ATTAINMENT:.0%} of requests meet both targets"
         )
         tables = [_confirmed_table(confirmed), *([_banded(confirmed[0])] if confirmed[0].banded else [])]
         sections.append(Section("Simulated", [note], tables))
@@ -80,8 +87,11 @@ def _confirmed_json(one: Confirmed, demand: Demand) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _break_even(best: Deployed, demand: Demand, api: Mapping[str, float] | None) -> dict[str, float] | None:
-    """Load at which the deployment's hour costs what its requests would at the list price."""
+def _break_even(
+    found: DeploymentSearch, best: Deployed, demand: Demand, api: Mapping[str, float] | None
+) -> dict[str, float | None] | None:
+    """Load at which the deployment's hour costs what its requests would at the list price, as a share of the demand
+    and of what the deployment lets through; ``least_requests_per_s``: with the deployment that is cheapest there."""
     if api is None:
         return None
     each = api["usd_per_request"]
@@ -89,7 +99,60 @@ def _break_even(best: Deployed, demand: Demand, api: Mapping[str, float] | None)
     return {
         "api_usd_per_h": each * demand.requests_per_s * 3600.0, "usd_per_h": best.usd_per_h,
         "requests_per_s": at, "share_of_load": at / demand.requests_per_s,
+        "utilisation": at / best.capacity_per_s, "usd_per_request_api": each,
+        "least_requests_per_s": break_even(found.ladder, each),
     }  # fmt: skip
+
+
+def _rung_json(load: float, way: Deployed, demand: Demand, api: Mapping[str, float] | None) -> dict[str, Any]:
+    own = replace(demand, requests_per_s=load)
+    out = {"requests_per_s": load, "units": [unit.json() for unit in way.units], **way.metrics(own)}
+    return out if api is None else {**out, "api_usd_per_h": api["usd_per_request"] * load * 3600.0}
+
+
+def _shown_rungs(found: DeploymentSearch, demand: Demand, loads: Sequence[float]) -> list[tuple[float, Deployed]]:
+    """The loads that were asked for; else a few around the demand."""
+    wanted = loads or [demand.requests_per_s * step for step in (1 / 64, 1 / 16, 1 / 4, 1 / 2, 1, 2, 4)]
+    return [(load, way) for load, way in found.ladder if any(abs(load / one - 1) < 1e-9 for one in wanted)]
+
+
+def _rungs(rungs: Sequence[tuple[float, Deployed]], demand: Demand, api: Mapping[str, float] | None) -> Table:
+    """A row a load: how many cards, of which units, how full, what they cost, and what the API would."""
+    rows: list[list[Content]] = []
+    for load, way in rungs:
+        metrics = way.metrics(replace(demand, requests_per_s=load))
+        row: list[Content] = [
+            Cell(number(load), load), way.gpus, unit_words(way), Cell(percent(metrics["utilisation"]),
+                                                                      metrics["utilisation"]),
+            Cell(number(way.usd_per_h), way.usd_per_h),
+            Cell(number(metrics["usd_per_mtok_output"]), metrics["usd_per_mtok_output"]),
+        ]  # fmt: skip
+        if api is not None:
+            hour = api["usd_per_request"] * load * 3600.0
+            row.append(Cell(number(hour), hour))
+        rows.append(row)
+    columns = (
+        "requests/s",
+        "cards",
+        "units",
+        "full",
+        "USD/h",
+        "USD/Mtok",
+        *(("API USD/h",) if api is not None else ()),
+    )
+    return Table(columns, rows)
+
+
+def _price_words(found: DeploymentSearch) -> list[str]:
+    """What each accelerator was costed at, and that unlike prices are unlike."""
+    said = [f"{chip} {price.text} ({price.basis or price.id}, {price.confidence})" for chip, price in found.prices]
+    words = [f"Per card and hour: {'; '.join(said)}."] if said else []
+    if len({price.kind for _, price in found.prices}) > 1:
+        kinds = ", ".join(f"{chip} {price.kind.replace('_', ' ')}" for chip, price in found.prices)
+        words.append(
+            f"These prices are of different kinds ({kinds}): give --price ID=RATE,… to compare like with like."
+        )
+    return words
 
 
 def unit_words(way: Deployed) -> str:
@@ -121,13 +184,20 @@ def _answer(
         f"Fastest: TPOT {quantity(found.fastest.tpot_s, 's')} for {number(found.fastest.usd_per_h)} USD/h: "
         + unit_words(found.fastest),
     ]
-    even = _break_even(best, demand, api)
+    even = _break_even(found, best, demand, api)
     if even is not None:
-        word = "less" if even["usd_per_h"] < even["api_usd_per_h"] else "more"
+        word = "less" if (even["usd_per_h"] or 0.0) < (even["api_usd_per_h"] or 0.0) else "more"
         lines.append(
-            f"At list price these requests cost {number(even['api_usd_per_h'])} USD/h; the deployment costs {word}, "
-            f"and breaks even at {number(even['requests_per_s'])} requests/s, {percent(even['share_of_load'])} of the "
-            "load."
+            f"The API would take {number(even['api_usd_per_h'])} USD/h for these requests; the deployment costs "
+            f"{word}, and breaks even at {number(even['requests_per_s'])} requests/s: "
+            f"{percent(even['share_of_load'])} of the load, {percent(even['utilisation'])} of what it lets through."
+        )
+        least = even["least_requests_per_s"]
+        lines.append(
+            "No load up to four times this one is cheaper on hardware of one's own."
+            if least is None
+            else f"With the deployment that is cheapest there, hardware of one's own pays from {number(least)} "
+            "requests/s on."
         )
     return lines
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from costsim.errors import spelled_out
+
 
 def jsonable(value: Any) -> Any:
     """Plain JSON data for ``value``; whatever has no JSON form becomes its text."""
@@ -40,4 +42,4 @@ def _jsonable_object(value: Any) -> Any:
 
 def dumps(value: Any, indent: int | None = 2) -> str:
     """One JSON document, with a newline at its end."""
-    return json.dumps(jsonable(value), indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
+    return spelled_out(json.dumps(jsonable(value), indent=indent, allow_nan=False, ensure_ascii=False)) + "\n"

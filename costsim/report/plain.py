@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from costsim.files import inert
 from costsim.report.bibliography import Numbers
 from costsim.report.document import Cell, Content, Document, Section, Table, is_numeric, text_of
 from costsim.report.jsonable import jsonable
@@ -79,7 +80,7 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    writer.writeheader()
+    writer.writerow({key: inert(str(key)) for key in columns})
     writer.writerows({key: _csv_cell(value) for key, value in row.items()} for row in rows)
     return stream.getvalue()
 
@@ -87,5 +88,5 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 def _csv_cell(value: Any) -> Any:
     value = jsonable(value)
     if isinstance(value, (list, dict)):
-        return ";".join(str(item) for item in (value if isinstance(value, list) else value.items()))
-    return value
+        return inert(";".join(str(item) for item in (value if isinstance(value, list) else value.items())))
+    return inert(value) if isinstance(value, str) else value

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from costsim.predict.report import Report
+from costsim.predict.simulation import Simulated, latencies
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
 from costsim.report.figures import Figure, _axis, _layout
 from costsim.report.pages import document_of
-from costsim.report.words import quantity
+from costsim.report.words import percent, quantity
 from costsim.serving.outcome import Outcome
 from costsim.units import MICRO
 
@@ -22,24 +24,65 @@ if TYPE_CHECKING:
 _QUANTILES = ("mean", "p50", "p90", "p99")
 #: points of a distribution that are drawn
 _DRAWN = 400
-#: steps of one replica that a trace holds
-_MAX_STEPS = 100_000
+#: steps of one replica and requests of one priority that a trace holds
+_MAX_STEPS, _MAX_REQUESTS = 100_000, 20_000
+#: why requests were lost, in the order of the ledger's numbers
+REASONS = ("waited too long", "longer than the KV cache", "refused by a full queue")
 
 
-def simulation_document(report: Report, outcome: Outcome) -> Document:
+def simulation_document(simulated: Simulated) -> Document:
     """Latencies and what they cost first, then the run over time, then everything else the report holds."""
+    report, outcome = simulated.report, simulated.outcome
     base = document_of(report)
-    first = Section("Latency", (), [_latencies(report)])
+    classes = by_priority(simulated)
+    first = Section("Latency", (), [_latencies(report), *([_classes(classes)] if len(classes) > 1 else [])])
     charts = [
         Chart(state_figure(outcome), "requests waiting and running, and KV in use, over time"),
         Chart(latency_figure(outcome), "share of requests with at most this time to first token, and time per token"),
     ]
     payload = dict(report.json()) | {
         name: int(report[name]) for name in ("requests", "finished", "aborted", "preemptions", "iterations")
-    } | {"elapsed_cpu_s": report["elapsed_cpu_s"]}  # fmt: skip
+    } | {"elapsed_cpu_s": report["elapsed_cpu_s"], "by_priority": classes, "series": _series(outcome)}  # fmt: skip
     rest = [section for section in base.sections if section.heading != "Memory per device"]
     sections = [first, Section("Over time", (), (), charts), *rest]
     return Document(base.title, sections, payload, rows=base.rows, again=base.again)
+
+
+def by_priority(simulated: Simulated) -> list[dict[str, Any]]:
+    """Latencies, losses and goodput of every priority; lower is served first."""
+    outcome, rows = simulated.outcome, []
+    for priority in np.unique(outcome.priority):
+        own = outcome.priority == priority
+        good = outcome.good(simulated.ttft_s, simulated.tpot_s)[own]
+        rows.append({
+            "priority": int(priority), "requests": int(own.sum()), "finished": int(outcome.finished[own].sum()),
+            "aborted": int((outcome.aborted[own] > 0).sum()), "preemptions": int(outcome.preemptions[own].sum()),
+            "goodput_share": float(good.mean()),
+            **{name: None if np.isnan(v) else v for name, v in latencies(outcome, own).items()},
+        })  # fmt: skip
+    return rows
+
+
+def _classes(rows: list[dict[str, Any]]) -> Table:
+    """One row a priority."""
+    cells: list[list[Content]] = [
+        [
+            row["priority"], row["requests"], row["aborted"], row["preemptions"],
+            *(Cell(quantity(row[name], "s"), row[name]) for name in ("ttft_p50_s", "ttft_p99_s", "tpot_p50_s")),
+            Cell(percent(row["goodput_share"]), row["goodput_share"]),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    return Table(
+        ("priority", "requests", "lost", "preempted", "TTFT p50", "TTFT p99", "TPOT p50", "within targets"), cells
+    )
+
+
+def _series(outcome: Outcome) -> dict[str, list[float]]:
+    """Queue, running requests and KV in use over time, a thousand points at most."""
+    points = outcome.series[:: max(1, len(outcome.series) // 1000)]
+    names = ("time_s", "waiting", "running", "kv_share")
+    return {name: [point[i] for point in points] for i, name in enumerate(names)}
 
 
 def _latencies(report: Report) -> Table:
@@ -101,33 +144,66 @@ def request_frame(outcome: Outcome) -> pd.DataFrame:
     """One row a request: tokens, times, preemptions, why it was turned away."""
     import pandas as pd
 
-    reasons = np.array(["", "waited too long", "longer than the KV cache"])
+    reasons = np.array(["", *REASONS])
     return pd.DataFrame(
         {
             "arrival_s": outcome.arrival_s, "admitted_s": outcome.admitted_s, "first_token_s": outcome.first_s,
             "finish_s": outcome.finish_s, "isl": outcome.isl.astype(int), "osl": outcome.osl.astype(int),
             "cached": outcome.cached.astype(int), "preemptions": outcome.preemptions.astype(int),
-            "ttft_s": outcome.ttft_s, "tpot_s": outcome.tpot_s, "turned_away": reasons[outcome.aborted.astype(int)],
+            "ttft_s": outcome.ttft_s, "tpot_s": outcome.tpot_s, "e2e_s": outcome.e2e_s,
+            "priority": outcome.priority.astype(int), "turned_away": reasons[outcome.aborted.astype(int)],
         }
     )  # fmt: skip
 
 
 def steps_trace(outcome: Outcome, name: str) -> str:
-    """Every replica's steps as a Chrome trace [chrome-trace-format]: a process each, times in µs."""
+    """Every replica's steps as a Chrome trace [chrome-trace-format], a process each, and the requests of every
+    priority, a process each: waiting, prompt, answer, or how they were lost. Times in µs."""
     events = [event for number, log in enumerate(outcome.logs) for event in _steps(number, log, name)]
+    events += [
+        event
+        for number, priority in enumerate(np.unique(outcome.priority), start=len(outcome.logs))
+        for event in _requests(number, outcome, int(priority))
+    ]
     text = json.dumps({"displayTimeUnit": "ms", "traceEvents": events}, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c") + "\n"
+
+
+def _requests(number: int, outcome: Outcome, priority: int) -> Iterator[dict[str, Any]]:
+    """Requests of one priority, in as many lanes as were in flight at once; the first of them where there are many."""
+    about = {"name": f"requests of priority {priority}"}
+    yield {"ph": "M", "pid": number, "name": "process_name", "args": about}
+    lanes: list[tuple[float, int]] = []
+    for index in np.flatnonzero(outcome.priority == priority)[:_MAX_REQUESTS].tolist():
+        start, lost = float(outcome.arrival_s[index]), int(outcome.aborted[index])
+        times = [start, *(float(c[index]) for c in (outcome.admitted_s, outcome.first_s, outcome.finish_s))]
+        end = float(outcome.aborted_s[index]) if lost else times[-1]
+        lane = heappop(lanes)[1] if lanes and lanes[0][0] <= start else len(lanes) + 1
+        heappush(lanes, (end, lane))
+        args = {
+            "request": index, "prompt_tokens": int(outcome.isl[index]), "answer_tokens": int(outcome.osl[index]),
+            "cached": int(outcome.cached[index]), "preemptions": int(outcome.preemptions[index]),
+        }  # fmt: skip
+        if lost:
+            yield _slice(number, lane, REASONS[lost - 1], start, end, args)
+            continue
+        for what, begins, ends in zip(("waiting", "prompt", "answer"), times, times[1:], strict=False):
+            yield _slice(number, lane, what, begins, ends, args)
+
+
+def _slice(pid: int, lane: int, name: str, start: float, end: float, args: dict[str, Any]) -> dict[str, Any]:
+    """A complete event. Its ends are rounded, not its length, so that slices that touch still do."""
+    begins = round(start / MICRO, 3)
+    duration = round(round(end / MICRO, 3) - begins, 3)
+    return {"ph": "X", "pid": pid, "tid": lane, "name": name, "ts": begins, "dur": duration, "args": args}
 
 
 def _steps(number: int, log: tuple[tuple[float, float, int, int, int], ...], name: str) -> Iterator[dict[str, Any]]:
     yield {"ph": "M", "pid": number, "name": "process_name", "args": {"name": f"replica {number} · {name}"[:300]}}
     for start, end, n, prompt, decoding in log[:_MAX_STEPS]:
         kind = "prompt" if not decoding else "prompt and decode" if prompt else "decode"
-        yield {
-            "ph": "X", "pid": number, "tid": 1, "name": kind, "ts": round(start / MICRO, 3),
-            "dur": round((end - start) / MICRO, 3),
-            "args": {"iterations": n, "prompt_tokens": prompt, "decoding": decoding},
-        }  # fmt: skip
+        about = {"iterations": n, "prompt_tokens": prompt, "decoding": decoding}
+        yield _slice(number, 1, kind, start, end, about)
         yield {
             "ph": "C",
             "pid": number,

@@ -6,15 +6,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costsim.errors import BadInput
-from costsim.serving.request import MAX_REQUESTS, Requests
+from costsim.serving.request import MAX_REQUESTS, MAX_TOKENS, Requests
+
+#: lengths where nothing says their range: within 10 % of nominal, so that their mean is what was asked for and
+#: requests do not run in step
+SPREAD = 0.1
+SPREAD_RATIO = (1.0 - SPREAD) / (1.0 + SPREAD)
+
+
+def longest(nominal: float) -> int:
+    """The longest of lengths around ``nominal``; SPREAD_RATIO of it is the shortest."""
+    return max(round(nominal * (1.0 + SPREAD)), 1)
 
 
 def lengths(rng: np.random.Generator, count: int, nominal: int, ratio: float) -> NDArray[np.int64]:
     """Whole numbers uniform in [ratio·nominal, nominal]: what serving benchmarks call the random range ratio."""
     if not 0.0 < ratio <= 1.0:
         raise BadInput(f"length ratio {ratio:g}: must be above 0 and at most 1")
-    if nominal < 1:
-        raise BadInput(f"length {nominal}: must be at least 1")
+    if not 1 <= nominal <= MAX_TOKENS:
+        raise BadInput(f"length {nominal:g}: must be at least 1 and at most {MAX_TOKENS:,}")
     low = max(1, round(nominal * ratio))
     return rng.integers(low, nominal + 1, size=count, dtype=np.int64)
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costsim.errors import BadInput
-from costsim.serving.request import MAX_REQUESTS, Requests
+from costsim.serving.request import MAX_REQUESTS, MAX_TOKENS, Requests
 
 _MAX_BYTES = 50_000_000
 
@@ -103,18 +103,37 @@ def read_clients(path: Path) -> Clients:
             raise BadInput(f"{path.name}: larger than {_MAX_BYTES:,} bytes")
         document = json.loads(raw)
         clients = tuple(_client(entry) for entry in document["clients"])
-        return Clients(float(document["window_s"]), float(document["quarter_s"]), clients)
+        window_s, quarter_s = float(document["window_s"]), float(document["quarter_s"])
+        windows = {len(client.rate_per_s) for client in clients}
+        if not clients or len(windows) != 1 or not 0 < window_s < 1e9 or not 0 < quarter_s < 1e9:
+            raise ValueError("window_s and quarter_s above zero, and as many windows for every client")
+        return Clients(window_s, quarter_s, clients)
     except (OSError, EOFError, zlib.error) as error:
         raise BadInput(f"{path}: cannot be read ({error})") from None
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
         if isinstance(error, BadInput):
             raise
         raise BadInput(f"{path.name}: not a clients file ({type(error).__name__}: {error})") from None
 
 
 def _client(entry: Any) -> Client:
-    lengths = tuple(
-        (np.asarray(quarter["isl"], dtype=np.int64), np.asarray(quarter["osl"], dtype=np.int64))
-        for quarter in entry["lengths"]
-    )
-    return Client(np.asarray(entry["rate_per_s"], float), np.asarray(entry["cv"], float), lengths)
+    tokens = [[_column(quarter[name], 1.0, MAX_TOKENS).astype(np.int64) for name in ("isl", "osl")]
+              for quarter in entry["lengths"]]  # fmt: skip
+    lengths = tuple((prompts, answers) for prompts, answers in tokens)
+    rates, cv = _column(entry["rate_per_s"], 0.0, 1e6), _column(entry["cv"], 0.0, 1e6)
+    if (
+        not lengths
+        or not rates.size
+        or rates.shape != cv.shape
+        or any(bool(i.size) != bool(o.size) for i, o in lengths)
+    ):
+        raise ValueError("each client needs a cv for every rate, and lengths of prompts and answers")
+    return Client(rates, cv, lengths)
+
+
+def _column(values: Any, least: float, most: float) -> NDArray[np.float64]:
+    """One dimension of numbers within bounds; NaN is in none."""
+    column = np.asarray(values, dtype=float)
+    if column.ndim != 1 or not ((column >= least) & (column <= most)).all():
+        raise ValueError(f"a list of numbers from {least:g} to {most:g} is needed")
+    return column

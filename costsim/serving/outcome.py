@@ -45,7 +45,8 @@ class Outcome:
     """What happened to each request; NaN where it did not come to that.
 
     ``arrival_s, admitted_s, first_s, finish_s``: times; ``isl, osl, cached``: tokens; ``preemptions`` and ``aborted``
-    (0, 1 waited too long, 2 longer than the KV cache). ``statistics`` and ``logs`` (start, end, iterations, prompt
+    (0, 1 waited too long, 2 longer than the KV cache, 3 refused by a full queue), at ``aborted_s``; ``priority``:
+    lower is served first. ``statistics`` and ``logs`` (start, end, iterations, prompt
     tokens, requests decoding of each step, where recorded) are by replica; ``end_s`` is the last event.
     """
 
@@ -58,6 +59,8 @@ class Outcome:
     cached: Column
     preemptions: Column
     aborted: Column
+    aborted_s: Column
+    priority: Column
     statistics: tuple[Statistics, ...]
     series: tuple[tuple[float, int, int, float], ...]
     logs: tuple[tuple[tuple[float, float, int, int, int], ...], ...]
@@ -74,6 +77,7 @@ class Outcome:
             arrival_s=column(ledger.arrival_s), admitted_s=column(ledger.admitted_s), first_s=column(ledger.first_s),
             finish_s=column(ledger.finish_s), isl=column(ledger.isl), osl=column(ledger.osl),
             cached=column(ledger.cached), preemptions=column(ledger.preemptions), aborted=column(ledger.aborted),
+            aborted_s=column(ledger.aborted_s), priority=column(ledger.priority),
             statistics=tuple(replica.statistics for replica in replicas), series=tuple(series.points),
             logs=tuple(tuple(replica.log) for replica in replicas if replica.log is not None), end_s=end_s,
         )  # fmt: skip
@@ -107,11 +111,26 @@ class Outcome:
         """Time that replicas had work, over the time there was."""
         return sum(one.busy_s for one in self.statistics) / (self.end_s * len(self.statistics)) if self.end_s else 0.0
 
+    @property
+    def waiting(self) -> tuple[float, int]:
+        """(mean over time, most) requests in queues, as far as the thinned series shows."""
+        if len(self.series) < 2:
+            return 0.0, max((point[1] for point in self.series), default=0)
+        times, counts = (np.array([point[i] for point in self.series], dtype=float) for i in (0, 1))
+        spans = np.diff(times)
+        mean = float(np.dot(spans, 0.5 * (counts[1:] + counts[:-1])) / max(float(spans.sum()), 1e-300))
+        return mean, int(counts.max())
+
     def itl_s(self, quantiles: list[float]) -> Column:
         """Quantiles of the time between two tokens of one request, over all tokens."""
         return itl_quantiles(list(self.statistics), quantiles)
 
     def goodput(self, ttft_s: float, tpot_s: float) -> float:
         """Share of all requests that met both targets."""
+        return float(np.mean(self.good(ttft_s, tpot_s)))
+
+    def good(self, ttft_s: float, tpot_s: float) -> NDArray[np.bool_]:
+        """Which requests met both targets; one-token answers have no time per token."""
         tpot = np.nan_to_num(self.tpot_s, nan=0.0)
-        return float(np.mean(self.finished & (self.ttft_s <= ttft_s) & (tpot <= tpot_s)))
+        out: NDArray[np.bool_] = self.finished & (self.ttft_s <= ttft_s) & (tpot <= tpot_s)
+        return out

@@ -12,15 +12,20 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from operator import attrgetter
 
-from costsim.serving.cache import PrefixCache
+from costsim.serving.cache import PrefixCache, nearest
+from costsim.serving.delay import Delay
 from costsim.serving.engine import Engine, Step
-from costsim.serving.ledger import TOO_LONG, Ledger
+from costsim.serving.ledger import REFUSED, TOO_LONG, Ledger
 from costsim.serving.rank import Rank
 from costsim.serving.statistics import Statistics
 
 #: a macro-step ends when the KV has grown by this share, so that attention stays near linear in it
 KV_GROWTH = 0.25
+
+#: what a rank's turn goes by
+_REQUESTS, _MEMORY = attrgetter("load"), attrgetter("memory")
 
 Chunk = tuple[int, int, int]
 """(request, rank, tokens) of a prompt computed in an iteration."""
@@ -29,9 +34,12 @@ Chunk = tuple[int, int, int]
 class Replica:
     """See the module. The simulation calls :meth:`arrive`, :meth:`complete` and :meth:`start` in order of time."""
 
-    def __init__(self, engine: Engine, ledger: Ledger, cache: PrefixCache | None = None) -> None:
-        self.engine, self.ledger, self.cache = engine, ledger, cache
-        self.ranks = [Rank(i, ledger, engine.policy, engine.kv_tokens) for i in range(engine.ranks)]
+    def __init__(self, engine: Engine, ledger: Ledger, caches: Sequence[PrefixCache] = (), aware: bool = False) -> None:
+        """``caches``: one for each rank, or none; ``aware``: requests go to the rank that knows their prefix."""
+        self.engine, self.ledger, self.aware = engine, ledger, aware and len(caches) > 1
+        self.ranks = [
+            Rank(i, ledger, engine.policy, engine.kv_tokens, caches[i] if caches else None) for i in range(engine.ranks)
+        ]
         self.statistics = Statistics()
         self.step: Step | None = None
         self.count = 0
@@ -41,15 +49,20 @@ class Replica:
         #: (time, request, rank) not yet seen by the scheduler, and when the iteration under way was decided
         self.coming: deque[tuple[float, int, int]] = deque()
         self.decided_s = -math.inf
+        self.delay = Delay(engine.policy)
         #: (start, end, iterations, prompt tokens, requests decoding) of every step, where somebody asked for it
         self.log: list[tuple[float, float, int, int, int]] | None = None
 
     def arrive(self, index: int, now_s: float) -> bool:
         """Queue a request on the rank with the fewest; True where the step under way was cut short for it."""
-        rank = self.ranks[0] if len(self.ranks) == 1 else min(self.ranks, key=lambda r: r.load)
+        rank = self._rank_for(index)
         if rank.rounded(index) + self.ledger.left[index] > self.engine.kv_tokens:
-            self.ledger.aborted[index] = TOO_LONG
+            self.ledger.end(index, TOO_LONG, now_s)
             return False
+        if self.engine.policy.max_waiting and rank.coming + len(rank.waiting) >= self.engine.policy.max_waiting:
+            self.ledger.end(index, REFUSED, now_s)
+            return False
+        rank.accept(index)
         step, ahead = self.step, self.engine.policy.ahead
         if ahead and step is not None:
             self.coming.append((now_s, index, rank.number))
@@ -59,6 +72,14 @@ class Replica:
         if step is None or not step.decoding or step.n == 1 or rank.full or not rank.fits(index):
             return False
         return step.cut(now_s, int(ahead))
+
+    def _rank_for(self, index: int) -> Rank:
+        """The rank with the fewest requests or the least KV, or that knows the prefix where the router asks for it."""
+        if len(self.ranks) == 1:
+            return self.ranks[0]
+        if self.aware:
+            return self.ranks[nearest([r.load for r in self.ranks], self._prefixes(self.ledger.blocks(index)))]
+        return min(self.ranks, key=_REQUESTS if self.engine.policy.spread == "requests" else _MEMORY)
 
     # -- the end of a step --------------------------------------------------------------------------------------
 
@@ -73,11 +94,15 @@ class Replica:
         statistics.busy_s += duration
         statistics.prompt_s += step.prompt_s
         statistics.cached_s += step.cached_s
+        before = self.kv_share
+        grown = step.n * self.engine.tokens_per_step * sum(len(r.active) for r in self.ranks) if step.decoding else 0.0
+        statistics.used(duration, before, before + grown / (self.engine.kv_tokens * len(self.ranks)))
         if self.log is not None:
             decoding = sum(len(r.active) for r in self.ranks) if step.decoding else 0
             self.log.append((step.start_s, step.end_s, step.n, sum(c[2] for c in step.chunks), decoding))
         finished: list[int] = []
         handed: list[int] = []
+        self.delay.passed(step)
         if step.decoding:
             self._advance(step, duration, finished)
         else:
@@ -101,6 +126,7 @@ class Replica:
             if rank.active.get(index) != joined:
                 continue  # preempted since
             self._leave(index, rank)
+            rank.gone(index)
             self.ledger.left[index] = 0
             self.ledger.finish_s[index] = step.end_s
             finished.append(index)
@@ -116,17 +142,18 @@ class Replica:
             return
         del rank.partial[index]
         ledger = self.ledger
-        if self.cache is not None:
-            self.cache.insert(ledger.blocks(index))
+        rank.computed(index)
         ledger.left[index] -= 1
         self.statistics.output_tokens += 1
         if math.isnan(ledger.first_s[index]):
             ledger.first_s[index] = now_s
         if self.engine.role == "prefill":
             rank.give_back(index)
+            rank.gone(index)
             handed.append(index)
         elif ledger.left[index] <= 0:
             rank.give_back(index)
+            rank.gone(index)
             ledger.finish_s[index] = now_s
             finished.append(index)
         else:
@@ -153,14 +180,15 @@ class Replica:
             self._see()
         chunks: list[Chunk] = []
         prompt_s = cached_s = 0.0
-        for rank in self.ranks:
+        holding = self.engine.role == "both" and self.delay.hold(self.ranks, now_s)
+        for rank in () if holding else self.ranks:
             if rank.waiting or rank.partial:
                 attention_s, held_s = self._fill(rank, now_s, chunks)
                 prompt_s, cached_s = max(prompt_s, attention_s), max(cached_s, held_s)
         if chunks and policy.order == "prefill-first":
             return self._begin(now_s, chunks, prompt_s, cached_s, decoding=False)
         if policy.reserve < 1.0:
-            self._make_room()
+            self._make_room(chunks)
         if chunks:
             return self._begin(now_s, chunks, prompt_s, cached_s, decoding=any(r.active for r in self.ranks))
         return self._decode(now_s)
@@ -168,6 +196,8 @@ class Replica:
     def _see(self) -> None:
         """The iteration to start was decided when the last one began; where there is nothing else, the host waits."""
         idle = not any(rank.waiting or rank.partial or rank.active for rank in self.ranks)
+        if not idle and not self.delay.looked:
+            return
         while self.coming and (idle or self.coming[0][0] <= self.decided_s):
             _, index, number = self.coming.popleft()
             self.ranks[number].coming -= 1
@@ -195,7 +225,7 @@ class Replica:
                 ledger.first_s[index_] = now_s  # the client is answered from here
                 self._join(index_, rank)
                 continue
-            held, slow = self._cached(index_)
+            held, slow = rank.cached(index_)
             new = ledger.prompt[index_] - held
             if not policy.chunked and new > budget and budget < whole:
                 break
@@ -213,25 +243,22 @@ class Replica:
             budget -= tokens
         return seconds, cached_s
 
-    def _cached(self, index: int) -> tuple[int, int]:
-        """(tokens of the prompt found in the cache, how many of them in the host tier); one is always computed."""
-        if self.cache is None:
-            return 0, 0
-        free = self.engine.kv_tokens * len(self.ranks) - sum(rank.held for rank in self.ranks)
-        self.cache.room(int(free // self.cache.block_tokens))
-        found, slow = self.cache.match(self.ledger.blocks(index))
-        size = self.cache.block_tokens
-        return min(found * size, self.ledger.prompt[index] - 1), slow * size
-
-    def _make_room(self) -> None:
-        """Preempt the latest admitted until one more iteration fits; what it had is computed again later."""
+    def _make_room(self, chunks: list[Chunk]) -> None:
+        """Preempt the least important, latest admitted until one more iteration fits; it is computed again later."""
         ledger, each = self.ledger, self.engine.tokens_per_step
         for rank in self.ranks:
-            while len(rank.active) > 1 and rank.held + each * len(rank.active) > self.engine.kv_tokens:
-                index = next(reversed(rank.active))
-                made = self._leave(index, rank)
-                ledger.left[index] = max(ledger.left[index] - int(made), 1)
-                ledger.prompt[index] = ledger.isl[index] + ledger.osl[index] - ledger.left[index]
+            while len(rank.active) + len(rank.partial) > 1 and rank.active:
+                if rank.held + each * len(rank.active) <= self.engine.kv_tokens:
+                    break
+                if len(rank.active) > 1:
+                    index = rank.last()
+                    made = self._leave(index, rank)
+                    ledger.left[index] = max(ledger.left[index] - int(made), 1)
+                    ledger.prompt[index] = ledger.isl[index] + ledger.osl[index] - ledger.left[index]
+                else:  # the last one that decodes goes on, a prompt beside it waits
+                    index, _ = rank.partial.popitem()
+                    rank.give_back(index)
+                    chunks[:] = [chunk for chunk in chunks if chunk[0] != index]
                 ledger.preemptions[index] += 1
                 rank.queue(index)
 
@@ -277,7 +304,9 @@ class Replica:
                 if rank.active:
                     n = max(1, min(n, int((engine.kv_tokens - rank.held) / (each * len(rank.active)))))
         if self.coming:
-            n = 1  # they are to be looked at before the next but one
+            n = min(n, self.delay.unlooked)  # they are to be looked at before the next but one
+        if self.delay.holding:
+            n = max(1, min(n, self.delay.patience))
         first = engine.timer.rest(engine.verified * batch, engine.verified * total, False) + attention
         first += engine.request_s * batch
         slope = 0.0
@@ -312,5 +341,8 @@ class Replica:
         return sum(rank.held for rank in self.ranks) / (self.engine.kv_tokens * len(self.ranks))
 
     def prefix(self, blocks: Sequence[int]) -> int:
-        """Blocks of this prefix that the replica holds."""
-        return 0 if self.cache is None else self.cache.held(blocks)
+        """Blocks of this prefix that some rank of the replica knows."""
+        return max(self._prefixes(blocks))
+
+    def _prefixes(self, blocks: Sequence[int]) -> list[int]:
+        return [0 if rank.cache is None else rank.cache.match(blocks)[0] for rank in self.ranks]

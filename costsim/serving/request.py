@@ -67,6 +67,16 @@ class Requests:
             priority=None if self.priority is None else self.priority[index],
         )
 
+    def drawn(self, shares: Sequence[float], seed: int = 0) -> Requests:
+        """The same requests with priorities 0, 1, … drawn by ``shares``. Raises BadInput where these do not sum to
+        one, or where the requests have priorities of their own."""
+        if not all(0 <= share <= 1 for share in shares) or abs(sum(shares) - 1.0) > 1e-6:
+            raise BadInput(f"priorities: shares sum to {sum(shares):g}; they must sum to 1")
+        if self.priority is not None:
+            raise BadInput("priorities: these requests have priorities of their own")
+        rng = np.random.default_rng([seed, len(shares)])
+        return replace(self, priority=rng.choice(len(shares), len(self), p=np.array(shares)))
+
     def first(self, count: int) -> Requests:
         """The first ``count`` requests."""
         return self.where(np.arange(len(self)) < count)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from costsim.errors import BadInput
+from costsim.serving.cache import nearest
 from costsim.serving.policy import ROUTERS
 from costsim.serving.replica import Replica
 
 Router = Callable[[Sequence[Replica], int], int]
-#: a replica with this many times the requests of the least loaded gets no more for its cache's sake
-IMBALANCE = 1.5
 
 
 def router(name: str) -> Router:
@@ -43,9 +42,4 @@ def least_loaded(replicas: Sequence[Replica], _index: int) -> int:
 def cache_aware(replicas: Sequence[Replica], index: int) -> int:
     """The longest known prefix, among replicas that are not overloaded; the least loaded where none is known."""
     blocks = replicas[0].ledger.blocks(index)
-    fewest = min(replica.requests for replica in replicas)
-    best, longest = -1, 0
-    for i, replica in enumerate(replicas):
-        if replica.requests <= IMBALANCE * fewest + 4 and (held := replica.prefix(blocks)) > longest:
-            best, longest = i, held
-    return best if best >= 0 else least_loaded(replicas, index)
+    return nearest([replica.requests for replica in replicas], [replica.prefix(blocks) for replica in replicas])

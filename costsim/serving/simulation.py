@@ -99,11 +99,14 @@ class _Run:
                 self._send(0.0)
 
     def _replicas(self, pool: Pool) -> list[Replica]:
-        block = self.ledger.requests.block_tokens
-        return [
-            Replica(pool.engine, self.ledger, PrefixCache(block, pool.host_blocks) if pool.prefix_cache else None)
-            for _ in range(pool.replicas)
-        ]
+        block, ranks = self.ledger.requests.block_tokens, pool.engine.ranks
+        aware = pool.router == "cache-aware"
+
+        def caches() -> list[PrefixCache]:
+            """Each rank knows its own prefixes, and has its part of the host memory."""
+            return [PrefixCache(block, pool.host_blocks // ranks) for _ in range(ranks)] if pool.prefix_cache else []
+
+        return [Replica(pool.engine, self.ledger, caches(), aware) for _ in range(pool.replicas)]
 
     def _push(self, time_s: float, pool: int, what: int, version: int) -> None:
         self.number += 1

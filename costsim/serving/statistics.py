@@ -15,16 +15,33 @@ _BINS = int(math.log(1e6 / _LOWEST_S) * BINS_PER_E)
 
 class Statistics:
     """Counters that a replica adds to as it goes. ``prompt_s`` of the busy time are due to prompts, and ``cached_s`` of
-    these to tokens that were in the prefix cache."""
+    these to tokens that were in the prefix cache. ``kv_s``: seconds of the whole KV cache in use; ``kv_peak``: its
+    largest share."""
 
-    __slots__ = ("busy_s", "cached_s", "histogram", "iterations", "output_tokens", "prompt_s", "prompt_tokens")
+    __slots__ = (
+        "busy_s",
+        "cached_s",
+        "histogram",
+        "iterations",
+        "kv_peak",
+        "kv_s",
+        "output_tokens",
+        "prompt_s",
+        "prompt_tokens",
+    )
 
     def __init__(self) -> None:
         self.busy_s = self.prompt_s = self.cached_s = 0.0
+        self.kv_s = self.kv_peak = 0.0
         self.iterations = 0
         self.prompt_tokens = 0
         self.output_tokens = 0.0
         self.histogram: dict[int, float] = {}
+
+    def used(self, duration_s: float, before: float, after: float) -> None:
+        """Shares of the KV cache in use at the start and at the end of a step."""
+        self.kv_s += 0.5 * (before + after) * duration_s
+        self.kv_peak = max(self.kv_peak, after)
 
     def decoded(self, n: int, iteration_s: float, running: int, stall_s: float) -> None:
         """``n`` decode iterations of ``running`` requests; the first of them came ``stall_s`` late."""

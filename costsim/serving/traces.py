@@ -30,6 +30,7 @@ from costsim.serving.request import MAX_TOKENS, Requests
 #: most that is read of a trace, after unpacking
 MAX_BYTES, MAX_ROWS, MAX_LINE = 2_000_000_000, 5_000_000, 1_000_000
 MAX_BLOCKS = 4096
+MAX_PRIORITY = 1_000_000
 _MOONCAKE_BLOCK = 512
 
 Row = Mapping[str, Any]
@@ -160,7 +161,16 @@ def _own(row: Row, where: str, columns: _Columns) -> None:
     columns.arrival_s.append(_number(row, "arrival_s", where))
     columns.isl.append(_tokens(row, "isl", where))
     columns.osl.append(_tokens(row, "osl", where))
-    columns.priority.append(round(_number(row, "priority", where)) if row.get("priority") not in (None, "") else 0)
+    columns.priority.append(_priority(row, where))
+
+
+def _priority(row: Row, where: str) -> int:
+    if row.get("priority") in (None, ""):
+        return 0
+    number = _number(row, "priority", where)
+    if abs(number) > MAX_PRIORITY:
+        raise BadInput(f"{where}: priority = {number:g} must be from {-MAX_PRIORITY:,} to {MAX_PRIORITY:,}")
+    return round(number)
 
 
 def _azure(row: Row, where: str, columns: _Columns) -> None:

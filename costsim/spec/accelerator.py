@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from costsim import units
 from costsim.errors import UnknownField, UnsupportedDtype
-from costsim.spec.base import Frozen
+from costsim.spec.base import CatalogId, Frozen, OwnId
 
 #: datasheet key -> dimension of units.UNITS
 DATASHEET: dict[str, str] = {
@@ -38,6 +38,9 @@ _PER_CARD = ("bf16", "fp8", "int8", "fp4", "fp32", "tf32", "memory", "memory_ban
 #: dtype of the arithmetic -> datasheet field of its peak; W4A16 multiplies in BF16
 PEAK_OF = {"bf16": "bf16", "fp16": "bf16", "fp8": "fp8", "int8": "int8", "fp4": "fp4", "fp32": "fp32", "w4": "bf16"}
 
+#: bounds of a datasheet field in SI, far outside any chip; beyond them answers would not be numbers
+LEAST, MOST, MAX_OF_COUNT = 1e-3, 1e24, 1e9
+
 Confidence = Literal["A", "A-", "B", "B-", "C", "D", "B (power only)"]
 
 
@@ -61,13 +64,18 @@ def _datum(key: str, raw: Any) -> Datum:
         raise ValueError(f'{key}: write {{ value = "...", source = "key", confidence = "A" }}')
     extra = set(raw) - {"value", "source", "confidence", "note"}
     if extra:
-        raise ValueError(f"{key}: unknown key {sorted(extra)[0]!r}")
+        raise ValueError(f"{key}: unknown key {min(extra)[:40]!r}")
     text = str(raw["value"])
     known = text not in ("unknown", "n/a")
     value = units.parse(raw["value"], DATASHEET[key], key) if known else None
     if value is not None and (value < 0 or (value == 0 and key != "scale_out_bandwidth")):
         raise ValueError(f"{key}: {text!r} must be positive, 'unknown' or 'n/a'")
+    least, most = (1.0, MAX_OF_COUNT) if DATASHEET[key] == "count" else (LEAST, MOST)
+    if value and not least <= value <= most:
+        raise ValueError(f"{key}: {text[:40]!r} is outside what a chip can have")
     source = raw.get("source", ())
+    if not isinstance(source, (str, list, tuple)):
+        raise ValueError(f"{key}: source: expected a key of the bibliography, or a list of them")
     sources = (source,) if isinstance(source, str) else tuple(source)
     return Datum(
         value=value,
@@ -88,15 +96,15 @@ class Accelerator(Frozen):
     ``dies`` > 1 means that a rank of a parallel plan is one die (Ascend 910C: a card of two).
     """
 
-    id: str
+    id: OwnId
     name: str
     vendor: str
     market: str = ""
     year: int | None = None
     architecture: str
-    sibling: str | None = None
+    sibling: CatalogId | None = None
     dies: int = Field(default=1, ge=1, le=16)
-    node_devices: int = Field(default=8, ge=1)
+    node_devices: int = Field(default=8, ge=1, le=1_000_000)
     torch_device: str
     scale_up_fabric: str = ""
     memory_type: str = ""
@@ -114,7 +122,7 @@ class Accelerator(Frozen):
             return raw
         unknown, missing = set(raw) - set(DATASHEET), set(DATASHEET) - set(raw)
         if unknown or missing:
-            name = sorted(unknown or missing)[0]
+            name = min(unknown or missing)[:40]
             what = "unknown field" if unknown else "missing field (write 'unknown' if it is)"
             raise ValueError(f"{what} {name!r}; fields: {', '.join(DATASHEET)}")
         return {key: _datum(key, value) for key, value in raw.items()}

@@ -2,52 +2,56 @@
 
 from __future__ import annotations
 
-import stat
-import tomllib
+import re
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
-from costsim.errors import Malformed, UnreadableFile
+from costsim.errors import BadInput, Malformed
+from costsim.files import MAX_SPEC_BYTES, read_text, toml_of
 
-#: Largest TOML or JSON file read as a specification; the shipped ones are under 10 kB.
-MAX_SPEC_BYTES = 1_000_000
+__all__ = [
+    "MAX_SPEC_BYTES",
+    "CatalogId",
+    "Frozen",
+    "OwnId",
+    "build",
+    "listed",
+    "plain",
+    "read_text",
+    "read_toml",
+    "refuse_far",
+]
+
+
+#: no number or text of a specification comes near; token counts of a run reach 1e14
+MAX_WHOLE, MAX_LETTERS = 10**16, 5_000
 
 
 class Frozen(BaseModel):
-    """An immutable value. Unknown keys and NaN are refused."""
+    """An immutable value. Unknown keys, NaN and what is larger than any specification are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bounded(cls, raw: Any) -> Any:
+        """No whole number that would overflow later, no text that would flood a page."""
+        for key, value in raw.items() if isinstance(raw, dict) else ():
+            if isinstance(value, int) and abs(value) > MAX_WHOLE:
+                raise ValueError(f"{str(key)[:40]}: whole numbers are at most {MAX_WHOLE:.0e} here")
+            if isinstance(value, str) and len(value) > MAX_LETTERS:
+                raise ValueError(f"{str(key)[:40]}: a text of {len(value):,} letters; at most {MAX_LETTERS:,}")
+        return raw
 
 
 T = TypeVar("T", bound=BaseModel)
 
 
-def read_text(path: Path, what: str, most: int = MAX_SPEC_BYTES) -> str:
-    """The text of a user's file of at most ``most`` bytes, or BadInput: never a traceback. A leading BOM is dropped."""
-    try:
-        state = path.stat()
-        if not stat.S_ISREG(state.st_mode):
-            raise UnreadableFile(f"{what} {path}: is not a plain file")
-        if state.st_size > most:
-            raise UnreadableFile(f"{what} {path}: larger than {most:,} bytes; is this the right file?")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UnreadableFile(f"{what} {path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise Malformed(f"{what} {path}: not UTF-8 text") from None
-    if "\0" in text:
-        raise Malformed(f"{what} {path}: not text (it holds NUL bytes)")
-    return text
-
-
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """The table in a TOML file."""
-    try:
-        return tomllib.loads(read_text(path, what))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise Malformed(f"{what} {path}: not valid TOML: {error}") from None
+    return toml_of(read_text(path, what), f"{what} {path}")
 
 
 def build(cls: type[T], data: dict[str, Any], where: str) -> T:
@@ -56,6 +60,41 @@ def build(cls: type[T], data: dict[str, Any], where: str) -> T:
         return cls.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "(top level)"
+        field = ".".join(str(part)[:40] for part in first["loc"]) or "(top level)"
         shown = repr(first.get("input"))[:60]
         raise Malformed(f"{where}: {field}: {first['msg']} (got {shown})") from None
+
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+ -]*")
+
+
+def plain(name: str) -> str:
+    """The name, where it can stand in the name of a file: no path, no sign that a shell or a terminal would obey."""
+    if len(name) > 100 or _ID.fullmatch(name) is None:
+        raise BadInput(f"{name[:60]!r}: letters, digits and . _ + - alone make a name, the first a letter or digit")
+    return name
+
+
+def listed(name: str) -> str:
+    """The name that a file gives, where it can be an id of a catalog: what a file says is never followed as a path."""
+    if name and (plain(name).endswith((".toml", ".json")) or Path(name).is_dir()):
+        raise BadInput(f"{name[:60]!r} is not an id of a catalog; a file may not name another file here")
+    return name
+
+
+#: a field of a file that names a model, an accelerator or a cluster of the catalog
+CatalogId = Annotated[str, AfterValidator(listed)]
+#: the id that a file gives to what it describes
+OwnId = Annotated[str, AfterValidator(plain)]
+
+
+def refuse_far(name: str, file: Path, where: str) -> None:
+    """BadInput where ``name``, a value in ``file``, leads to a file outside that file's folder and the current one."""
+    if name.endswith((".toml", ".json")) or "/" in name or "\\" in name or name in (".", ".."):
+        try:
+            target = Path(name).resolve()
+            near = [target.is_relative_to(folder) for folder in (file.resolve().parent, Path().resolve())]
+        except (OSError, RuntimeError, ValueError):
+            near = [False]
+        if not any(near):
+            raise BadInput(f"{where}: {name[:60]!r} lies outside the folder of {file.name} and the current one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from costsim.errors import UnknownName
+from costsim.errors import BadInput, UnknownName
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.base import build, read_toml
 from costsim.spec.cluster import Cluster
@@ -53,7 +53,11 @@ def load_accelerator(name: str) -> Accelerator:
         return chip
     if chip.sibling is not None and chip.sibling not in names(ACCELERATORS):
         raise UnknownName(f"sibling in {path.name[:60]}:", chip.sibling, names(ACCELERATORS))
-    beside = path.parent / (chip.calibration or f"{chip.id}.json")
+    laws = chip.calibration or f"{chip.id}.json"
+    if Path(laws).name != laws or laws == "..":  # what a file says is never followed as a path
+        field = "calibration" if chip.calibration else "id"
+        raise BadInput(f"{path.name}: {field}: {laws[:60]!r} is not the plain name of a file beside it")
+    beside = path.parent / laws
     return chip.model_copy(update={"calibration": str(beside) if beside.is_file() else "", "file": name})
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from costsim import units
 from costsim.errors import UnknownName
-from costsim.spec.base import Frozen, build, read_toml
+from costsim.spec.base import CatalogId, Frozen, build, read_toml
 from costsim.spec.catalog import ROOT, names
 from costsim.spec.plan import KV_DTYPES, OVERLAPS, PRECISIONS
 
@@ -24,10 +24,10 @@ class FleetLoad(Frozen):
     ``cached_tokens`` of the input were found in a prefix cache; ``context``: mean KV length of an output token.
     """
 
-    input_tokens: float = Field(gt=0)
+    input_tokens: float = Field(gt=0, le=1e18)
     cached_tokens: float = Field(default=0.0, ge=0)
-    output_tokens: float = Field(gt=0)
-    context: float = Field(gt=0)
+    output_tokens: float = Field(gt=0, le=1e18)
+    context: float = Field(gt=0, le=1e9)
     hourly: tuple[float, ...] = Field(min_length=2, max_length=MAX_BARS)
 
     @model_validator(mode="after")
@@ -61,7 +61,7 @@ class FleetUnit(Frozen):
     exist (None: only for mixed fleets, as many as the peak needs). ``price``: id or quantity per card and hour.
     """
 
-    accelerator: str
+    accelerator: CatalogId
     phase: Literal["prefill", "decode"]
     gpus: int = Field(ge=1)
     tp: int = Field(default=1, ge=1)
@@ -73,8 +73,8 @@ class FleetUnit(Frozen):
     isl: int = Field(default=4096, ge=1)
     tokens_per_gpu: int = Field(default=8192, ge=1)
     batch_per_gpu: float = Field(default=64.0, gt=0)
-    context: float | None = Field(default=None, gt=0)
-    profile: float | None = Field(default=None, gt=0)
+    context: float | None = Field(default=None, gt=0, le=1e9)
+    profile: float | None = Field(default=None, gt=0, le=1e12)
     per_group: int = Field(default=1, ge=1)
     spare: int = Field(default=0, ge=0)
     most: int | None = Field(default=None, ge=1)
@@ -109,7 +109,11 @@ class FleetPolicy(Frozen):
     @field_validator("interval", "lead", "hold", mode="before")
     @classmethod
     def _seconds(cls, value: Any, info: Any) -> float:
-        seconds = units.parse(value, "time", info.field_name) if isinstance(value, str) else float(value)
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            raise ValueError("expected a time like '900 s'")
+        text = isinstance(value, str)
+        # an integer of many digits has no float; it is out of range anyhow
+        seconds = units.parse(value, "time", info.field_name) if text else float(min(value, 2 * units.DAY_S))
         least = 10.0 if info.field_name == "interval" else 0.0
         if not least <= seconds <= units.DAY_S:
             raise ValueError(f"must be from {least:g} s to a day")
@@ -136,7 +140,7 @@ class Fleet(Frozen):
 
     id: str
     name: str
-    model: str
+    model: CatalogId
     start: float = Field(default=0.0, ge=0, lt=24)
     load: FleetLoad
     price: FleetPrice

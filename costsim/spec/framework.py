@@ -23,8 +23,10 @@ PATH = ROOT / "hwprofiles" / "engines.toml"
 class Scheduler(Frozen):
     """What an iteration may hold and when a request is admitted; see :class:`costsim.serving.policy.Policy`.
 
-    The token budget is ``token_budget + budget_isl·isl + budget_concurrency·concurrency``: benchmark recipes size it
-    for the prompts that they send. ``ahead``: iterations are decided while the one before runs.
+    The token budget is ``token_budget + budget_isl·isl + budget_concurrency·concurrency``, at least ``budget_least``:
+    benchmark recipes size it for the prompts that they send. ``ahead``: iterations are decided while the one before
+    runs. ``poll``: decode iterations between two looks at what has arrived (``poll_small`` below 16 in flight).
+    ``balance``: iterations that prompts wait for every attention rank to have one (0: they do not).
     """
 
     order: Literal["mixed", "prefill-first"] = "mixed"
@@ -32,10 +34,14 @@ class Scheduler(Frozen):
     token_budget: int = Field(default=8192, ge=1)
     budget_isl: float = Field(default=0.0, ge=0)
     budget_concurrency: float = Field(default=0.0, ge=0)
+    budget_least: int = Field(default=0, ge=0)
     max_running: int = Field(default=1024, ge=1)
     reserve: float = Field(default=0.0, ge=0, le=1)
     block: int = Field(default=16, ge=1)
     ahead: bool = True
+    balance: int = Field(default=0, ge=0)
+    poll: int = Field(default=1, ge=1)
+    poll_small: int = Field(default=1, ge=1)
 
 
 class Host(Frozen):
@@ -69,12 +75,16 @@ class Kernels(Frozen):
 
     ``shared_beside``: a decode step runs shared experts beside the routed ones (a second stream, or as one more
     expert of the same kernel); ``norm_in_reduce``: the all-reduce of a decode step also adds the residual and
-    normalises; ``kv_fp8``: FP8 checkpoints get an FP8 KV cache unless told otherwise.
+    normalises; ``kv_fp8``: FP8 and NVFP4 checkpoints get an FP8 KV cache unless told otherwise; ``kv_dtype``: what a
+    recipe tells (empty: nothing); ``tables``: the framework whose kernel tables are meant while attention is not
+    data-parallel (empty: its own).
     """
 
     shared_beside: bool = False
     norm_in_reduce: bool = False
     kv_fp8: bool = False
+    kv_dtype: Literal["", "bf16", "fp8"] = ""
+    tables: str = ""
 
 
 class Framework(Frozen):
@@ -97,7 +107,28 @@ class Recipe(Frozen):
     match: str
     length_ratio: float = Field(default=1.0, gt=0, le=1)
     rounds: int = Field(default=10, ge=1)
+    drafts: int = Field(default=3, ge=1)
+    drafts_attention_dp: int = Field(default=1, ge=1)
     sources: tuple[str, ...] = ()
+
+
+class Repair(Frozen):
+    """Runs whose row states another layout than the recipe that made them: widths that an early export did not hold.
+
+    Holds for rows of ``framework`` without a version, of models whose id begins so and on these accelerators: experts
+    are spread over all ranks, and attention is data-parallel from ``attention_dp_from`` requests in flight on, by
+    ``isl/osl`` (``other``: the rest).
+    """
+
+    framework: str
+    models: tuple[str, ...]
+    accelerators: tuple[str, ...]
+    attention_dp_from: dict[str, int]
+
+    def attention_dp(self, isl: float, osl: float, concurrency: float) -> bool:
+        """Whether the recipe runs attention data-parallel at this load."""
+        least = self.attention_dp_from.get(f"{isl:g}/{osl:g}", self.attention_dp_from["other"])
+        return concurrency >= least
 
 
 _QUANTITIES = {
@@ -107,7 +138,6 @@ _QUANTITIES = {
     "reserved": ("reserved_bytes", "bytes"),
 }  # fmt: skip
 _PARTS = ("scheduler", "host", "memory", "kernels")
-_ABOUT = ("sources", "note", "since", "version")
 
 
 @lru_cache(maxsize=1)
@@ -126,18 +156,24 @@ def recipes() -> list[str]:
 
 
 @lru_cache(maxsize=256)
-def framework_for(name: str, version: str = "", recipe: str = "") -> Framework:
+def framework_for(
+    name: str, version: str = "", recipe: str = "", model: str = "", architecture: str = "", precision: str = ""
+) -> Framework:
     """The engine ``name`` as of ``version`` (empty: the newest) with what ``recipe`` sets.
 
-    Changes listed under ``since`` hold from that version on. Raises UnknownName and BadInput.
+    Changes listed under ``since`` hold from that version on; a recipe's settings under ``where`` for models whose id
+    begins so, for architectures and for formats. Raises UnknownName and BadInput.
     """
     engines = _file()["engine"]
     if name not in engines:
         raise UnknownName("framework", name, sorted(engines))
     entry = engines[name]
+    about = (model, architecture, precision, version)
     parts = [entry, *(c for c in entry.get("since", []) if not version or _order(version) >= _order(c["version"]))]
+    parts += [w for w in entry.get("where", []) if _holds(w, *about)]
     if recipe:
-        parts += [part for key, part in _recipe(recipe).items() if key == name]
+        told = _recipe(recipe).get(name, {})
+        parts += [told, *(w for w in told.get("where", []) if _holds(w, *about))]
     merged: dict[str, Any] = {"id": name, "name": entry["name"]}
     for part in _PARTS:
         merged[part] = {}
@@ -147,9 +183,29 @@ def framework_for(name: str, version: str = "", recipe: str = "") -> Framework:
     return build(Framework, merged, f"{PATH.name}: {name}")
 
 
+def _holds(where: dict[str, Any], model: str, architecture: str, precision: str, version: str) -> bool:
+    """Whether a recipe's setting is for this model, architecture, format and (``versioned``) kind of row."""
+    return (
+        any(model.startswith(begin) for begin in where.get("model", [""]))
+        and architecture in where.get("architecture", [architecture])
+        and precision in where.get("precision", [precision])
+        and where.get("versioned", bool(version)) == bool(version)
+    )
+
+
+def repair_for(recipe: str, framework: str, model: str, accelerator: str) -> Repair | None:
+    """What a recipe says about rows of this kind that state no version, if anything."""
+    for entry in _recipe(recipe).get("repair", []):
+        found = build(Repair, {k: v for k, v in entry.items() if k not in ("note", "sources")}, f"{PATH.name}: repair")
+        if found.framework == framework and accelerator in found.accelerators and model.startswith(found.models):
+            return found
+    return None
+
+
 def recipe_of(name: str) -> Recipe:
     """The recipe of this id."""
-    about = {key: value for key, value in _recipe(name).items() if not isinstance(value, dict) and key != "note"}
+    told = _recipe(name)
+    about = {key: told[key] for key in Recipe.model_fields if key in told}
     return build(Recipe, {"id": name, **about}, f"{PATH.name}: recipe {name}")
 
 

@@ -6,7 +6,6 @@ Every refusal is one line that names the file and the key. What the file says bu
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable
@@ -15,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from costsim.errors import BadInput
-from costsim.spec.base import build, read_text
-from costsim.spec.model import ModelSpec
+from costsim.files import read_json
+from costsim.spec.base import build
+from costsim.spec.model import MAX_COUNT, MAX_LAYERS, ModelSpec
 
-#: no size of a real model comes near; larger ones would only overflow later
-MAX_COUNT = 1_000_000_000
-MAX_LAYERS = 10_000
 #: quantization_config.quant_method → the weights' format (4-bit and 8-bit integer methods also give ``bits``)
 _FLOAT_METHODS = {"fp8": "fp8", "fbgemm_fp8": "fp8", "mxfp4": "fp4"}
 _INTEGER_METHODS = ("awq", "gptq")
@@ -107,13 +104,7 @@ def read_config(path: Path) -> ModelSpec:
 
 def _read_object(path: Path, where: str) -> Table:
     """The JSON object in the file; NaN and infinity refused with their key."""
-    text = read_text(path, "config")
-    try:
-        data = json.loads(text)
-    except RecursionError:
-        raise BadInput(f"{where}: nested too deeply to be a model's config.json") from None
-    except ValueError as error:
-        raise BadInput(f"{where}: not valid JSON: {str(error)[:120]}") from None
+    data = read_json(path, "config")
     if not isinstance(data, dict):
         raise BadInput(f"{where}: expected a JSON object with model_type, not {type(data).__name__}")
     _refuse_non_finite(data, where)

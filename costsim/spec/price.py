@@ -59,8 +59,8 @@ class Price(Frozen):
         if not isinstance(raw, dict) or "text" in raw:
             return raw
         kind = raw.get("kind")
-        if kind not in KINDS:
-            raise ValueError(f"unknown kind {kind!r}; kinds: {', '.join(KINDS)}")
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise ValueError(f"unknown kind {str(kind)[:40]!r}; kinds: {', '.join(KINDS)}")
         if not isinstance(raw.get("value"), str):
             raise ValueError(f"value: {raw.get('value')!r} is not text; write it with its unit, in quotes")
         data = {key: value for key, value in raw.items() if key != "source"}
@@ -69,6 +69,8 @@ class Price(Frozen):
         currency = units.currency(raw["value"]) if money else ""
         if raw.get("currency", currency) != currency:
             raise ValueError(f"currency {raw['currency']!r} is not the currency of {raw['value']!r}")
+        if not isinstance(source, (str, list, tuple)):
+            raise ValueError("source: expected a key of the bibliography, or a list of them")
         return data | {
             "value": units.parse(raw["value"], KINDS[kind], "value"),
             "unit": units.SI_NAME[KINDS[kind]].replace("USD", currency or "USD"),

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from costsim.errors import UnknownName
-from costsim.spec.base import Frozen, build, read_toml
+from costsim.spec.base import CatalogId, Frozen, build, read_toml
 from costsim.spec.catalog import ROOT, names
 from costsim.spec.plan import ServingPlan, TrainingPlan
 from costsim.spec.post_training import FineTuningLoad, PostTrainingPlan
@@ -33,7 +33,7 @@ class TrainLayout(Frozen):
     routing: Literal["balanced", "eplb", "default", "production"] = "default"
     schedule: str = "auto"
     zero: int = Field(default=1, ge=0, le=3)
-    micro_tokens: float = Field(default=4096, ge=1)
+    micro_tokens: float = Field(default=4096, ge=1, le=1e9)
     offload: float = Field(default=0.0, ge=0, le=1)
 
 
@@ -59,11 +59,11 @@ class Answers(Frozen):
 
     at: tuple[float, ...]
     response_mean: tuple[float, ...]
-    response_max: float = Field(ge=1)
-    prompts: float = Field(ge=1)
-    group: float = Field(default=1, ge=1)
-    prompt_mean: float = Field(default=128, ge=1)
-    updates: float = Field(default=1, ge=1)
+    response_max: float = Field(ge=1, le=1e9)
+    prompts: float = Field(ge=1, le=1e9)
+    group: float = Field(default=1, ge=1, le=1e9)
+    prompt_mean: float = Field(default=128, ge=1, le=1e9)
+    updates: float = Field(default=1, ge=1, le=1e9)
 
     @model_validator(mode="after")
     def _curve(self) -> Answers:
@@ -79,13 +79,13 @@ class Stage(Frozen):
 
     name: str
     algorithm: Literal["grpo", "dapo", "rloo", "ppo", "sft", "distill"]
-    model: str = ""
+    model: CatalogId = ""
     gpus: int = Field(default=0, ge=0)
     train: TrainLayout | None = None
     rollout: RolloutLayout | None = None
     answers: Answers | None = None
     fine_tuning: FineTuningLoad | None = None
-    reward_model: str = ""
+    reward_model: CatalogId = ""
     assumed: str = ""
 
     @model_validator(mode="before")
@@ -113,8 +113,8 @@ class Recipe(Frozen):
 
     id: str
     name: str
-    model: str
-    accelerator: str
+    model: CatalogId
+    accelerator: CatalogId
     gpus: int = Field(ge=1)
     framework: str = "tuned"
     reference: bool = True

@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import Field, model_validator
 
 from costsim.errors import BadInput
-from costsim.spec.base import Frozen, build, read_toml
+from costsim.spec.base import CatalogId, Frozen, build, read_toml
 from costsim.spec.catalog import ROOT, names
 
 RUNS: Final = ROOT / "hwprofiles" / "runs"
@@ -23,19 +23,19 @@ class PhaseSpec(Frozen):
     """
 
     name: str
-    tokens: float | None = Field(default=None, gt=0)
-    steps: float | None = Field(default=None, gt=0)
-    gpu_hours: float | None = Field(default=None, gt=0)
-    seq: int = Field(default=4096, ge=1)
-    global_batch: int = Field(default=1, ge=1)
+    tokens: float | None = Field(default=None, gt=0, le=1e18)
+    steps: float | None = Field(default=None, gt=0, le=1e12)
+    gpu_hours: float | None = Field(default=None, gt=0, le=1e12)
+    seq: int = Field(default=4096, ge=1, le=1_000_000_000)
+    global_batch: int = Field(default=1, ge=1, le=1_000_000_000)
     ramp_from: int | None = Field(default=None, ge=1)
-    ramp_tokens: float = Field(default=0.0, ge=0)
+    ramp_tokens: float = Field(default=0.0, ge=0, le=1e18)
     cp: int | None = Field(default=None, ge=1)
     micro_batch: int | None = Field(default=None, ge=1)
     recompute: str | None = None
     group: str = ""
-    published: float | None = Field(default=None, gt=0)
-    published_group: float | None = Field(default=None, gt=0)
+    published: float | None = Field(default=None, gt=0, le=1e12)
+    published_group: float | None = Field(default=None, gt=0, le=1e12)
     note: str = ""
 
     @model_validator(mode="after")
@@ -65,8 +65,8 @@ class RunSpec(Frozen):
 
     id: str
     title: str = ""
-    model: str = ""
-    accelerator: str = ""
+    model: CatalogId = ""
+    accelerator: CatalogId = ""
     source: str = ""
     phase: tuple[PhaseSpec, ...] = Field(min_length=1, max_length=50)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from pydantic import Field, field_validator
 
 from costsim import units
 from costsim.errors import Malformed
-from costsim.spec.base import Frozen, build, read_text, read_toml
+from costsim.files import toml_of
+from costsim.spec.base import Frozen, build, read_text, read_toml, refuse_far
 from costsim.spec.plan import PRECISIONS
 from costsim.spec.schema import carried
 
@@ -78,7 +78,7 @@ class TrainingPart(Frozen):
     ep: int = Field(default=64, ge=1, strict=True)
     seq: int = Field(default=4096, ge=1, strict=True)
     global_batch: int = Field(default=15360, ge=1, strict=True)
-    tokens: float = Field(default=14.8e12, gt=0)
+    tokens: float = Field(default=14.8e12, gt=0, le=1e18)
     schedule: str = "dualpipe"
 
 
@@ -106,14 +106,14 @@ schema = 1                      # version of this format
 title = "DeepSeek-V3: what it costs to run and to train"
 
 [model]
-id = "deepseek-v3"              # `costsim models list`, or the path of a .toml or a Hugging Face config.json
+id = "deepseek-v3"              # `costsim models list`, or your own .toml or Hugging Face config.json in this folder
 
 [cluster]
-accelerator = "h800-sxm"        # `costsim hw list`, or the path of your own .toml
+accelerator = "h800-sxm"        # `costsim hw list`, or your own .toml in this folder
 compare = ["h100-sxm", "h200-sxm", "h20-96g", "a100-80g-sxm", "ascend-910b2", "ascend-910c"]
 
 [plan]
-precision = "best"              # best, fp8, bf16, int8, w4
+precision = "best"              # best, fp8, bf16, int8, w4, fp4
 routing = "balanced"            # balanced, eplb, default, production
 max_gpus = 320                  # largest deployment unit that is searched
 
@@ -136,7 +136,8 @@ tokens = 14.8e12
 
 
 def load_scenario(path: str | None) -> Scenario:
-    """The scenario in a TOML file or in a page that was made from one, or the default one."""
+    """The scenario in a TOML file or in a page that was made from one, or the default one. Own files that it names lie
+    in its folder or the current one."""
     if path is None:
         return Scenario()
     if path.lower().endswith((".html", ".htm")):
@@ -158,13 +159,17 @@ def carried_text(path: str) -> str:
 
 def _read(text: str, where: str) -> Scenario:
     try:
-        return _of(tomllib.loads(text), where)
-    except (tomllib.TOMLDecodeError, RecursionError):
+        return _of(toml_of(text, where), where)
+    except Malformed:
         raise Malformed(f"page {where}: carries no scenario; those of `costsim report` do") from None
 
 
 def _of(document: dict[str, Any], where: str) -> Scenario:
-    return build(Scenario, carried(document, f"scenario {where}", SCHEMA, {0: _from_0}, absent=SCHEMA), where)
+    scenario = build(Scenario, carried(document, f"scenario {where}", SCHEMA, {0: _from_0}, absent=SCHEMA), where)
+    refuse_far(scenario.model.id, Path(where), f"{where}: model.id")
+    for name in (scenario.cluster.accelerator, *scenario.cluster.compare):
+        refuse_far(name, Path(where), f"{where}: cluster")
+    return scenario
 
 
 def _from_0(old: dict[str, Any]) -> dict[str, Any]:

@@ -243,7 +243,7 @@ def _number(value: Any) -> float | None:
     if type(value) is str and re.fullmatch(r"-?\d{1,18}(?:\.\d{0,30})?", value.strip(), re.ASCII):
         return float(value)
     if type(value) is int:
-        return float(value) if abs(value) < 1e300 else math.copysign(1e300, value)
+        return float(value) if abs(value) < 1e300 else 1e300 if value > 0 else -1e300
     return value if type(value) is float and math.isfinite(value) else None
 
 

@@ -8,7 +8,6 @@ gloo only, so on DeepSeek's training trace it states 0.2 % tensor cores and no c
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import tempfile
 import warnings
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from costsim.errors import BadInput
+from costsim.files import replacing
 from costsim.trace.recording import printable
 from costsim.trace.source import open_trace
 
@@ -161,14 +161,8 @@ def write_logdir(folder: Path, files: Sequence[tuple[Path, int]]) -> list[Path]:
         stamp = max(int(path.stat().st_mtime * 1000) for path, _ in files)
         for path, rank in files:
             target = folder / f"costsim_{rank}.{stamp}.pt.trace.json{'.gz' if _packed(path) else ''}"
-            handle, temporary = tempfile.mkstemp(prefix=".costsim.", suffix=".tmp", dir=folder)
-            os.close(handle)
-            try:
-                shutil.copyfile(path, temporary)
-                Path(temporary).chmod(0o644)
-                Path(temporary).replace(target)
-            finally:
-                Path(temporary).unlink(missing_ok=True)
+            with path.open("rb") as source, replacing(target) as stream:
+                shutil.copyfileobj(source, stream)
             written.append(target)
     except OSError as error:
         raise BadInput(f"--tensorboard {folder}: cannot be written ({error.strerror or error})") from None

@@ -20,6 +20,8 @@ from costsim.physics.op import act_bytes
 
 _CONFIG = re.compile(r"\b(num_tokens|hidden|num_topk|num_experts)=(\d+)")
 _BEST = re.compile(r"\[tuning\] Best (dispatch|combine)(?: \((FP8|BF16)\))?: SMs (\d+), (.*)")
+#: letters of a line that are looked at; a longer one is no log, and would take its square in time
+MAX_LINE = 2_000
 _US = re.compile(r"([\d.]+) us")
 _TRANSMIT = re.compile(r"transmit: ([\d.]+) us, notify: ([\d.]+) us")
 _LINK = re.compile(r"([\d.]+) GB/s \((RDMA|NVL)\)")
@@ -67,11 +69,11 @@ def read(path: Path, setup: Setup | None = None, source: str = "") -> list[Measu
     rows: list[Measurement] = []
     known, first_rank = setup or Setup(), -1
     for count, line in enumerate(text.splitlines(), start=1):
-        place = f"{where} line {count}"
+        place, line = f"{where} line {count}", line[:MAX_LINE]
         known = _told(known, line)
         rank = re.search(r"\[rank (\d+)\]|EP:\s*(\d+)/", line)
         if rank:
-            number_of = int(rank.group(1) or rank.group(2))
+            number_of = int((rank.group(1) or rank.group(2))[:12])
             first_rank = number_of if first_rank < 0 else first_rank
             if number_of != first_rank:
                 continue

@@ -24,6 +24,8 @@ _PROGRAM = re.compile(r"\b(all_reduce|all_gather|reduce_scatter|alltoall|sendrec
 _DEVICE = re.compile(r"^#\s+Rank\s+(\d+)\b.*?\bon\s+(\S+)\s+device")
 _PROCESS = re.compile(r"^#\s*nThread\s+(\d+)\s+nGpus\s+(\d+)")
 _US = 1e-6
+#: ranks of one run; more is a broken header
+MAX_RANKS = 10_000_000
 
 
 def read(path: Path, collective: str = "", ranks: int = 0, domain: int = 0, source: str = "") -> list[Measurement]:
@@ -40,6 +42,8 @@ def read(path: Path, collective: str = "", ranks: int = 0, domain: int = 0, sour
     total = ranks or sum(hosts.values())
     if total < 2:
         raise BadInput(f"{where}: how many ranks ran is not in the file; give ranks (at least 2)")
+    if total > MAX_RANKS:
+        raise BadInput(f"{where}: {total:,} ranks ran by its header; at most {MAX_RANKS:,} are read")
     inside = domain or max([*hosts.values(), 0]) or total
     table = _rows_json(document, where) if as_json else _rows(text, where)
     rows = [_measurement(kind, size, time_s, total, inside, source or where) for size, time_s in table]
@@ -70,7 +74,7 @@ def _hosts(text: str) -> dict[str, int]:
     if not hosts:
         for line in text.splitlines():
             if match := _PROCESS.match(line):
-                return {"": int(match.group(1)) * int(match.group(2))}
+                return {"": int(match.group(1)[:9]) * int(match.group(2)[:9])}
     return hosts
 
 
@@ -79,14 +83,15 @@ def _hosts_json(document: dict[str, Any]) -> dict[str, int]:
     config = document.get("config")
     if not isinstance(config, dict):
         return {}
-    devices = [d for d in config.get("devices") or [] if isinstance(d, dict)]
+    listed = config.get("devices")
+    devices = [d for d in listed if isinstance(d, dict)] if isinstance(listed, list) else []
     hosts: dict[str, int] = {}
     for device in devices:
         name = str(device.get("hostname", device.get("host", "")))
         hosts[name] = hosts.get(name, 0) + 1
     if len(devices) <= 1:
         threads, gpus = (number(config.get(key, 0), key, "config") for key in ("nthreads", "ngpus"))
-        return {"": int(threads * gpus)}
+        return {"": int(min(threads * gpus, MAX_RANKS + 1))}
     return hosts
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from costsim.errors import BadInput
-from costsim.spec.base import read_text
+from costsim.files import json_of, read_text
 
 MAX_LOG_BYTES = 64_000_000
 
@@ -19,13 +18,8 @@ def read_log(path: Path, what: str) -> str:
 
 
 def read_object(text: str, where: str) -> dict[str, Any]:
-    """A JSON object, or BadInput with the line at fault."""
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{where} line {error.lineno}: not JSON ({error.msg})") from None
-    except (RecursionError, ValueError):
-        raise BadInput(f"{where}: not JSON that can be read (nested too deeply, or a number too long)") from None
+    """A JSON object, or BadInput with the place at fault."""
+    document = json_of(text, where)
     if not isinstance(document, dict):
         raise BadInput(f"{where}: expected a JSON object at the top, found {type(document).__name__}")
     return document

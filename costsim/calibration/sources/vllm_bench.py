@@ -1,4 +1,8 @@
-"""Result of ``vllm bench serve --save-result`` (and SGLang's ``bench_serving`` of the same form): one run's metrics."""
+"""Results of serving benchmarks: ``vllm bench serve --save-result`` and SGLang's ``bench_serving`` (a run a line).
+
+Both name latencies ``mean_ttft_ms``, ``p99_tpot_ms``; whole answers are ``e2el`` in vLLM's and ``e2e_latency`` in
+SGLang's file. [vllm-engine-args; sglang-server-args]
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,10 @@ from typing import Any
 from costsim.calibration.sources.text import number, read_log, read_object
 from costsim.errors import BadInput
 
-_STATISTICS = ("mean", "median", "p99")
+_STATISTICS = ("mean", "median", "p50", "p90", "p99")
 _LATENCIES = ("ttft", "tpot", "itl", "e2el")
+#: what SGLang calls whole answers
+_OTHER_NAMES = {"e2el": ("e2el", "e2e_latency")}
 
 
 @dataclass(frozen=True)
@@ -18,8 +24,9 @@ class Serving:
     """What one closed run of requests measured; seconds and tokens per second.
 
     ``latency_s`` maps ``mean_ttft``, ``p99_tpot`` … to seconds; statistics the file lacks are absent. ``request_rate``:
-    requests per second that were asked for, None where all were sent as soon as they might. ``lengths``: (prompt,
-    answer) tokens of each request, where the file holds them.
+    requests per second that were asked for, None where all were sent as soon as they might; ``cv`` of their gaps.
+    ``lengths``: (prompt, answer) tokens of each request, where the file holds them; ``length_ratio``: lengths were
+    drawn from this share of nominal up to it, where it says so. ``tokens_per_step``: what speculative decoding kept.
     """
 
     model: str
@@ -35,6 +42,9 @@ class Serving:
     latency_s: dict[str, float]
     request_rate: float | None = None
     lengths: tuple[tuple[int, int], ...] = ()
+    cv: float = 1.0
+    length_ratio: float | None = None
+    tokens_per_step: float | None = None
 
 
 #: requests whose lengths are read, and runs of one file
@@ -64,8 +74,9 @@ def _serving(document: dict[str, Any], where: str) -> Serving:
     latency = {
         f"{statistic}_{name}": number(document[key], key, where) * 1e-3
         for name in _LATENCIES
+        for other in _OTHER_NAMES.get(name, (name,))
         for statistic in _STATISTICS
-        if document.get(key := f"{statistic}_{name}_ms") is not None
+        if document.get(key := f"{statistic}_{other}_ms") is not None
     }
     if not latency:
         raise BadInput(f"{where}: no latency such as mean_ttft_ms; expected a file of `vllm bench serve --save-result`")
@@ -86,7 +97,31 @@ def _serving(document: dict[str, Any], where: str) -> Serving:
         latency_s=latency,
         request_rate=_rate(document.get("request_rate"), where),
         lengths=_lengths(document, where),
+        cv=_cv(document.get("burstiness"), where),
+        length_ratio=_ratio(document, where),
+        tokens_per_step=_kept(document, where),
     )
+
+
+def _cv(burstiness: Any, where: str) -> float:
+    """Coefficient of variation of the gaps: vLLM's burstiness is the shape of their gamma distribution, 1/cv²."""
+    return 1.0 if burstiness is None else float(number(burstiness, "burstiness", where, positive=True) ** -0.5)
+
+
+def _ratio(document: dict[str, Any], where: str) -> float | None:
+    """SGLang's random data sets draw lengths from ``random_range_ratio`` of nominal up to it."""
+    if not str(document.get("dataset_name", "")).startswith("random") or document.get("random_range_ratio") is None:
+        return None
+    ratio = number(document["random_range_ratio"], "random_range_ratio", where)
+    return min(max(ratio, 0.01), 1.0)
+
+
+def _kept(document: dict[str, Any], where: str) -> float | None:
+    """Tokens that a decode step kept, where speculative decoding ran: ``accept_length`` of SGLang, vLLM's own name."""
+    for key in ("accept_length", "spec_decode_acceptance_length"):
+        if document.get(key) is not None:
+            return float(number(document[key], key, where))
+    return None
 
 
 def _rate(value: Any, where: str) -> float | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from typing import Any
 
 from costsim.evidence.claims.figure import Figure, Figures, exact, ratio
 from costsim.evidence.claims.rules import Claim
 from costsim.evidence.claims.training import steps_by_routing
-from costsim.spec.base import read_text
+from costsim.files import read_json
 from costsim.spec.catalog import ROOT
 
 RESULTS = ROOT / "hwprofiles" / "experiments.json"
@@ -19,7 +18,7 @@ COMMAND = "python -m model.experiments"
 @lru_cache(maxsize=1)
 def stored() -> dict[str, Any]:
     """The stored results."""
-    found: dict[str, Any] = json.loads(read_text(RESULTS, "experiments"))
+    found: dict[str, Any] = read_json(RESULTS, "experiments")
     return found
 
 

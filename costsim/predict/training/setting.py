@@ -133,6 +133,8 @@ def training_setting(
 ) -> TrainingSetting:
     """Resolve a plan. Raises BadInput for unknown words."""
     check_words(plan, chip)
+    if model.linear is not None:
+        raise BadInput(f"{model.id}: linear attention is predicted in inference only, not in training")
     if plan.layers is not None and plan.layers != model.layers:
         if not 1 <= plan.layers <= model.layers:
             raise BadInput(f"layers = {plan.layers}: {model.id} has 1 to {model.layers}")
