@@ -125,12 +125,7 @@ def search_deployments(
             except BadInput as error:
                 by_load, reasons[chip.id][role] = [[] for _ in every], str(error)
             else:
-                # plans meet the targets last: what missed them is what was nearest
-                fell = (tally.rejected - before).items()
-                lost = sorted(fell, key=lambda one: (not one[0].startswith("misses"), -one[1]))
-                reasons[chip.id][role] = (
-                    f"no unit is feasible; the last fell out because: {lost[0][0]}" if lost else "no unit fits"
-                )
+                reasons[chip.id][role] = _fell(tally.rejected - before)
             for mine, units in zip(found, by_load, strict=True):
                 mine.setdefault(chip.id, {})[role] = units
     ways = [_ways(one, chips, max_gpus) for one in found]
@@ -140,6 +135,12 @@ def search_deployments(
     )
     result = _result(tally, ways[0], why)
     return replace(result, ladder=ladder, prices=tuple(rates.items()))
+
+
+def _fell(rejected: Counter[str]) -> str:
+    """Why no unit is left. Plans meet the targets last: what missed them is what was nearest."""
+    lost = sorted(rejected.items(), key=lambda one: (not one[0].startswith("misses"), -one[1]))
+    return f"no unit is feasible; the last fell out because: {lost[0][0]}" if lost else "no unit fits"
 
 
 def _narrowest(chip: Accelerator) -> str:
