@@ -17,6 +17,7 @@ METRICS = {
     "ITL p50": "ITL P50", "ITL p90": "ITL P90", "ITL p99": "ITL P99", "decode step": "解码步时间", "prefill share": "预填充占比",
     "USD per hour": "每小时美元", "requests/s": "每秒请求", "output tokens/s": "每秒输出 token",
     "input tokens/s per GPU": "每卡每秒输入 token", "money": "费用", "cached share": "缓存命中占比", "KV peak share": "KV 峰值占用",
+    "KV mean share": "KV 平均占用", "goodput requests/s": "达标请求/秒", "waiting mean": "平均等待数", "waiting peak": "峰值等待数",
     "GPUs": "卡数", "requests": "请求数", "finished": "完成", "aborted": "被拒", "preemptions": "抢占次数", "iterations": "迭代数",
     "elapsed cpu": "计算用时", "forward only": "仅前向", "backward only": "仅反向", "weight only": "仅权重梯度",
     "forward backward": "前向与反向重叠", "bubble": "气泡", "optimizer": "优化器", "gradient sync": "梯度同步",

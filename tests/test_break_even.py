@@ -131,7 +131,7 @@ def test_lines_of_a_fleet_hold_the_searched_deployment(capsys: pytest.CaptureFix
     found = _said(capsys, *argv, "--api=deepseek-v3")
     section = fleet_section(found)
     assert section is not None
-    own, api = section.charts[0].figure["data"]
+    own, api = section.charts[0].figure["data"][:2]
     at = min(range(len(own["x"])), key=lambda i: abs(own["x"][i] - 20.0))
     assert own["y"][at] == pytest.approx(found["break_even"]["usd_per_h"])
     assert api["y"][at] == pytest.approx(found["break_even"]["api_usd_per_h"])
