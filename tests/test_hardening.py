@@ -227,7 +227,7 @@ def test_days_points_and_reports_name_the_catalog_alone(name: str, tmp_path: Pat
     (tmp_path / "r.json").write_text(json.dumps(report), encoding="utf-8")
     capsys.readouterr()
     assert main(["diff", str(tmp_path / "r.json"), str(tmp_path / "r.json")]) == 2
-    assert re.search("catalog|make a name", capsys.readouterr().err)
+    assert re.search("catalog|make a name|outside the folder|unknown model", capsys.readouterr().err)
 
 
 # ------------------------------------------------------------------ pages, spreadsheets, terminals
