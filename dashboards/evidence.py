@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from dashboards.run import Seen
 
 #: kinds of answers that the verbs read back
-KINDS = ("prefill", "decode", "serving", "training", "post_training")
+KINDS = {"sensitivity": ("prefill", "decode", "serving", "training", "post_training")}
+KINDS["diff"] = (*KINDS["sensitivity"], "training_run", "simulation")
 
 
 def has(verb: str, document: Document) -> bool:
     """Whether this installation can ask this verb about this answer."""
-    return verb in available() and show.payload(document).get("kind") in KINDS
+    return verb in available() and show.payload(document).get("kind") in KINDS[verb]
 
 
 def attributed(name: str, first: Document, second: Document) -> None:

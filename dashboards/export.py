@@ -30,8 +30,8 @@ def panel(page: Page, values: dict[str, Any], document: Document, *asked: tuple[
                 "Your own chip is too large for a link: send the question as TOML, which holds it."))  # fmt: skip
         with st.container(horizontal=True, key=f"{page.id}_exports"):
             st.download_button(
-                tr("Question (TOML)"), state.to_toml(page, values), f"costsim-{page.id}.toml", "application/toml",
-                key=f"{page.id}.toml", on_click="ignore", icon=":material/description:",
+                tr("Question (TOML)"), lambda: state.to_toml(page, values), f"costsim-{page.id}.toml",
+                "application/toml", key=f"{page.id}.toml", on_click="ignore", icon=":material/description:",
             )  # fmt: skip
             for form, mime in FORMATS.items():
                 st.download_button(

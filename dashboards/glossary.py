@@ -61,6 +61,7 @@ NUMBERS = {
     "break_even_share": ("Share of full load at which own cards cost what the API does; above 100% they never do.", "自有卡与 API 成本相等时的负载占比；超过 100% 则永不划算。"),
     "final_run_usd": ("The last run's cards at rental price: what a stated training cost usually covers.", "最后一次训练的卡租：公布的训练成本通常只含此项。"),
     "staff_usd": ("With stops, failed runs and experiments, the cluster owned, and staff.", "含中断、失败与试验、自有集群和人员。"),
+    "cash_usd": ("Cards bought outright, power and staff: what leaves the account, nothing written off.", "买断的卡、电力与人员：实际支出，不折旧。"),
     "speedup": ("BF16's step over FP8's.", "BF16 步时间与 FP8 步时间之比。"),
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ from dashboards.page import Page
 from dashboards.words import name_of, safe, tr
 
 #: kinds of answers that `costsim explain --report` reads back
-SAVED = ("training", "post_training")
+SAVED = ("training", "post_training", "training_run", "simulation")
 
 
 def open_dialog(page: Page, values: dict[str, Any], document: Document, metric: str) -> None:
@@ -65,7 +65,9 @@ def question(page: Page, values: dict[str, Any], document: Document, metric: str
     """How `costsim explain` is asked about a number: by the page's options, or from the answer itself."""
     if page.explains:
         return page.argv(values, "explain", (metric,))
-    if show.payload(document).get("kind") in SAVED and answers.has_option("explain", "--report"):
+    answer = show.payload(document)
+    read_back = answer.get("kind") in SAVED or {"node_hours", "schedule"} <= answer.keys()  # the last: a fleet's day
+    if read_back and answers.has_option("explain", "--report"):
         path = uploads.keep(dumps(document.payload).encode(), ".json", uploads.ANSWER_BYTES)
         return ("explain", metric, f"--report={path}")
     return None

@@ -31,9 +31,12 @@ def tr(text: str) -> str:
 
 
 #: names of metrics that their unit alone tells apart
-_NAMES = {"bf16_usd": "BF16 run", "fp8_usd": "FP8 run", "usd_per_h": "USD per hour", "usd": "money",
-          "joules_per_token_output": "joules per output token", "joules_per_token_input": "joules per input token",
-          "final_run_usd": "final run at rental price", "staff_usd": "everything, with staff"}  # fmt: skip
+_NAMES = {
+    "bf16_usd": "BF16 run", "fp8_usd": "FP8 run", "usd_per_h": "USD per hour", "usd": "money",
+    "joules_per_token_output": "joules per output token", "joules_per_token_input": "joules per input token",
+    "energy_mwh": "energy", "cash_usd": "cash for all of it", "final_run_usd": "final run at rental price",
+    "staff_usd": "everything, with staff",
+}  # fmt: skip
 
 
 #: words of options that are no words of a language

@@ -131,8 +131,14 @@ def test_lines_of_a_fleet_hold_the_searched_deployment(capsys: pytest.CaptureFix
     found = _said(capsys, *argv, "--api=deepseek-v3")
     section = fleet_section(found)
     assert section is not None
-    own, api = section.charts[0].figure["data"]
+    own, api = section.charts[0].figure["data"][:2]
     at = min(range(len(own["x"])), key=lambda i: abs(own["x"][i] - 20.0))
     assert own["y"][at] == pytest.approx(found["break_even"]["usd_per_h"])
     assert api["y"][at] == pytest.approx(found["break_even"]["api_usd_per_h"])
     assert fleet_section({**found, "break_even": None}) is None
+    rungs = [{"requests_per_s": load, "usd_per_h": usd} for load, usd in ((5.0, 9.0), (20.0, 40.0), (99.0, 1.0))]
+    more = {**found, "by_load": rungs, "break_even": {**found["break_even"], "least_requests_per_s": 3.25}}
+    section = fleet_section(more)
+    assert section is not None
+    assert section.charts[0].figure["data"][2]["x"] == [5.0, 20.0]
+    assert any("3.25 requests/s" in words for words in section.paragraphs)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from costsim.evidence.claims import load_claims
 from costsim.spec import catalog
 from costsim.spec.framework import frameworks
 from costsim.spec.price import load_prices
+from costsim.spec.words import PRECISIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 ASK = """
@@ -43,8 +44,8 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("costsim infer --accelerator h20", {"h20-96g", "h20-141g", "h200-sxm"}),
         ("costsim infer --accelerator = h800", {"h800-sxm"}),
         ("costsim search --accelerator h20-96g,h800", {"h20-96g,h800-sxm"}),
-        ("costsim train --model deepseek-v3", {"deepseek-v3"}),
-        ("costsim infer --precision ", {"fp8", "bf16", "int8", "w4"}),
+        ("costsim train --model deepseek-v2-l", {"deepseek-v2-lite"}),
+        ("costsim infer --precision ", set(PRECISIONS)),
         ("costsim infer --framework s", {"sglang"}),
         ("costsim infer --gpus ", set()),
         ("costsim hw ", {"list", "show"}),
@@ -120,11 +121,11 @@ def test_it_is_quick_and_loads_nothing_heavy() -> None:
     )
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before)
         assert done.stderr == "[]\n"
-    assert min(seconds) < 1.0  # a fifth of a second where nothing else runs
+    assert min(seconds) < 0.4  # of a processor: other work on the machine does not count
 
 
 def test_it_is_a_script_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ from costsim.cli.output import LISTENER, Listener
 from costsim.errors import BadInput
 from costsim.report.document import Document
 from costsim.report.words import label
-from dashboards import answers, glossary, pages, presets, show, sources, state, uploads, words, zh
+from dashboards import answers, glossary, origin, pages, presets, show, sources, state, uploads, words, zh
 from dashboards.controls import GRID, QUANTITY, RATE, Control, options_of
 from dashboards.page import Page
 
@@ -354,6 +354,20 @@ def test_every_number_of_an_answer_has_unit_and_grade_and_the_large_ones_are_the
             continue
         assert all(metric.grade[:1] in show.GRADE_COLOURS for metric in metrics.values()), page.id
         assert not page.headline or set(page.headline) & set(metrics), f"{page.id}: no headline"
+
+
+def test_where_a_number_comes_from_is_known_for_runs_days_and_simulations() -> None:
+    """`costsim explain` reads these answers back: their trees end in the number of the page."""
+    asked = {"run": "final_run_usd", "fleet": "usd_per_day", "simulation": "output_tokens_per_s_per_gpu"}
+    for name, metric in asked.items():
+        page = pages.all_pages()[name]
+        values = page.defaults(page.default_mode)
+        document = answers.ask(page.argv(values))
+        argv = origin.question(page, values, document, metric)
+        assert argv is not None, name
+        found = answers.ask(argv).payload
+        assert found["value"] == pytest.approx(show.metrics_of(document, page.numbers)[metric].value)
+        assert found["tree"]["children"]
 
 
 def test_help_speaks_both_languages_and_of_settings_that_exist() -> None:

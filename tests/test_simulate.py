@@ -199,7 +199,7 @@ def test_acceptance_by_position_keeps_as_many_tokens() -> None:
 
 
 def test_priorities_timeouts_and_full_queues_show_by_class(capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--rate", "60", "--requests", "900", "--gpus", "8", "--isl", "4000", "--osl", "50", "--priorities",
+    options = ["--rate", "48", "--requests", "900", "--gpus", "8", "--isl", "4000", "--osl", "50", "--priorities",
                "0.1,0.9", "--timeout", "5s", "--ttft", "2s", "--json", "--no-bands"]  # fmt: skip
     assert main(["simulate", *options]) == 0
     answer = json.loads(capsys.readouterr().out)

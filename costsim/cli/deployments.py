@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="what must be carried: 20req/s, or 5Btok/day of output tokens; several, like 1,5,20req/s: how many cards "
         "each takes, and all else for the largest",
     )  # fmt: skip
-    group.add_argument("--headroom", type=float, metavar="X", help="share of a unit's rate to plan for (0.85)")
+    group.add_argument("--headroom", type=float, metavar="X", help="share of a unit's rate to plan for, below 1 (0.85)")
     group.add_argument("--confirm", type=int, metavar="N", help="how many of the best to simulate (3; 0: none)")
     group.add_argument(
         "--api-price", "--api", dest="api", metavar="PRICE",

@@ -97,7 +97,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("question")
     add_choice(group, "--phase", PHASES, "what to predict (decode)")
     launching.add_option(group)
-    group.add_argument("--api", metavar="ID", help="serving: list price to break even with: deepseek-r1 or deepseek-v3")
+    group.add_argument(
+        "--api-price", "--api", dest="api", metavar="ID",
+        help="serving: API to break even with: deepseek-r1 or deepseek-v3",
+    )  # fmt: skip
     parser.set_defaults(phase="decode")
     asking.add_subject(parser, "deepseek-v3", "h800-sxm")
     asking.add_keys(parser, "plan (numbers take lists and ranges)", [*PLAN, *words()])
@@ -138,6 +141,13 @@ class Question:
         return ServingPlan(**plan, **self.asked.words), load
 
 
+def _drafts(args: argparse.Namespace) -> None:
+    """Drafted tokens and the chance that they are kept say nothing alone."""
+    drafted = args.mtp_tokens is not None and max(args.mtp_tokens) > 0
+    if drafted != (args.mtp_acceptance is not None) and (drafted or args.mtp_tokens is None):
+        raise BadInput("--mtp-tokens and --mtp-acceptance go together (DeepSeek-V3 keeps 0.85 to 0.9 of one draft)")
+
+
 def question(args: argparse.Namespace) -> Question:
     """The options with their defaults, checked against each other."""
     from costsim.spec.catalog import load_accelerator, load_model
@@ -147,6 +157,7 @@ def question(args: argparse.Namespace) -> Question:
     asking.refuse_foreign(args, _every_load_key(), keys, f"--phase {args.phase}")
     args.precision, about_precision = asking.precision_for(chip, args.precision)
     price, cluster, about_supply = asking.supply(args, chip)
+    _drafts(args)
     asked = asking.given(args, [*PLAN, *words(), *keys], {**_COMMON, **DEFAULTS[args.phase], **_overlap(args, model)})
     about_ep = [f"--ep {default_ep(model, chip, asked)}"] if args.ep is None else []
     asked = replace(asked, assumed=(*asked.assumed, *about_ep, *about_precision, *about_supply))
@@ -167,7 +178,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _against(args: argparse.Namespace) -> Callable[[Report, Any], Report]:
-    """What ``--api`` adds to a report: nothing without it."""
+    """What ``--api-price`` adds to a report: nothing without it."""
     if args.api is None:
         return lambda report, _: report
     from costsim.economics.break_even import api_price
@@ -175,7 +186,7 @@ def _against(args: argparse.Namespace) -> Callable[[Report, Any], Report]:
 
     if args.phase != "serving":
         raise BadInput(
-            f"--api: a price list charges prompts and answers together; ask --phase serving, not {args.phase}"
+            f"--api-price: a list covers prompts and answers together; ask --phase serving, not {args.phase}"
         )
     price = api_price(args.api)
     return lambda report, load: with_break_even(report, load, price)

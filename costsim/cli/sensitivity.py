@@ -26,7 +26,7 @@ _METRICS = ("usd_per_mtok_output", "usd_per_mtok_input", "usd_per_run", "tokens_
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "answers", nargs="+", metavar="A",
-        help="a report's .json (--out of infer or train), or an accelerator: its cheapest decode plan is searched",
+        help="a report's .json or .html of infer or train, or an accelerator: its cheapest decode plan is searched",
     )  # fmt: skip
     parser.add_argument("--metric", metavar="NAME", help="the number; default: its cost")
     parser.add_argument("--draws", type=int, default=400, metavar="N", help="draws from all bands (400)")
@@ -62,7 +62,7 @@ def _question(name: str, args: argparse.Namespace) -> Question:
     from costsim.evidence.claims.asked import best_decode
     from costsim.explore.inputs import of_report, read_question
 
-    if name.endswith(".json"):
+    if name.endswith((".json", ".html", ".htm")):
         return read_question(name)
     answer = best_decode(name, model=args.model, context=args.context, tpot=args.tpot or 0.05, price=args.price)
     progress(f"{name}: {answer.command}")

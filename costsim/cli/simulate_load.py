@@ -42,7 +42,7 @@ def load_of(args: argparse.Namespace) -> tuple[Requests, int | None, list[str]]:
             asked |= {"rate": one(args, "rate", None), "cv": one(args, "cv", 1.0)}
         elif args.cv:
             raise BadInput("--cv is about open arrivals (--rate); this is a closed loop")
-        return *made(asked), ["lengths 0.8–1.0 of --isl and --osl"]
+        return *made(asked), ["lengths within 10 % of --isl and --osl"]
     for name in ("isl", "osl", "cv"):
         if getattr(args, name) is not None:
             raise BadInput(f"--{name} describes a synthetic load; the trace has its own")

@@ -15,7 +15,7 @@ from costsim.explore.units import Demand, Unit
 from costsim.predict.report import Metric
 from costsim.predict.service import Service
 from costsim.predict.simulation import Simulated, predict_simulation
-from costsim.serving.arrivals import open_loop
+from costsim.serving.arrivals import SPREAD_RATIO, longest, open_loop
 from costsim.serving.policy import Policy
 from costsim.serving.request import Requests
 from costsim.spec.catalog import load_accelerator
@@ -147,7 +147,9 @@ def _run(
     # A slice of rounded pools would not have its share of cards: the arrivals follow the tighter pool.
     rate *= min(max(1, round(u.count / slices)) * slices / u.count for u in now.units)
     count = int(min(max(200.0, 12.0 * rate * demand.osl * now.tpot_s), MAX_REQUESTS))
-    requests = _cached(open_loop(count, rate, round(demand.isl), round(demand.osl), 0.8, 1.0, seed), demand)
+    requests = _cached(
+        open_loop(count, rate, longest(demand.isl), longest(demand.osl), SPREAD_RATIO, 1.0, seed), demand
+    )
     last = now.units[-1]
     service = Service(
         policy=Policy(max_running=running_of(last), token_budget=budget_of(now.units[0])), ttft_s=ttft_s, tpot_s=tpot_s,

@@ -100,8 +100,8 @@ def search_deployments(
     the demand. Prefill and decode pools may be on two accelerators of one vendor.
     Raises BadInput where no accelerator has a price or a number format of the grid.
     """
-    if not 0 < headroom <= 1:
-        raise BadInput(f"headroom {headroom:g}: must be above 0 and at most 1")
+    if not 0 < headroom < 1:
+        raise BadInput(f"headroom {headroom:g}: must be above 0 and below 1, where queues never end")
     tally, why = Tally(), []
     every = [demand.requests_per_s, *sorted({*loads, *(demand.requests_per_s * step for step in LADDER)})]
     found: list[Found] = [{} for _ in every]
@@ -125,10 +125,7 @@ def search_deployments(
             except BadInput as error:
                 by_load, reasons[chip.id][role] = [[] for _ in every], str(error)
             else:
-                lost = (tally.rejected - before).most_common(1)
-                reasons[chip.id][role] = (
-                    f"no unit is feasible; most fell out because: {lost[0][0]}" if lost else "no unit fits"
-                )
+                reasons[chip.id][role] = _fell(tally.rejected - before)
             for mine, units in zip(found, by_load, strict=True):
                 mine.setdefault(chip.id, {})[role] = units
     ways = [_ways(one, chips, max_gpus) for one in found]
@@ -138,6 +135,12 @@ def search_deployments(
     )
     result = _result(tally, ways[0], why)
     return replace(result, ladder=ladder, prices=tuple(rates.items()))
+
+
+def _fell(rejected: Counter[str]) -> str:
+    """Why no unit is left. Plans meet the targets last: what missed them is what was nearest."""
+    lost = sorted(rejected.items(), key=lambda one: (not one[0].startswith("misses"), -one[1]))
+    return f"no unit is feasible; the last fell out because: {lost[0][0]}" if lost else "no unit fits"
 
 
 def _narrowest(chip: Accelerator) -> str:

@@ -12,8 +12,7 @@ import numpy as np
 from costsim.calibration.sources.vllm_bench import Serving
 from costsim.errors import BadInput
 from costsim.predict.report import Report
-from costsim.predict.serving import SPREAD, SPREAD_RATIO
-from costsim.serving.arrivals import closed_loop, open_loop
+from costsim.serving.arrivals import SPREAD, SPREAD_RATIO, closed_loop, open_loop
 from costsim.serving.request import Requests
 
 #: statistics of a benchmark's file → those of a report

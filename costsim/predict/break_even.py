@@ -23,7 +23,7 @@ def with_break_even(report: Report, load: ServingLoad, price: ApiPrice) -> Repor
     rent = report.inputs.get("price")
     cost = report.metrics.get("usd_per_mtok_output")
     if not isinstance(rent, dict) or cost is None:
-        raise BadInput("--api: the cards have no price to compare with; give --price, like 2USD/h")
+        raise BadInput("--api-price: the cards have no price to compare with; give --price, like 2USD/h")
     rate = report.metrics["output_tokens_per_s_per_gpu"]
     own = usd_per_mtok(rent["usd_per_h"], rate.value)
     # more tokens a second make each cheaper: the high end of the rate is the low end of the cost

@@ -56,7 +56,7 @@ def load_of(asked: Mapping[str, Any]) -> tuple[Requests, int | None]:
 
 
 def _requests(a: Mapping[str, Any]) -> tuple[Requests, int | None]:
-    from costsim.serving.arrivals import closed_loop, open_loop
+    from costsim.serving.arrivals import SPREAD_RATIO, closed_loop, longest, open_loop
 
     concurrency, count, seed = a["concurrency"], a["requests"], int(a["seed"])
     if a["trace"] is not None:
@@ -64,9 +64,10 @@ def _requests(a: Mapping[str, Any]) -> tuple[Requests, int | None]:
         return (requests if count is None else requests.first(count)).faster(a["speed"]), concurrency
     if (concurrency is None) == (a["rate"] is None):
         raise BadInput("load: give a trace, a rate or a concurrency")
+    isl, osl = longest(a["isl"]), longest(a["osl"])
     if concurrency is not None:
-        return closed_loop(count or 10 * concurrency, a["isl"], a["osl"], 0.8, seed), concurrency
-    return open_loop(count or 1000, a["rate"], a["isl"], a["osl"], 0.8, a["cv"], seed), None
+        return closed_loop(count or 10 * concurrency, isl, osl, SPREAD_RATIO, seed), concurrency
+    return open_loop(count or 1000, a["rate"], isl, osl, SPREAD_RATIO, a["cv"], seed), None
 
 
 def load_trace(name: str, start_s: float = 0.0, end_s: float | None = None, seed: int = 0) -> Requests:

@@ -99,6 +99,8 @@ def _check(plan: PostTrainingPlan, load: Load, chip: Accelerator) -> None:
     for name, value in numbers.items():
         if isinstance(value, bool | str) or np.ndim(value) or not 1 <= float(value) <= 1e15:
             raise OutOfRange(f"{name} = {str(value)[:40]}: must be one number from 1 to 1e15")
+    if not tuned and plan.algorithm != "ppo" and float(numbers["group"]) < 2:
+        raise OutOfRange(f"group = {numbers['group']}: {plan.algorithm} compares answers to one question; at least 2")
     for name in ("offload", "mtp_acceptance"):
         if not 0 <= float(np.max(getattr(plan, name))) <= 1:
             raise OutOfRange(f"{name} = {getattr(plan, name)}: must be from 0 to 1")

@@ -18,7 +18,7 @@ from costsim.physics.delta import state_bytes
 from costsim.physics.op import Wire
 from costsim.predict.engine import engine_for, policy_for, ranks_of
 from costsim.predict.phases import Setting
-from costsim.serving.arrivals import closed_loop
+from costsim.serving.arrivals import SPREAD, SPREAD_RATIO, closed_loop
 from costsim.serving.outcome import Outcome
 from costsim.serving.simulation import Deployment, Pool, at_once, simulate
 from costsim.spec.plan import Disaggregated, PoolPlan, ServingLoad
@@ -28,9 +28,6 @@ from costsim.timing.duration import time_wire
 ROUNDS, FEWEST_ROUNDS = 10, 3
 MOST_REQUESTS = 6000
 SEED = 0
-#: lengths where the load names no range: within 10 % of nominal, so that requests do not run in step
-SPREAD = 0.1
-SPREAD_RATIO = (1.0 - SPREAD) / (1.0 + SPREAD)
 
 Metrics = dict[str, tuple[Num, str]]
 

@@ -29,6 +29,8 @@ from costsim.spec.price import Price, default_rate, in_usd
 from costsim.timing.device import worst
 
 QUANTILES = (0.5, 0.9, 0.99)
+#: a run that goes on for more than this share after the last arrival is not the steady state
+DRAIN = 0.03
 
 
 @dataclass(frozen=True)
@@ -258,6 +260,12 @@ def _notes(
                 if e.policy.reserve_tokens
                 else ""
             )
+        )
+    arrived_s = float(outcome.arrival_s[-1])
+    if arrived_s > 0 and outcome.end_s > (1.0 + DRAIN) * arrived_s:
+        notes.append(
+            f"the last request came at {arrived_s:.0f} s and was done at {outcome.end_s:.0f} s: throughput and cost "
+            "count the time to fill and to drain; give more --requests for the steady state"
         )
     too_long = int((outcome.aborted == 2).sum())
     if too_long:

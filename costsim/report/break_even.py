@@ -76,6 +76,10 @@ def fleet_section(payload: Mapping[str, Any]) -> Section | None:
         _line("own cards", at.tolist(), own.tolist(), 0, "solid", "%{x:.3g} requests/s: %{y:.4g} USD/h", "vh"),
         _line("API list price", at.tolist(), api.tolist(), 5, "dash", "%{x:.3g} requests/s: %{y:.4g} USD/h"),
     ]
+    rungs = [rung for rung in payload.get("by_load") or () if rung["requests_per_s"] <= _BEYOND * load]
+    if len(rungs) > 1:  # what would be bought for each load, where the search says so
+        x, y = [rung["requests_per_s"] for rung in rungs], [rung["usd_per_h"] for rung in rungs]
+        data.append(_line("cheapest for each load", x, y, 2, "dot", "%{x:.3g} requests/s: %{y:.4g} USD/h"))
     figure = {"data": data, "layout": _layout(
         "Cost of the load: own cards and API", height=420, xaxis=_axis("requests/s", rangemode="tozero"),
         yaxis=_axis("USD per hour", rangemode="tozero"))}  # fmt: skip
@@ -85,7 +89,10 @@ def fleet_section(payload: Mapping[str, Any]) -> Section | None:
         f"Bought for {number(load)} requests/s, the deployment pays off from {number(float(even['requests_per_s']))} "
         f"requests/s on, {percent(float(even['share_of_load']))} of its load."
     )
+    least = even.get("least_requests_per_s")
     words = [paid, *_fleet_words(first, always, _BEYOND * load)]
+    if least is not None:
+        words.append(f"With what is cheapest for each load, own cards pay from {number(float(least))} requests/s on.")
     assumed = (
         "Cards are whole units paid for whether used or not; each carries what it carries at the load asked about."
     )

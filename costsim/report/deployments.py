@@ -42,8 +42,8 @@ def deployment_document(
         sections.append(Section("Cards for a load (closed form)", (), [_rungs(rungs, demand, api)]))
     if confirmed:
         note = (
-            f"Poisson arrivals, lengths 0.8–1.0 of nominal; units are added until {ATTAINMENT:.0%} of requests meet "
-            "both targets"
+            "Poisson arrivals, lengths within 10 % of those asked; units are added until "
+            f"{ATTAINMENT:.0%} of requests meet both targets"
         )
         tables = [_confirmed_table(confirmed), *([_banded(confirmed[0])] if confirmed[0].banded else [])]
         sections.append(Section("Simulated", [note], tables))

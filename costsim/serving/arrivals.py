@@ -8,6 +8,16 @@ from numpy.typing import NDArray
 from costsim.errors import BadInput
 from costsim.serving.request import MAX_REQUESTS, MAX_TOKENS, Requests
 
+#: lengths where nothing says their range: within 10 % of nominal, so that their mean is what was asked for and
+#: requests do not run in step
+SPREAD = 0.1
+SPREAD_RATIO = (1.0 - SPREAD) / (1.0 + SPREAD)
+
+
+def longest(nominal: float) -> int:
+    """The longest of lengths around ``nominal``; SPREAD_RATIO of it is the shortest."""
+    return max(round(nominal * (1.0 + SPREAD)), 1)
+
 
 def lengths(rng: np.random.Generator, count: int, nominal: int, ratio: float) -> NDArray[np.int64]:
     """Whole numbers uniform in [ratio·nominal, nominal]: what serving benchmarks call the random range ratio."""

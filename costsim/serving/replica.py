@@ -15,6 +15,7 @@ from heapq import heappop, heappush
 from operator import attrgetter
 
 from costsim.serving.cache import PrefixCache, nearest
+from costsim.serving.delay import Delay
 from costsim.serving.engine import Engine, Step
 from costsim.serving.ledger import REFUSED, TOO_LONG, Ledger
 from costsim.serving.rank import Rank
@@ -48,10 +49,7 @@ class Replica:
         #: (time, request, rank) not yet seen by the scheduler, and when the iteration under way was decided
         self.coming: deque[tuple[float, int, int]] = deque()
         self.decided_s = -math.inf
-        #: decode iterations since the scheduler last looked for arrivals, and whether it did as the last step ended
-        self.unseen, self.looked = 0, True
-        #: decode iterations since prompts last ran on all ranks or were let run for having waited (Policy.balance)
-        self.apart, self.holding = 0, False
+        self.delay = Delay(engine.policy)
         #: (start, end, iterations, prompt tokens, requests decoding) of every step, where somebody asked for it
         self.log: list[tuple[float, float, int, int, int]] | None = None
 
@@ -104,7 +102,7 @@ class Replica:
             self.log.append((step.start_s, step.end_s, step.n, sum(c[2] for c in step.chunks), decoding))
         finished: list[int] = []
         handed: list[int] = []
-        self._pass(step)
+        self.delay.passed(step)
         if step.decoding:
             self._advance(step, duration, finished)
         else:
@@ -113,17 +111,6 @@ class Replica:
         for index, number, tokens in step.chunks:
             self._computed(index, self.ranks[number], tokens, step.end_s, finished, handed)
         return finished, handed
-
-    def _pass(self, step: Step) -> None:
-        """Count the iterations of a step between looks at arrivals, and between prompts of unbalanced ranks."""
-        policy = self.engine.policy
-        total = self.unseen + step.n
-        recent = min(1 + int(policy.ahead), step.n)
-        self.looked = bool(step.chunks) or total // policy.poll > (total - recent) // policy.poll
-        self.unseen = 0 if step.chunks else total % policy.poll
-        # Where nobody waits the count runs out unseen, again and again.
-        apart = self.apart + step.n
-        self.apart = 0 if step.chunks else apart if self.holding else apart % max(policy.balance, 1)
 
     def _advance(self, step: Step, duration: float, finished: list[int]) -> None:
         """Every running request has made ``step.n`` more iterations."""
@@ -193,9 +180,8 @@ class Replica:
             self._see()
         chunks: list[Chunk] = []
         prompt_s = cached_s = 0.0
-        several = policy.balance > 0 and len(self.ranks) > 1 and self.engine.role == "both"
-        self.holding = several and self._unbalanced(now_s)
-        for rank in () if self.holding else self.ranks:
+        holding = self.engine.role == "both" and self.delay.hold(self.ranks, now_s)
+        for rank in () if holding else self.ranks:
             if rank.waiting or rank.partial:
                 attention_s, held_s = self._fill(rank, now_s, chunks)
                 prompt_s, cached_s = max(prompt_s, attention_s), max(cached_s, held_s)
@@ -207,19 +193,10 @@ class Replica:
             return self._begin(now_s, chunks, prompt_s, cached_s, decoding=any(r.active for r in self.ranks))
         return self._decode(now_s)
 
-    def _unbalanced(self, now_s: float) -> bool:
-        """Whether prompts are held back until every rank has one, see Policy. [tensorrt-llm, attention_dp_config]
-
-        The count of iterations runs on where nobody waits: a prompt meets it at any value.
-        """
-        ready = [bool(r.partial) or (not r.full and r.next(now_s) is not None) for r in self.ranks]
-        balance = self.engine.policy.balance
-        return any(ready) and not all(ready) and self.apart < balance and all(r.active for r in self.ranks)
-
     def _see(self) -> None:
         """The iteration to start was decided when the last one began; where there is nothing else, the host waits."""
         idle = not any(rank.waiting or rank.partial or rank.active for rank in self.ranks)
-        if not idle and not self.looked:
+        if not idle and not self.delay.looked:
             return
         while self.coming and (idle or self.coming[0][0] <= self.decided_s):
             _, index, number = self.coming.popleft()
@@ -327,9 +304,9 @@ class Replica:
                 if rank.active:
                     n = max(1, min(n, int((engine.kv_tokens - rank.held) / (each * len(rank.active)))))
         if self.coming:
-            n = min(n, engine.policy.poll - self.unseen)  # they are to be looked at before the next but one
-        if self.holding:
-            n = max(1, min(n, engine.policy.balance - self.apart))
+            n = min(n, self.delay.unlooked)  # they are to be looked at before the next but one
+        if self.delay.holding:
+            n = max(1, min(n, self.delay.patience))
         first = engine.timer.rest(engine.verified * batch, engine.verified * total, False) + attention
         first += engine.request_s * batch
         slope = 0.0

@@ -65,6 +65,8 @@ class Assumption(Frozen):
             raise OutOfRange(f"{self.id}: {text!r} must be above zero")
         if self.dimension == "ratio" and self.high <= 1.0 < value:
             raise BadInput(f"{self.id}: {text!r} is a share; write it from 0 to 1, like {self.text!r}")
+        if self.dimension == "ratio" and self.low >= 1.0 > value:
+            raise OutOfRange(f"{self.id}: {text!r} is below 1; it is a factor on what it adds to, like {self.text!r}")
         changed = {"value": value, "low": value, "high": value, "text": text, "confidence": "A", "note": "given"}
         return self.model_copy(update={**changed, "sources": ()})
 

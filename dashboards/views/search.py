@@ -87,10 +87,10 @@ def _commands(found: Mapping[str, Any]) -> None:
     starts = [entry for entry in found.get("launch") or () if entry.get("commands")]
     if not starts:
         return
-    lines = ["\n".join((f"# {one['engine']} {one['version']}, {one['role']}", *one["commands"])) for one in starts]
+    blocks = ["\n".join((f"# {one['engine']} {one['version']}, {one['role']}", *one["commands"])) for one in starts]
     st.download_button(
-        tr("Launch commands (.sh)"), "\n\n".join(["#!/bin/sh", *lines, ""]), "costsim-launch.sh", "text/x-shellscript",
-        key="search.launch", on_click="ignore", icon=":material/terminal:",
+        tr("Launch commands (.sh)"), lambda: "\n\n".join(["#!/bin/sh", *blocks, ""]), "costsim-launch.sh",
+        "text/x-shellscript", key="search.launch", on_click="ignore", icon=":material/terminal:",
     )  # fmt: skip
 
 

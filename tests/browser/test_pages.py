@@ -144,6 +144,7 @@ def test_claims_control(visit: Callable[..., Any], said: Callable[..., Any]) -> 
     visitor.sees(f"{ratio:.3g}x")
 
 
+@pytest.mark.timeout(400)
 def test_report_control(visit: Callable[..., Any], said: Callable[..., Any], tmp_path: Path) -> None:
     values = pages.all_pages()["report"].defaults("") | {"compare": [], "context": 8192}
     scenario = tmp_path / "scenario.toml"

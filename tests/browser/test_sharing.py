@@ -38,7 +38,7 @@ def test_a_link_restores_everything_in_a_fresh_browser(visit: Callable[..., Any]
     for address in (link, first.page.url):
         other = visit(address.removeprefix(f"{first.address}/"), viewport={"width": 1100, "height": 900})
         other.number(tpot, "tpot_s")
-        expect(other.page.get_by_label("Requests per card")).to_have_value("48")
+        expect(other.page.get_by_label("Requests per card", exact=True)).to_have_value("48")
 
 
 def test_an_own_chip_travels_in_the_link(visit: Callable[..., Any], said: Callable[..., Any], tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_and_b_side_by_side(visit: Callable[..., Any]) -> None:
 
 def test_the_keyboard_reaches_controls_and_views(visit: Callable[..., Any]) -> None:
     visitor = visit("inference")
-    field = visitor.page.get_by_label("Requests per card")
+    field = visitor.page.get_by_label("Requests per card", exact=True)
     field.focus()
     visitor.page.keyboard.press("ControlOrMeta+a")
     visitor.page.keyboard.type("96")
