@@ -29,8 +29,9 @@ def panel(page: Page, values: dict[str, Any], document: Document, *asked: tuple[
             st.caption(tr("Your own chip travels in the link.") if uploads.packed(values.values()) else tr(
                 "Your own chip is too large for a link: send the question as TOML, which holds it."))  # fmt: skip
         with st.container(horizontal=True, key=f"{page.id}_exports"):
+            # written here: a download made later runs outside the session, which holds the reader's own chips
             st.download_button(
-                tr("Question (TOML)"), lambda: state.to_toml(page, values), f"costsim-{page.id}.toml",
+                tr("Question (TOML)"), state.to_toml(page, values), f"costsim-{page.id}.toml",
                 "application/toml", key=f"{page.id}.toml", on_click="ignore", icon=":material/description:",
             )  # fmt: skip
             for form, mime in FORMATS.items():

@@ -51,6 +51,7 @@ BASE: dict[str, tuple[str, ...]] = {
     "models": ("list",),
     "network": ("show", "mpft-64x8"),
     "doctor": (),
+    "completion": ("bash",),
 }  # fmt: skip
 #: these go on for minutes, or serve until they are stopped: their options are parsed, and no more
 PARSED_ONLY = ("profile", "dashboard")

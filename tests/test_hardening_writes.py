@@ -203,7 +203,7 @@ def test_names_that_no_system_takes(tmp_path: Path) -> None:
 def test_everything_is_written_by_one_function() -> None:
     """No other line of the product opens a file to write it; journals are appended to, line by line."""
     journal = {"model/profile/session.py"}
-    allowed = {"costsim/files.py"} | journal
+    allowed = {"costsim/files.py", "costsim/cli/browser.py"} | journal  # the browser has a folder of its own that goes
     for folder in ("costsim", "dashboards", "model"):
         for path in ROOT.joinpath(folder).rglob("*.py"):
             name = str(path.relative_to(ROOT))

@@ -123,7 +123,8 @@ def test_catalog_equals_the_published_config(name: str) -> None:
     path = Path(core.__path__[0]) / "model_configs" / f"{SHIPPED[name]}_config.json"
     if not path.is_file():
         pytest.skip(f"this aiconfigurator-core does not ship {path.name}")
-    differs = {"id", "name", "source", "notes"}
+    # what a four-bit checkpoint of the model quantises stands in that checkpoint, not in this configuration
+    differs = {"id", "name", "source", "notes", "fp4_parts"}
     assert read_config(path).model_dump(exclude=differs) == load_model(name).model_dump(exclude=differs)
 
 

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from costsim.errors import Absent, CannotWrite
+from costsim.files import write
 
 #: programs that print pages, in this order; COSTSIM_BROWSER names another
 PROGRAMS = (
@@ -56,7 +57,7 @@ def printed(html: str) -> bytes:
     program = needed()
     with tempfile.TemporaryDirectory(prefix="costsim-pdf-", ignore_cleanup_errors=True) as folder:
         source, target = Path(folder) / "report.html", Path(folder) / "report.pdf"
-        source.write_text(html, encoding="utf-8")
+        write(source, html)
         # containers and root have no sandbox to offer; the page holds nothing that is not ours
         sandbox = ("--no-sandbox",) if getattr(os, "geteuid", lambda: 1)() == 0 else ()
         command = [program, *_QUIET, *_OFFLINE, *sandbox, f"--user-data-dir={folder}/profile",

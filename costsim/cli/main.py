@@ -71,6 +71,8 @@ def main(argv: Sequence[str]) -> int:
         code = CannotWrite.code if error.filename is None else UnreadableFile.code
         where = one_line(str(error.filename or "standard output"), 160)
         return _complain(f"error: {where}: {error.strerror or error} [{code}]", 2)
+    except UnicodeError:
+        return _complain(f"error: a name or a value holds signs that are no text [{BadInput.code}]", 2)
     except MemoryError:
         return _complain(f"error: out of memory; ask for less at once, or for fewer values [{BadInput.code}]", 2)
     except Exception as error:

@@ -73,7 +73,7 @@ LOAD = (
     Key("cv", "burstiness of open arrivals: coefficient of variation of the gaps (1)", whole=False, minimum=0),
     Key("speed", "play a trace so many times as fast", whole=False, minimum=1e-6),
     Key("seed", "of everything random (0)", minimum=0),
-    Key("mtp_tokens", "tokens drafted per step (0)", minimum=0),
+    Key("mtp_tokens", "tokens drafted per step (0)", minimum=0, maximum=8),
     Key("mtp_acceptance", "chance that a drafted token is kept if those before it were", whole=False, minimum=0,
         maximum=1),
 )  # fmt: skip

@@ -29,13 +29,13 @@ class Hired:
 
     role: str
     replicas: int
-    cards: int
+    cards: float
     usd_per_h: float | None
     watts: float | None
     low_watts: float | None
 
 
-def hired(role: str, replicas: int, cards: int, chip: Accelerator, price: Price | None) -> Hired:
+def hired(role: str, replicas: int, cards: float, chip: Accelerator, price: Price | None) -> Hired:
     """A pool at its price and its power."""
     power = wall_power(chip)
     return Hired(
@@ -117,7 +117,7 @@ def usage(outcome: Outcome, pools: Sequence[Hired]) -> dict[str, float]:
     paired = of_pools(outcome, pools)
     span = max(outcome.end_s, 1e-300)
 
-    def mean(values: Sequence[float], cards: Sequence[int]) -> float:
+    def mean(values: Sequence[float], cards: Sequence[float]) -> float:
         return float(np.dot(values, cards) / np.sum(cards)) / span
 
     cards = [pool.cards for pool, _ in paired]
@@ -129,7 +129,7 @@ def usage(outcome: Outcome, pools: Sequence[Hired]) -> dict[str, float]:
     if len(pools) > 1:
         for pool in pools:
             own = [s for p, s in paired if p is pool]
-            ones = [1] * len(own)
+            ones = [1.0] * len(own)
             out[f"{pool.role}_busy_share"] = mean([s.busy_s for s in own], ones)
             out[f"{pool.role}_kv_mean_share"] = mean([s.kv_s for s in own], ones)
     return out

@@ -280,7 +280,7 @@ def _blend_report(setting: Setting, load: ServingLoad, blend: Blend, price: Pric
     shares = {name: blend.metrics[name] for name in ("decode_step_s", "prefill_share", "busy_share")}
     metrics |= _timed_metrics(shares, serving_band(setting, band[:2], "tpot_s"), band[2])
     replicas = len(served.outcome.statistics)
-    pool = hired("both", replicas, round(served.gpus / replicas), setting.chip, rate)
+    pool = hired("both", replicas, served.gpus / replicas, setting.chip, rate)
     made = metrics["output_tokens_per_s_per_gpu"]
     metrics |= _cached_price(setting, rate)
     metrics |= billed(served.outcome, [pool], made, "A" if rate is None else _grade(rate))

@@ -245,12 +245,17 @@ def decode(setting: Setting, load: DecodeLoad, *, strict: bool = True) -> Answer
     return Answer(setting, phase, step, draft_s, step_s, rate, memory, metrics, rules, batches, kept)
 
 
+#: tokens drafted a step, far above what any engine drafts
+MOST_DRAFTS = 64
+
+
 def accepted_tokens(drafts: Num, accept: Num) -> Num:
     """E[tokens per step] with n drafts each kept with chance a while all before it were: 1 + a + … + aⁿ."""
     n, a = np.asarray(drafts, dtype=float), np.asarray(accept, dtype=float)
     total = np.ones(np.broadcast(n, a).shape)
     term = np.ones_like(total)
-    for i in range(1, int(np.max(n, initial=0)) + 1):
+    # More than MOST_DRAFTS are refused elsewhere and must only not hang here.
+    for i in range(1, int(min(np.max(n, initial=0), MOST_DRAFTS)) + 1):
         term = term * a
         total = total + np.where(i <= n, term, 0.0)
     return total

@@ -44,7 +44,7 @@ def _answer(question: Question, found: Sequence[Outcome], low: Any) -> list[str]
     gain = ours.effect.tokens_per_s_per_gpu.value / before.effect.tokens_per_s_per_gpu.value - 1.0
     over = ours.effect.tokens_per_s_per_gpu.value / eplb.effect.tokens_per_s_per_gpu.value - 1.0
     over = 0.0 if abs(over) < 5e-5 else over
-    text = f"In the next window it makes {gain:+.1%} tokens/s against {before.name}, {over:+.2%} against EPLB"
+    text = f"In the next window it makes {over:+.2%} tokens/s against EPLB, {gain:+.1%} against {before.name}"
     if before.effect.usd_per_mtok and ours.effect.usd_per_mtok:
         text += (
             f"; a million tokens cost {ours.effect.usd_per_mtok.value:.4g} USD instead of "

@@ -50,7 +50,8 @@ def open_loop(
         raise BadInput(f"cv {cv:g}: must be from 0 (a metronome) to 100")
     rng = np.random.default_rng(seed)
     mean = 1.0 / rate_per_s
-    gaps = np.full(count, mean) if cv == 0 else rng.gamma(1.0 / cv**2, mean * cv**2, size=count)
+    # below this a gamma of that shape is a metronome, and its shape has no float
+    gaps = np.full(count, mean) if cv < 1e-4 else rng.gamma(1.0 / cv**2, mean * cv**2, size=count)
     return Requests(np.cumsum(gaps), lengths(rng, count, isl, ratio), lengths(rng, count, osl, ratio))
 
 
