@@ -1,4 +1,4 @@
-"""What does not fit on a card with a coherent link waits in host memory: weights of prefill, activations of training."""
+"""What a card with a coherent link cannot hold waits in host memory: weights of prefill, activations of training."""
 
 from __future__ import annotations
 
