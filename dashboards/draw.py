@@ -108,7 +108,7 @@ def _options(control: Control, value: Any) -> list[str]:
 
 def _shown(word: str, empty: str = "") -> str:
     if not word:
-        return tr(empty)
+        return f"({tr(empty)})"  # one of the words may be called as what stands for none: routing has "default"
     if word.startswith(uploads.OWN):
         return f"{uploads.own_chips().get(word, tr('gone'))} ({tr('yours')})"
     return spoken(word)
