@@ -12,9 +12,10 @@ import numpy as np
 from costsim.errors import BadInput
 from costsim.explore.deployments import Deployed
 from costsim.explore.units import Demand, Unit
+from costsim.predict.counted import AUTO
 from costsim.predict.report import Metric
 from costsim.predict.service import Service
-from costsim.predict.simulation import Simulated, predict_simulation
+from costsim.predict.simulation import Simulated, latencies, predict_simulation
 from costsim.serving.arrivals import SPREAD_RATIO, longest, open_loop
 from costsim.serving.policy import Policy
 from costsim.serving.request import Requests
@@ -28,6 +29,7 @@ MAX_REQUESTS = 6_000
 ATTAINMENT = 0.9
 #: what is shown with its band for the deployment that is chosen
 BANDED = ("ttft_p50_s", "ttft_p90_s", "tpot_p50_s", "tpot_p90_s", "output_tokens_per_s_per_gpu")
+_JUDGED = ("ttft", "tpot")
 #: tokens of a block of the prefix cache
 CACHE_BLOCK = 64
 #: times that units are added before a deployment is given up
@@ -115,17 +117,13 @@ def _simulate(
     except BadInput as error:
         nothing = {"ttft_p90_s": math.inf, "tpot_p90_s": math.inf}
         return Confirmed(planned, now, 0.0, nothing, slices, 0, str(error))
-    # The first and last answers see an empty deployment: the middle of the run is judged.
-    outcome = run.outcome
-    middle = slice(count // 5, count - count // 10)
-    tpot = np.nan_to_num(outcome.tpot_s, nan=0.0)[middle]
-    ttft = outcome.ttft_s[middle]
-    good = outcome.finished[middle] & (ttft <= ttft_s) & (tpot <= tpot_s)
-    metrics = {
-        "ttft_p50_s": float(np.quantile(ttft, 0.5)), "ttft_p90_s": float(np.quantile(ttft, 0.9)),
-        "tpot_p50_s": float(np.quantile(tpot, 0.5)), "tpot_p90_s": float(np.quantile(tpot, 0.9)),
-        "busy_share": outcome.busy_share,
-    }  # fmt: skip
+    outcome, among = run.outcome, run.window.among
+    if not run.window.steady:  # where more comes than is let through, it gets worse: the later half is judged
+        among = np.arange(count) >= count // 2
+    seen = latencies(outcome, among)
+    metrics = {f"{name}_p{q}_s": float(np.nan_to_num(seen[f"{name}_p{q}_s"])) for name in _JUDGED for q in (50, 90)}
+    metrics["busy_share"] = run.report["busy_share"]
+    good = outcome.good(ttft_s, tpot_s)[among]
     return Confirmed(planned, now, float(np.mean(good)), metrics, slices, count)
 
 
@@ -159,7 +157,7 @@ def _run(
     chip, first = load_accelerator(last.accelerator), load_accelerator(now.units[0].accelerator)
     if len(plans) > 1 and first.id != chip.id:
         service = replace(service, prefill_chip=first)
-    return count, predict_simulation(model, chip, plans[-1], requests, service, bands=bands)
+    return count, predict_simulation(model, chip, plans[-1], requests, service, bands=bands, warmup=AUTO)
 
 
 def _slices(now: Deployed, demand: Demand) -> int:
