@@ -37,7 +37,7 @@ _BANDS = "bands: the whole run again with all step times at their P10 and at the
 
 @dataclass(frozen=True)
 class Simulated(Framed):
-    """The report and what it was made from."""
+    """The report and what it was made from; ``band``: step times at P10 and P90 over those predicted."""
 
     report: Report
     outcome: Outcome
@@ -45,6 +45,7 @@ class Simulated(Framed):
     window: Window
     ttft_s: float = math.inf
     tpot_s: float = math.inf
+    band: tuple[float, float] = (1.0, 1.0)
 
     def rows(self) -> Rows:
         """The report's tables, ``requests`` (one row each) and ``state`` (the engine over time)."""
@@ -78,20 +79,22 @@ def predict_simulation(
     bands: bool = True,
     record: bool = False,
     warmup: float | str | None = None,
+    pace: float = 1.0,
 ) -> Simulated:
     """Simulate ``requests`` on ``plan.gpus`` cards (and ``service.prefill.gpus`` more) and report what users saw.
 
     Step times come from the same laws as :func:`predict_inference`; the ends of the band are two more runs with all
     step times at their P10 and P90, so that queues amplify them as they would. ``concurrency``: closed loop.
     ``warmup``: None counts all of the run, from the empty deployment to the last answer; ``"auto"`` its steady part,
-    and seconds the part from then on (:func:`costsim.serving.window.steady`).
+    and seconds the part from then on (:func:`costsim.serving.window.steady`). ``pace``: all step times so many times
+    as long as predicted.
     Raises BadInput for what cannot be answered.
     """
     service = service or Service()
     began = time.process_time()
     deployment, settings = deployment_of(model, chip, plan, service, cluster)
     pools = deployment.pools
-    outcome = simulate(deployment, requests, concurrency, progress, record)
+    outcome = simulate(scaled(deployment, pace), requests, concurrency, progress, record)
     elapsed = time.process_time() - began
     if not outcome.finished.any():
         raise BadInput(
@@ -103,7 +106,9 @@ def predict_simulation(
     low, high, grade = _band(settings, outcome)
     ends = []
     if bands:
-        ends = [same(window, simulate(scaled(deployment, factor), requests, concurrency)) for factor in (low, high)]
+        ends = [
+            same(window, simulate(scaled(deployment, pace * factor), requests, concurrency)) for factor in (low, high)
+        ]
     rates = _rates(chip, service, price, prefill_price)
     pools_hired = [
         hired(role, round(float(one.gpus) / (each := replica_cards(model, own, one))), each, own, rate)
@@ -120,7 +125,7 @@ def predict_simulation(
         sources=tuple(dict.fromkeys(key for s in settings for key in (*s.system.sources, *_used(s)))),
         notes=(*_notes(outcome, pools, service, rates), *([_BANDS] if bands else []), *about(window, concurrency)),
     )  # fmt: skip
-    return Simulated(report, outcome, deployment, window, service.ttft_s, service.tpot_s)
+    return Simulated(report, outcome, deployment, window, service.ttft_s, service.tpot_s, (low, high))
 
 
 def _rates(chip: Accelerator, service: Service, price: Price | None, first: Price | None) -> list[Price | None]:
