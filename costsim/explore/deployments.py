@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -119,38 +120,43 @@ def search_deployments(
             continue
         rates[chip.id], reasons[chip.id] = rate, {}
         own = grid if "precision" in grid else {**grid, "precision": [_narrowest(chip)]}
+        one = partial(
+            units_of, model, chip, demand=demand, loads=every, grid=own, targets=(ttft_s, tpot_s), headroom=headroom,
+            usd_per_gpu_h=in_usd(rate), tally=tally, pace=(paces or {}).get(chip.id, 1.0),
+        )  # fmt: skip
         for role in ROLES:
-            before = Counter(tally.rejected)
-            try:
-                by_load = units_of(
-                    model,
-                    chip,
-                    role,
-                    demand,
-                    every,
-                    own,
-                    (ttft_s, tpot_s),
-                    headroom,
-                    in_usd(rate),
-                    tally,
-                    (paces or {}).get(chip.id, 1.0),
-                )
-            except BadInput as error:
-                by_load, reasons[chip.id][role] = [[] for _ in every], str(error)
-            else:
-                reasons[chip.id][role] = _fell(tally.rejected - before)
+            by_load, reasons[chip.id][role] = _units(one, role, tally, len(every))
             for mine, units in zip(found, by_load, strict=True):
                 mine.setdefault(chip.id, {})[role] = units
     ways = [_ways(one, chips, max_gpus) for one in found]
     why += _cannot(found[0], reasons)
-    if not ways[0] and max_gpus is not None and (more := _ways(found[0], chips, None)):
-        least = min(way.gpus for way in more)
-        why.append({"accelerator": "any", "way": "any", "reason": f"{max_gpus:g} cards are allowed and {least} needed"})
+    if not ways[0]:
+        why += _too_few(_ways(found[0], chips, None), max_gpus)
     ladder = tuple(
         (load, min(some, key=lambda way: way.usd_per_h)) for load, some in zip(every[1:], ways[1:], strict=True) if some
     )
     result = _result(tally, ways[0], why)
     return replace(result, ladder=ladder, prices=tuple(rates.items()))
+
+
+def _units(
+    ask: Callable[..., list[list[Unit]]], role: str, tally: Tally, loads: int
+) -> tuple[list[list[Unit]], str]:  # fmt: skip
+    """Units of one role for every load, and what is said where there are none."""
+    before = Counter(tally.rejected)
+    try:
+        found = ask(role=role)
+    except BadInput as error:
+        return [[] for _ in range(loads)], str(error)
+    return found, _fell(tally.rejected - before)
+
+
+def _too_few(ways: Sequence[Deployed], max_gpus: float | None) -> list[dict[str, Any]]:
+    """That the cards allowed are fewer than any deployment needs."""
+    if not ways or max_gpus is None:
+        return []
+    least = min(way.gpus for way in ways)
+    return [{"accelerator": "any", "way": "any", "reason": f"{max_gpus:g} cards are allowed and {least} needed"}]
 
 
 def _fell(rejected: Counter[str]) -> str:

@@ -96,12 +96,7 @@ def predict_simulation(
     pools = deployment.pools
     outcome = simulate(scaled(deployment, pace), requests, concurrency, progress, record)
     elapsed = time.process_time() - began
-    if not outcome.finished.any():
-        raise BadInput(
-            f"none of {len(requests):,} requests could be served: {int((outcome.aborted == 2).sum()):,} are longer "
-            f"than the {min(p.engine.kv_tokens for p in pools):,} tokens of KV beside the weights of a rank, "
-            f"{int((outcome.aborted == 1).sum()):,} waited too long"
-        )
+    _refuse_empty(outcome, pools)
     window = counted(outcome, warmup)
     low, high, grade = _band(settings, outcome)
     ends = []
@@ -126,6 +121,16 @@ def predict_simulation(
         notes=(*_notes(outcome, pools, service, rates), *([_BANDS] if bands else []), *about(window, concurrency)),
     )  # fmt: skip
     return Simulated(report, outcome, deployment, window, service.ttft_s, service.tpot_s, (low, high))
+
+
+def _refuse_empty(outcome: Outcome, pools: tuple[Pool, ...]) -> None:
+    """BadInput where nothing was served."""
+    if not outcome.finished.any():
+        raise BadInput(
+            f"none of {len(outcome.isl):,} requests could be served: {int((outcome.aborted == 2).sum()):,} are longer "
+            f"than the {min(p.engine.kv_tokens for p in pools):,} tokens of KV beside the weights of a rank, "
+            f"{int((outcome.aborted == 1).sum()):,} waited too long"
+        )
 
 
 def _rates(chip: Accelerator, service: Service, price: Price | None, first: Price | None) -> list[Price | None]:

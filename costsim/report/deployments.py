@@ -50,16 +50,7 @@ def deployment_document(
         slow = {} if sure is None else {load: way.gpus for load, way in sure.search.ladder}
         about = ["P90: cards that also carry it with step times at the slow end of their band"] if slow else []
         sections.append(Section("Cards for a load (closed form)", about, [_rungs(rungs, demand, api, slow)]))
-    if confirmed:
-        note = (
-            "Poisson arrivals, lengths within 10 % of those asked; units are added until "
-            f"{ATTAINMENT:.0%} of requests meet both targets"
-        )
-        tables = [_confirmed_table(confirmed), *([_banded(confirmed[0])] if confirmed[0].banded else [])]
-        sections.append(Section("Simulated", [note], tables))
-    if sure is not None and sure.confirmed:
-        note = f"the same with step times at the slow end of their band: × {_paces(sure)}"
-        sections.append(Section("Simulated at P90", [note], [_confirmed_table(sure.confirmed)]))
+    sections += _simulated(confirmed, sure)
     if found.frontier:
         shown = _thin(found.frontier, top)
         sections.append(
@@ -78,6 +69,22 @@ def deployment_document(
     title = f"Deployments of {model} for {number(demand.requests_per_s)} requests/s"
     rows_flat = [{**way.metrics(demand), "units": unit_words(way)} for way in found.frontier]
     return Document(title, sections, payload, rows=rows_flat)
+
+
+def _simulated(confirmed: Sequence[Confirmed], sure: Certain | None) -> list[Section]:
+    """What the simulator saw, at the median and at P90."""
+    sections = []
+    if confirmed:
+        note = (
+            "Poisson arrivals, lengths within 10 % of those asked; units are added until "
+            f"{ATTAINMENT:.0%} of requests meet both targets"
+        )
+        tables = [_confirmed_table(confirmed), *([_banded(confirmed[0])] if confirmed[0].banded else [])]
+        sections.append(Section("Simulated", [note], tables))
+    if sure is not None and sure.confirmed:
+        note = f"the same with step times at the slow end of their band: × {_paces(sure)}"
+        sections.append(Section("Simulated at P90", [note], [_confirmed_table(sure.confirmed)]))
+    return sections
 
 
 def _sure_words(sure: Certain | None, median: Deployed | None, demand: Demand) -> list[str]:
