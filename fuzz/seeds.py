@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -187,3 +189,23 @@ gpus = 64
 precision = "fp8"
 context = 4096
 """
+
+
+def packed(one: Callable[[], Sequence[bytes]]) -> Callable[[], Sequence[bytes]]:
+    return lambda: [gzip.compress(data, mtime=0) for data in one()]
+
+
+def shipped(*names: str, folder: str = "hwprofiles") -> Callable[[], Sequence[bytes]]:
+    return lambda: [file(*f"{folder}/{name}".split("/")) for name in names]
+
+
+def kernels() -> Sequence[bytes]:
+    return [beginning(80, "hwprofiles", "measurements", f"{name}.csv") for name in ("h800-sxm", "ascend-910c")]
+
+
+def points() -> Sequence[bytes]:
+    return [beginning(5, "hwprofiles", "points", f"{name}.csv") for name in ("serving_phases", "training")]
+
+
+def traces() -> Sequence[bytes]:
+    return [trace(), bare_trace()]

@@ -172,6 +172,7 @@ class Laws(Mapping[str, FittedLaw]):
         self._chip = chip
         self._own = read_calibration(chip.id) if not chip.calibration else own_calibration(chip.calibration, chip.id)
         self._found: dict[str, FittedLaw | None] = dict(instead or {})
+        self._lendable: dict[str, FittedLaw | None] = {}
 
     def _search(self, key: str) -> FittedLaw | None:
         """Nearest evidence first: here and on near twins any kernel of the kind, then relatives, then strangers."""
@@ -193,7 +194,9 @@ class Laws(Mapping[str, FittedLaw]):
         """The law of exactly this key: own or a twin's, a relative's, or from another architecture."""
         if reach == "twin" and key in self._own:
             return self._own[key]
-        law = find(self._chip, key, *measured_parts())
+        if key not in self._lendable:  # each reach asks again
+            self._lendable[key] = find(self._chip, key, *measured_parts())
+        law = self._lendable[key]
         if law is None or (law.grade == "D") != (reach == "stranger"):
             return None
         # A part of much the same sheet runs the same kernel alike; its kernel says more than another one here.

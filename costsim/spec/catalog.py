@@ -27,7 +27,17 @@ WHAT_IF = ROOT / "hwprofiles" / "what_if"
 
 def names(folder: Path) -> list[str]:
     """The ids of a catalog folder, one TOML file each."""
-    return sorted(path.stem for path in folder.glob("*.toml"))
+    try:
+        changed = folder.stat().st_mtime_ns
+    except OSError:
+        return []
+    return list(_names(folder, changed))
+
+
+@lru_cache(maxsize=64)
+def _names(folder: Path, _changed: int) -> tuple[str, ...]:
+    """Asked for thousands of times by one listing; read again when a file has come or gone."""
+    return tuple(sorted(path.stem for path in folder.glob("*.toml")))
 
 
 def _find(kind: str, name: str, folder: Path) -> Path:
