@@ -18,7 +18,7 @@ from costsim.calibration.between import FAMILY, between_nodes
 from costsim.calibration.fit import FOLDS, Fit
 from costsim.calibration.residual import from_json
 from costsim.calibration.transfer import SHEET, anchor, distance, find, shipped_bands, tile_cores
-from costsim.errors import BadInput, Malformed
+from costsim.errors import BadInput, Contradiction, Malformed
 from costsim.files import read_json
 from costsim.spec.accelerator import PEAK_OF, Accelerator
 from costsim.spec.catalog import CALIBRATION, load_accelerator
@@ -103,7 +103,7 @@ def read_calibration(name: str) -> dict[str, FittedLaw]:
     laws = parse_calibration(path) if path.is_file() else {}
     other = next((law.origin for law in laws.values() if law.origin != name), None)
     if other is not None:
-        raise BadInput(f"calibration {path}: was measured on {other}, not on {name}")
+        raise Contradiction(f"calibration {path}: was measured on {other}, not on {name}")
     return laws
 
 
@@ -113,7 +113,7 @@ def own_calibration(path: str, name: str) -> dict[str, FittedLaw]:
     laws = parse_calibration(Path(path))
     other = next((law.origin for law in laws.values() if law.origin != name), None)
     if other is not None:
-        raise BadInput(f"calibration {path}: was measured on {other}, not on {name}")
+        raise Contradiction(f"calibration {path}: was measured on {other}, not on {name}")
     return laws
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from costsim.errors import BadInput, UnknownName
+from costsim.errors import BadInput, NothingFound, UnknownName
 from costsim.explore.attribution import MOST, Attribution, Vector, attribute
 from costsim.explore.inputs import SERVING, Question, answer
 from costsim.frames import Framed, Rows
@@ -114,12 +114,12 @@ def changed_inputs(a: Question, b: Question) -> dict[str, tuple[Any, Any]]:
 def diff(a: Question, b: Question) -> Diff:
     """Attribute the difference of every common metric to the inputs that changed. Raises BadInput."""
     if a.kind != b.kind:
-        raise BadInput(f"diff: {a.name} is about {a.kind}, {b.name} about {b.kind}; give two answers of one kind")
+        raise NothingFound(f"diff: {a.name} is about {a.kind}, {b.name} about {b.kind}; give two answers of one kind")
     changed = changed_inputs(a, b)
     ends = answer(a.kind, a.values), answer(b.kind, b.values)
     metrics = [name for name in ends[0] if name in ends[1] and name not in _NOT_COMPARED]
     if not metrics:
-        raise BadInput(f"diff: {a.name} and {b.name} have no metric in common")
+        raise NothingFound(f"diff: {a.name} and {b.name} have no metric in common")
     groups, grouped = _groups(changed, MOST if a.kind in SERVING else _SLOW_MOST)
 
     def value(names: frozenset[str]) -> Vector | None:
