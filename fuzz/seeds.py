@@ -67,6 +67,25 @@ def reports() -> tuple[bytes, ...]:
     return tuple(written(report.json()).encode() for report in (decode, training))
 
 
+def page() -> bytes:
+    """A page that carries a scenario, without what else stands on it."""
+    from costsim.report.document import Document
+    from costsim.report.html import page as written
+
+    return written(Document("A page", [], {}, again=scenario().decode())).encode()
+
+
+@lru_cache(maxsize=1)
+def days() -> tuple[bytes, ...]:
+    """A fleet's day as its verb writes it."""
+    from costsim.predict.fleet import predict_fleet
+    from costsim.report.fleets import fleet_document
+    from costsim.report.jsonable import dumps as written
+    from costsim.spec.fleet import load_fleet
+
+    return (written(fleet_document(predict_fleet(load_fleet("deepseek-2025-02-27")), None).payload).encode(),)
+
+
 def scenario() -> bytes:
     return b"""title = "a question"
 [model]

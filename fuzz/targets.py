@@ -242,6 +242,10 @@ TARGETS: dict[str, Target] = {
         imported("costsim.calibration.sources.vllm_bench", "read_runs"),
     ),
     "report": Target("json", "report.json", seeds.reports, readers.report, ("diff", "{}", "{}")),
+    "day report": Target("json", "day.json", seeds.days, readers.report, ("diff", "{}", "{}")),
+    "page": Target(
+        "text", "page.html", lambda: [seeds.page()], imported("costsim.spec.scenario", "load_scenario", wrap=str)
+    ),
     "explained": Target(
         "json",
         "explained.json",

@@ -51,11 +51,6 @@ class Verb(Protocol):
     def run(self, args: argparse.Namespace) -> int: ...
 
 
-def entry() -> None:
-    """The console script."""
-    sys.exit(main(sys.argv[1:]))
-
-
 def main(argv: Sequence[str]) -> int:
     """Run one command line and return its exit status; nothing escapes but SystemExit from a debugger."""
     for stream in (sys.stdout, sys.stderr):

@@ -173,7 +173,9 @@ def _difference(
         alone, last = _known(share.alone[index]), _known(share.last[index])
         shown = keys if len(keys) <= MOST else share.names
         factor = _known(np.exp(share.part[log]))
-        parts.append(Part(shown, *values, float(share.part[index]), alone, last, factor))
+        made_of = float(share.part[index])
+        part = 0.0 if abs(made_of) < _ROUNDING * max(abs(before.value), abs(after.value)) else made_of
+        parts.append(Part(shown, *values, part, alone, last, factor))
     parts.sort(key=lambda part: -abs(part.part))
     old, new = a.stored.get(metric, before.value), b.stored.get(metric, after.value)
     drift = (new - after.value) - (old - before.value)

@@ -9,6 +9,7 @@ from typing import Any
 
 from costsim.errors import Malformed, NothingFound
 from costsim.explore.again import ask_run, ask_simulation, run_values, simulation_values
+from costsim.explore.fleets import ask_fleet, fleet_values
 from costsim.explore.study import headline
 from costsim.files import json_of
 from costsim.predict.inference import predict_inference
@@ -25,7 +26,8 @@ from costsim.spec.recipe import load_recipe
 from costsim.spec.scenario import Scenario, carried_text, load_scenario
 
 SERVING = {"prefill": PrefillLoad, "decode": DecodeLoad, "serving": ServingLoad}
-KINDS = (*SERVING, "training", "training_run", "simulation", "post_training", "post_training_recipe", "scenario")
+KINDS = (*SERVING, "training", "training_run", "simulation", "post_training", "post_training_recipe", "fleet",
+         "scenario")  # fmt: skip
 #: parts of a report's inputs that are read on their own
 _PARTS = ("plan", "load", "price", "cluster", "phases", "assumptions", "published_gpu_hours", "service")
 #: numbers beyond this mean nothing in a question
@@ -70,6 +72,9 @@ def of_report(document: Any, name: str) -> Question:
     if kind not in KINDS:
         raise NothingFound(f"report {name}: kind {kind!r} cannot be asked again; it can for {', '.join(KINDS)}")
     inputs = document["inputs"]
+    if kind == "fleet":
+        flat = {key: _plain(value, f"{name}: {key}") for key, value in fleet_values(inputs, name).items()}
+        return Question(kind, flat, name, _stored(document), str(document.get("version", "")))
     for key in ("model", "accelerator", "cluster"):
         refuse_far(str(inputs.get(key) or ""), Path(name), f"report {name}: {key}")
     values: dict[str, Any] = {key: _plain(value, f"{name}: {key}") for key, value in inputs.items()
@@ -87,10 +92,14 @@ def of_report(document: Any, name: str) -> Question:
         if not isinstance(section, dict):
             raise Malformed(f"report {name}: `inputs.{part}` is not an object")
         values |= {f"{part}.{key}": _plain(value, f"{name}: {part}.{key}") for key, value in section.items()}
-    metrics = document.get("metrics") if isinstance(document.get("metrics"), dict) else {}
-    stored = {key: float(entry["value"]) for key, entry in (metrics or {}).items()
-              if isinstance(entry, dict) and _number(entry.get("value"))}  # fmt: skip
-    return Question(kind, values, name, stored, str(document.get("version", "")))
+    return Question(kind, values, name, _stored(document.get("metrics")), str(document.get("version", "")))
+
+
+def _stored(metrics: Any) -> dict[str, float]:
+    """The metrics that a report states; a fleet's stand among its other keys."""
+    found = metrics.items() if isinstance(metrics, dict) else ()
+    return {key: float(entry["value"]) for key, entry in found
+            if isinstance(entry, dict) and _number(entry.get("value"))}  # fmt: skip
 
 
 def _of_scenario(scenario: Scenario, name: str) -> Question:
@@ -121,6 +130,8 @@ def answer(kind: str, values: Mapping[str, Any]) -> Mapping[str, Metric]:
     """Metrics of a question. Raises BadInput where it has no answer, as the verb would."""
     if kind == "scenario":
         return headline(_scenario(values))
+    if kind == "fleet":
+        return ask_fleet(values).metrics
     return ask(kind, values).metrics
 
 
