@@ -163,9 +163,6 @@ def chart(drawn: Chart, key: str) -> None:
         layout["height"] = BREAKDOWN_HEIGHT
     if not _has_legend(figure):
         layout["margin"] = {**layout.get("margin", {}), "b": NO_LEGEND}
-    upward = layout.get("yaxis", {})
-    if upward.get("type") == "log" and "dtick" not in upward:
-        layout["yaxis"] = {**upward, "dtick": "D2"}  # 1, 2, 5, 10: every digit would run together
     title = layout.get("title")
     if isinstance(title, dict):
         layout["title"] = {**title, "text": pieces(str(title.get("text", "")))}

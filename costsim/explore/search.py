@@ -15,8 +15,8 @@ from costsim.economics.cost import usd_per_mtok
 from costsim.errors import BadOption, OutOfRange, UnknownName
 from costsim.explore.families import Family, compared, family_keys
 from costsim.explore.families import Tally as FamilyTally
-from costsim.explore.grid import Block, Values, blocks, plan_count
-from costsim.explore.layouts import played_note, training_fit, training_parts, whole_layers
+from costsim.explore.grid import Block, Values, at_edge, blocks, plan_count
+from costsim.explore.layouts import played, played_words, training_fit, training_parts, whole_layers
 from costsim.explore.pareto import pareto
 from costsim.frames import Framed, Rows
 from costsim.predict.layout import Rule
@@ -43,6 +43,8 @@ PHASES = ("prefill", "decode", "serving", "training")
 OBJECTIVES = {"usd_per_mtok": 1.0, "tokens_per_s_per_gpu": -1.0, "step_s": 1.0}
 #: plans kept from each block before the frontier of all is taken
 KEEP = 256
+#: the best training plans of a grid that are played; among them the best may change places
+PLAYED = 8
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,26 @@ def search(
     parts = functools.partial(training_parts, model, chip, cluster) if phase == "training" else None
     sign = OBJECTIVES[objective]
     if phase == "training" and result.best is not None:
-        result = replace(result, notes=(*result.notes, played_note(model, chip, cluster, result.best.plan)))
+        near = _nearest(tally, objective)
+        result = _played(result, near, played(model, chip, cluster, usd, [one.plan for one in near]))
+    if result.best is not None and (edge := at_edge(grid, result.best.plan, max_gpus)):
+        result = replace(result, notes=(*result.notes, edge))
     return replace(result, families=compared(tally.families.families(sign), sign, parts))
+
+
+def _nearest(tally: _Tally, objective: str) -> list[Found]:
+    """The best plans of the grid in closed form, best first."""
+    ranked = sorted(tally.kept, key=lambda kept: kept[1][objective] * OBJECTIVES[objective])
+    return [Found(*kept) for kept in ranked[:PLAYED]]
+
+
+def _played(result: SearchResult, near: list[Found], game: list[dict[str, float] | None]) -> SearchResult:
+    """The result with the best of the plans that were played, by what playing says of them."""
+    sign, name = OBJECTIVES[result.objective], result.objective
+    fit = [Found(one.plan, metrics) for one, metrics in zip(near, game, strict=True) if metrics is not None]
+    best = min(fit, key=lambda one: one.metrics[name] * sign) if fit else result.best
+    words = played_words([one.metrics for one in near], game)
+    return replace(result, best=best, notes=(*result.notes, words))
 
 
 def _limits(phase: str, ttft_s: float | None, tpot_s: float | None) -> dict[str, float]:

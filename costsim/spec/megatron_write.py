@@ -89,7 +89,7 @@ def _recompute(policy: str, model: ModelSpec) -> list[str]:
     if policy == "full":
         return ["--recompute-granularity full", "--recompute-method uniform", "--recompute-num-layers 1"]
     names = {tensor: module for module, tensor in MODULES.items()}
-    tensors = [part.strip() for part in policy.split(",")]
+    tensors = [part.strip() for part in policy.replace("+", ",").split(",")]
     modules = list(SELECTIVE) if policy == "selective" else [names.get(t, t) for t in tensors]
     unknown = [module for module in modules if module not in MODULES]
     if unknown:

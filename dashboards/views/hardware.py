@@ -85,10 +85,11 @@ def _own() -> None:
     )
     base = st.selectbox(tr("Start from"), catalog.shipped_chips(), key="hardware/base")
     text = ACCELERATORS.joinpath(f"{base}.toml").read_text(encoding="utf-8")
-    if st.session_state.get("hardware/shown base") != base:
+    if st.session_state.get("hardware/shown base") != base or "hardware/text" not in st.session_state:
         st.session_state["hardware/shown base"] = base
         st.session_state["hardware/text"] = text
-    edited = st.text_area(tr("The chip as TOML"), key="hardware/text", height=420, max_chars=uploads.TEXT_BYTES)
+    edited = st.text_area(tr("The chip as TOML"), st.session_state["hardware/text"], key="hardware/text", height=420,
+                          max_chars=uploads.TEXT_BYTES)  # fmt: skip
     given = st.file_uploader(tr("or a TOML file"), type=["toml"], key="hardware/file", max_upload_size=uploads.TEXT_MB)
     if not st.button(tr("Add"), type="primary", key="hardware/add"):
         return

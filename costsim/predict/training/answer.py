@@ -88,7 +88,7 @@ def predict_training(
             "load": asdict(load),
             "price": None if rate is None else {"id": rate.id, "text": rate.text, "usd_per_h": in_usd(rate)},
         },
-        metrics=_metrics(setting, step, parts, band, memory["total_bytes"], rate, game),
+        metrics=_metrics(setting, step, parts, band, memory["allocated_bytes"], rate, game),
         breakdown=_breakdown(step, parts),
         memory=memory,
         sources=tuple(dict.fromkeys([
