@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import BadOption, OutOfRange
 
 #: plans evaluated at a time: the arrays of one step stay in the processor's cache
 CHUNK = 1 << 16
@@ -53,10 +53,10 @@ def plan_count(grid: Mapping[str, Values]) -> int:
     count = 1
     for name, values in grid.items():
         if len(values) == 0:
-            raise BadInput(f"{name}: no values to search over")
+            raise BadOption(f"{name}: no values to search over")
         count *= len(values)
     if count > MAX_PLANS:
-        raise BadInput(f"the grid holds {count:,} plans, more than {MAX_PLANS:,}; use larger steps")
+        raise OutOfRange(f"the grid holds {count:,} plans, more than {MAX_PLANS:,}; use larger steps")
     return count
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costsim.economics.cost import usd_per_mtok
-from costsim.errors import BadInput, OutOfRange, UnknownName
+from costsim.errors import BadOption, OutOfRange, UnknownName
 from costsim.explore.families import Family, compared, family_keys
 from costsim.explore.families import Tally as FamilyTally
 from costsim.explore.grid import Block, Values, at_edge, blocks, plan_count
@@ -143,7 +143,7 @@ def search(
     total = plan_count(grid)
     rate = price if price is not None else default_rate(chip)
     if objective == "usd_per_mtok" and rate is None:
-        raise BadInput(
+        raise BadOption(
             f"no hourly price is known for {chip.id}; pass --price 2USD/h or --objective tokens_per_s_per_gpu"
         )
     usd = None if rate is None else in_usd(rate)
@@ -187,7 +187,7 @@ def _limits(phase: str, ttft_s: float | None, tpot_s: float | None) -> dict[str,
         if value is None:
             continue
         if name not in has:
-            raise BadInput(f"{name.removesuffix('_s')}: does not apply to phase {phase}")
+            raise BadOption(f"{name.removesuffix('_s')}: does not apply to phase {phase}")
         if not value > 0:
             raise OutOfRange(f"{name.removesuffix('_s')} = {value:g} s: must be above zero")
         limits[name] = value
@@ -201,11 +201,11 @@ def _check_keys(phase: str, grid: Mapping[str, Values]) -> None:
         if name not in known:
             raise UnknownName(f"key of a {phase} plan", name, known)
     if len(grid.get("layers", ())) > 1:
-        raise BadInput("layers: a search cuts the model once; give one value")
+        raise BadOption("layers: a search cuts the model once; give one value")
     required = {f.name for f in (*fields(plan), *fields(load)) if f.default.__class__.__name__ == "_MISSING_TYPE"}
     missing = sorted(required - set(grid))
     if missing:
-        raise BadInput(f"{missing[0]}: needed to search {phase} plans; give one or more values")
+        raise BadOption(f"{missing[0]}: needed to search {phase} plans; give one or more values")
 
 
 def _types(phase: str) -> tuple[type[Any], type[Any]]:
