@@ -25,13 +25,13 @@ def controls(page: Page) -> dict[str, Any]:
             values[control.name] = mode
     shown = [control for control in page.controls if control.shown(mode) and control.name != page.mode]
     for control in shown:
-        if not control.more:
+        if not control.fold:
             values[control.name] = _widget(page, mode, control)
-    rest = [control for control in shown if control.more]
-    if rest:
-        with st.expander(tr("More settings")):
-            for control in rest:
-                values[control.name] = _widget(page, mode, control)
+    for fold in dict.fromkeys(control.fold for control in shown if control.fold):
+        with st.expander(tr(fold)):
+            for control in shown:
+                if control.fold == fold:
+                    values[control.name] = _widget(page, mode, control)
     order = [control.name for control in page.controls if control.name in values]
     return {name: values[name] for name in order}
 
@@ -44,10 +44,10 @@ def _widget(page: Page, mode: str, control: Control) -> Any:
     shared: dict[str, Any] = {"key": name, "help": "  \n".join(filter(None, said)) or None}
     text = tr(control.label)
     if control.kind == "whole":
-        return st.number_input(text, int(control.low), int(control.high), step=1, **_empty(control, mode), **shared)
+        return st.number_input(text, *map(int, control.span), step=1, **_empty(control, mode), **shared)
     if control.kind == "real":
-        form = "%.3e" if control.high > _WRITTEN_OUT else "%.6g"
-        return st.number_input(text, control.low, control.high, format=form, **_empty(control, mode), **shared)
+        form = "%.3e" if control.span[1] > _WRITTEN_OUT else "%.6g"
+        return st.number_input(text, *map(float, control.span), format=form, **_empty(control, mode), **shared)
     if control.kind == "flag":
         return st.toggle(text, **shared)
     if control.kind == "words":

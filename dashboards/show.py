@@ -24,6 +24,8 @@ GRADE_WORDS = {
     "C": "carried over from a sibling part",
     "D": "datasheet times transferred efficiency, or an assumption",
 }
+#: how headings begin that ``launches`` draws in its own way
+LAUNCH = "Launch with "
 #: rows beyond which a table scrolls in a frame of its own
 LONG = 40
 #: of a breakdown in pixels: its legend takes many lines on a narrow page; of a card, so that three stand side by side
@@ -129,7 +131,7 @@ def sections(document: Document, key: str, skip: Sequence[str] = ()) -> None:
     """Every section but those of the headings in ``skip``; inputs, notes and sources under a fold."""
     folded = ("Inputs", "Notes", "Sources", "Notes and sources")
     for number, part in enumerate(document.sections):
-        if part.heading not in skip and part.heading not in folded:
+        if part.heading not in skip and part.heading not in folded and not part.heading.startswith(LAUNCH):
             section(part, f"{key}.{number}")
     last = [part for part in document.sections if part.heading in folded and part.heading not in skip]
     if last:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dashboards.zh_report import FIXED
+from dashboards.zh_settings import SETTINGS
 
 _PAGES = {
     "Answers": "求解", "Evidence": "依据", "Overview": "总览", "Inference": "推理", "Deployment search": "部署搜索",
@@ -42,46 +43,6 @@ _PAGES = {
         "关于 DeepSeek 成本的公开说法：逐条计算、判断，并给出成立条件。",
     "DeepSeek's published serving day: nodes hour by hour, cost and theoretical income, beside the published.":
         "DeepSeek 公布的一天服务：逐时节点数、成本与理论收入，与公布值并列。",
-}  # fmt: skip
-
-_SETTINGS = {
-    "Model": "模型", "Accelerator": "加速器", "Cluster": "集群", "Price of a card": "单卡价格", "Precision": "精度",
-    "Phase": "阶段", "Cards": "卡数", "Mean context": "平均上下文", "Requests per card": "每卡请求数",
-    "Prompt tokens": "输入 token", "Answer tokens": "输出 token", "Tokens per card and step": "每卡每步 token",
-    "Requests in flight": "并发请求", "Overlap": "通信重叠", "Tensor parallel (tp)": "张量并行 (tp)",
-    "Pipeline stages (pp)": "流水线级数 (pp)", "Expert parallel (ep)": "专家并行 (ep)",
-    "Context parallel (cp)": "上下文并行 (cp)", "Virtual stages (vpp)": "虚拟级数 (vpp)",
-    "Split of each expert (moe-tp)": "专家内切分 (moe-tp)", "KV cache format": "KV 缓存格式", "Routing": "路由",
-    "Redundant experts": "冗余专家", "Cores for communication": "用于通信的核心",
-    "Prompt tokens in the prefix cache": "命中前缀缓存的 token", "MTP: tokens drafted per step": "MTP：每步草拟 token",
-    "MTP: chance of acceptance": "MTP：接受概率", "More settings": "更多设置", "default": "默认", "prefill": "预填充",
-    "decode": "解码", "serving": "整体服务", "training": "训练", "Best": "优化目标",
-    "Largest time per output token": "每个输出 token 的最长时间", "Largest time to first token": "首 token 最长时间",
-    "At most so many cards": "卡数上限", "Sequences per step": "每步序列数", "Micro-batch": "微批",
-    "Tokens of the run": "训练 token 总数", "Tokens of a sequence": "序列长度", "Schedule": "流水线调度",
-    "ZeRO stage": "ZeRO 级别", "Recompute": "重计算", "Cards that prefill": "预填充卡数", "Cards that decode": "解码卡数",
-    "Cards that train": "训练卡数", "Load": "负载", "rate": "到达率", "concurrency": "并发", "trace": "记录",
-    "Requests a second": "每秒请求", "Recorded trace": "记录的负载", "Requests in all": "请求总数",
-    "Target: time to first token": "目标：首 token 时间", "Target: time per token": "目标：每 token 时间",
-    "Play so many times as fast": "播放倍速", "Burstiness of arrivals (cv)": "到达突发性 (cv)",
-    "Cards of a separate prefill pool": "独立预填充池卡数", "Router": "请求路由", "Prefix cache": "前缀缓存",
-    "Prompts beside answers, or first": "提示与回答并行或先行", "New tokens of an iteration": "每轮新 token",
-    "Requests that decode on a rank": "每个 rank 的解码请求", "Seed": "随机种子", "Units come after the load, not ahead of it": "负载到后再扩容（不提前）",
-    "Load of a unit that is aimed at": "单元目标负载", "How often the scaler acts": "扩缩容间隔",
-    "What an idle card earns": "空闲卡出租价", "Also request by request": "另外逐请求播放", "Show": "显示", "One chip": "单个芯片",
-    "All chips": "全部芯片", "Add your own": "添加自己的芯片", "Question": "问题", "one step": "一步",
-    "a published recipe": "公开配方", "two ways compared": "两种做法对比", "Recipe": "配方", "Compared": "对比",
-    "Algorithm": "算法", "Questions of a step": "每步问题数", "Answers to each question": "每题回答数",
-    "Mean tokens of an answer": "回答平均 token", "Longest answer": "最长回答", "Framework": "框架",
-    "Another network between the nodes": "节点间换用的网络",
-    "Generation: ep": "生成：ep", "Generation: tp": "生成：tp", "Routing of paths": "路径选择",
-    "Share of the optimiser on the host": "主机上的优化器占比", "Training: cp": "训练：cp", "Training: ep": "训练：ep",
-    "Training: pp": "训练：pp", "Training: tp": "训练：tp", "Title": "标题", "Compare with": "对比芯片", "Ranks": "rank 数", "Traffic": "流量", "Topology": "拓扑",
-    "cluster": "集群", "topology": "拓扑", "Load of the experts": "专家负载", "Expert-parallel ranks": "专家并行 rank",
-    "Nodes": "节点", "Experts held, copies included": "专家槽位（含副本）", "Groups of experts": "专家分组", "Goal": "目标",
-    "The placement alone, without the study": "仅放置，不做分析", "Steps of the run": "总步数",
-    "the default is the accelerator's standard node": "默认是该加速器的标准节点",
-    "the default for MoE models with tp 1 is all ranks": "tp 为 1 的 MoE 模型默认用全部 rank",
 }  # fmt: skip
 
 _PAGE_WORDS = {
@@ -171,4 +132,4 @@ _MORE = {
     "the default is FP8 where the chip has it, else BF16": "默认：芯片支持则 FP8，否则 BF16",
 }  # fmt: skip
 
-CHINESE: dict[str, str] = FIXED | _PAGES | _SETTINGS | _PAGE_WORDS | _REPORT | _MORE
+CHINESE: dict[str, str] = FIXED | _PAGES | SETTINGS | _PAGE_WORDS | _REPORT | _MORE

@@ -7,8 +7,9 @@ from typing import Any
 from costsim.network import ROUTINGS
 from costsim.spec.catalog import CLUSTERS, names
 from dashboards import catalog
-from dashboards.controls import Control, options_of
+from dashboards.controls import MORE, Control, options_of
 from dashboards.page import Page
+from dashboards.patterns import QUANTITIES
 
 CLUSTER, TOPOLOGY = "cluster", "topology"
 
@@ -29,12 +30,14 @@ PAGE = Page(
         Control("cluster_id", "c", "word", "Cluster", {CLUSTER: "h800-8x400g-ib"}, catalog.clusters, modes=(CLUSTER,)),
         Control("topology_id", "t", "word", "Topology", {TOPOLOGY: "hgx-h800"},
                 lambda: tuple(name for name in catalog.networks() if name not in names(CLUSTERS)), modes=(TOPOLOGY,)),
-        Control("ranks", "n", "whole", "Ranks", {CLUSTER: 64}, low=2, high=1024, modes=(CLUSTER,)),
+        Control("ranks", "n", "whole", "Ranks", {CLUSTER: 64}, span=(2, 1024), modes=(CLUSTER,)),
         Control("traffic", "tr", "word", "Traffic", None,
                 ("all_to_all", "all_reduce", "all_gather", "reduce_scatter", "p2p", "dispatch", "combine"),
                 modes=(CLUSTER,)),
-        Control("routing", "r", "word", "Routing of paths", None, tuple(ROUTINGS), modes=(CLUSTER,), more=True),
+        Control("size", "sz", "text", "Bytes that a rank holds", None, pattern=QUANTITIES, help="64kB,1MB,256MB",
+                modes=(CLUSTER,), fold=MORE),
+        Control("routing", "r", "word", "Routing of paths", None, tuple(ROUTINGS), modes=(CLUSTER,), fold=MORE),
         Control("scale_out", "so", "word", "Another network between the nodes", None,
-                ("multi-plane", "multi-rail", "fat-tree-2", "fat-tree-3"), modes=(CLUSTER,), more=True),
+                ("multi-plane", "multi-rail", "fat-tree-2", "fat-tree-3"), modes=(CLUSTER,), fold=MORE),
     ),
 )  # fmt: skip

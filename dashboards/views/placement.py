@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from dashboards import catalog, uploads
-from dashboards.controls import Control, options_of
+from dashboards.controls import MORE, Control, options_of
 from dashboards.page import Page
+from dashboards.patterns import QUANTITY, RATE
 
 #: laws of synthetic loads, by how uneven they are
 LOADS = (
@@ -42,12 +43,20 @@ PAGE = Page(
     controls=(
         Control("loads", "l", "word", "Load of the experts", "lognormal:0.8", LOADS),
         catalog.MODEL, catalog.CHIP,
-        Control("gpus", "g", "whole", "Expert-parallel ranks", 32, low=1, high=1024),
-        Control("nodes", "n", "whole", "Nodes", 4, low=1, high=512),
-        Control("slots", "s", "whole", "Experts held, copies included", 288, low=1, high=4096),
-        Control("groups", "gr", "whole", "Groups of experts", 8, low=1, high=256),
+        Control("gpus", "g", "whole", "Expert-parallel ranks", 32, span=(1, 1024)),
+        Control("nodes", "n", "whole", "Nodes", 4, span=(1, 512)),
+        Control("slots", "s", "whole", "Experts held, copies included", 288, span=(1, 4096)),
+        Control("groups", "gr", "whole", "Groups of experts", 8, span=(1, 256)),
         Control("objective", "o", "word", "Goal", "both", ("both", "balance", "local")),
         Control("quick", "k", "flag", "The placement alone, without the study", True),
-        Control("seed", "sd", "whole", "Seed", None, low=0, high=2_000_000_000, more=True),
+        Control("phase", "ph", "word", "Whose step is timed", None, ("prefill", "decode"), fold=MORE),
+        Control("drift", "dr", "text", "Spread of an expert's load between windows", None, pattern=QUANTITY,
+                help="15%", fold=MORE),
+        Control("remote_slack", "rs", "text", "Remote copies beyond a node-local placement's", None, pattern=QUANTITY,
+                help="4%", fold=MORE),
+        Control("window", "wi", "text", "Length of a window", None, pattern=QUANTITY, help="10min", fold=MORE),
+        Control("price", "p", "text", "Price of a card", None, pattern=RATE, help="2 USD/h", fold=MORE),
+        catalog.CLUSTER,
+        Control("seed", "sd", "whole", "Seed", None, span=(0, 2_000_000_000), fold=MORE),
     ),
 )  # fmt: skip

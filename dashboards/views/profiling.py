@@ -21,7 +21,7 @@ TRACE, MEASUREMENTS = "trace", "measurements"
 def show_page(page: Page, values: dict[str, Any]) -> None:
     """The files handed over, analysed."""
     try:
-        found = _measured(values) if page.mode_of(values) == MEASUREMENTS else _traces()
+        found = _measured(values) if page.mode_of(values) == MEASUREMENTS else _traces(values)
         if found is None:
             st.info(tr("Nothing is sent anywhere: the file stays on the machine that runs this dashboard."))
             return
@@ -37,7 +37,7 @@ def show_page(page: Page, values: dict[str, Any]) -> None:
     export.panel(page, values, document, shown)
 
 
-def _traces() -> tuple[answers.Argv, answers.Argv] | None:
+def _traces(values: dict[str, Any]) -> tuple[answers.Argv, answers.Argv] | None:
     """What is asked of the files, and how a reader would ask it of files of his own names."""
     given = st.file_uploader(
         tr("traces of torch.profiler, Ascend or any Chrome trace (.json, .json.gz); several ranks of one run together"),
@@ -48,7 +48,8 @@ def _traces() -> tuple[answers.Argv, answers.Argv] | None:
     if len(given) > MOST_TRACES:
         raise BadInput(f"{len(given)} files; this page takes up to {MOST_TRACES}, `costsim trace` thousands")
     paths = [str(uploads.keep(file.getvalue(), _suffix(file.name), uploads.DATA_BYTES)) for file in given]
-    return ("trace", *dict.fromkeys(paths)), ("trace", *(file.name[:80] for file in given))
+    shown = [] if values.get("rank") is None else [f"--rank={values['rank']}"]
+    return ("trace", *dict.fromkeys(paths), *shown), ("trace", *(file.name[:80] for file in given), *shown)
 
 
 def _measured(values: dict[str, Any]) -> tuple[answers.Argv, answers.Argv] | None:
@@ -76,6 +77,8 @@ PAGE = Page(
     show=show_page, mode="file",
     controls=(
         Control("file", "f", "word", "File", TRACE, (TRACE, MEASUREMENTS)),
+        Control("rank", "rk", "whole", "Rank shown in detail", None, span=(0, 1_000_000), modes=(TRACE,),
+                empty="the first file"),
         Control("accelerator", "a", "word", "Measured on", {MEASUREMENTS: "h800-sxm"}, catalog.chips,
                 modes=(MEASUREMENTS,)),
     ),
