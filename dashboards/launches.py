@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from dashboards import show
-from dashboards.words import safe, tr
+from dashboards.words import safe, said, tr
 
 if TYPE_CHECKING:
     from dashboards.run import Seen
@@ -28,7 +28,7 @@ def commands(seen: Seen) -> None:
                 st.caption(safe(str(file)))
                 st.code(str(text).strip(), wrap_lines=True)
             for note in one.get("notes") or ():
-                st.caption(safe(tr(str(note))))
+                st.caption(safe(said(str(note))))
         blocks = ["\n".join((f"# {_headed(one)}", *one["commands"])) for one in starts]
         st.download_button(
             tr("Launch commands (.sh)"), lambda: "\n\n".join(["#!/bin/sh", *blocks, ""]), f"costsim-{name}-launch.sh",

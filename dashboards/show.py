@@ -14,7 +14,7 @@ from costsim.report.jsonable import jsonable
 from costsim.report.pages import flat
 from costsim.report.words import band, value_text
 from dashboards.glossary import of_number
-from dashboards.words import language, name_of, pieces, safe, tr
+from dashboards.words import language, name_of, pieces, safe, said, tr
 
 #: colours of grades; the letter alone carries the meaning
 GRADE_COLOURS = {"A": "green", "B": "blue", "C": "orange", "D": "red"}
@@ -120,7 +120,7 @@ def section(part: Section, key: str, without: Sequence[str] = ()) -> None:
     if part.heading and part.heading not in without:
         st.subheader(safe(pieces(part.heading)), anchor=False)
     for paragraph in part.paragraphs:
-        st.markdown(safe(tr(paragraph)))
+        st.markdown(safe(said(paragraph)))
     for number, drawn in enumerate(part.charts):
         chart(drawn, f"{key}.{number}")
     for rows in part.tables:
@@ -174,13 +174,21 @@ def chart(drawn: Chart, key: str) -> None:
     for name, axis in layout.items():
         if name.startswith(("xaxis", "yaxis")) and isinstance(axis, dict) and isinstance(axis.get("title"), dict):
             layout[name] = {**axis, "title": {**axis["title"], "text": pieces(str(axis["title"].get("text", "")))}}
-    figure["data"] = [
-        {**trace, "name": pieces(trace["name"])} if isinstance(trace.get("name"), str) else trace
-        for trace in figure.get("data", ())
-    ]
+    figure["data"] = [_named(trace) for trace in figure.get("data", ())]
+    for mark in layout.get("annotations") or ():
+        mark["text"] = pieces(str(mark.get("text", "")).strip())
     config = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"format": "png", "scale": 2}}
-    st.plotly_chart(figure, key=f"chart.{key}", config=config, alt=tr(drawn.label))
-    st.caption(safe(tr(drawn.label)))
+    st.plotly_chart(figure, key=f"chart.{key}", config=config, alt=said(drawn.label))
+    st.caption(safe(said(drawn.label)))
+
+
+def _named(trace: dict[str, Any]) -> dict[str, Any]:
+    """A trace with its name and its categories in the reader's language."""
+    named = {**trace, "name": pieces(trace["name"])} if isinstance(trace.get("name"), str) else dict(trace)
+    for axis in ("x", "y", "labels"):
+        if isinstance(trace.get(axis), list):
+            named[axis] = [said(value) if isinstance(value, str) else value for value in trace[axis]]
+    return named
 
 
 def _has_legend(figure: Mapping[str, Any]) -> bool:
@@ -221,7 +229,7 @@ def _side(right: bool) -> str:
 def _cell(column: str, text: str) -> str:
     if column in ("grade", "confidence") and text[:1] in GRADE_COLOURS:
         return f'<span class="cs-grade cs-{text[0]}">{escape(text)}</span>'
-    return escape(tr(text))
+    return escape(said(text.strip()))
 
 
 def refusal(error: BaseException) -> None:
@@ -230,7 +238,7 @@ def refusal(error: BaseException) -> None:
     from dashboards.answers import Cancelled
 
     if isinstance(error, BadInput):
-        st.error(safe(str(error)), icon=":material/info:")
+        st.error(safe(said(str(error))), icon=":material/info:")
     elif isinstance(error, Cancelled):
         st.info(tr("Stopped. Change something or press Run to ask again."), icon=":material/stop_circle:")
     else:

@@ -140,4 +140,17 @@ SENTENCES = {
     "Post training": "后训练",
 }  # fmt: skip
 
-FIXED: dict[str, str] = {text: text for text in SAME} | METRICS | COLUMNS | CHARTS | HEADINGS | SENTENCES
+INPUTS = {
+    "model": "模型", "KV dtype": "KV 格式", "redundant experts": "冗余专家", "framework": "引擎", "framework version": "引擎版本", "isl": "输入 token",
+    "osl": "输出 token", "cached": "缓存命中 token", "price": "价格", "context": "平均上下文", "MTP acceptance": "MTP 接受概率", "MTP tokens": "MTP 草拟 token",
+    "gradients": "梯度", "master": "主权重", "moments": "优化器动量", "transient": "临时", "zero": "ZeRO 级别", "dispatcher": "分发方式", "graphs": "CUDA 图",
+    "seq": "序列长度", "global batch": "每步序列数", "order": "提示次序", "token budget": "每轮 token", "chunked": "提示分块", "true": "是", "false": "否",
+    "max running": "每 rank 请求上限", "block": "KV 块", "timeout": "放弃等待", "ahead": "预先", "reserve": "预留占比", "reserve tokens": "预留 token",
+    "max waiting": "等待上限", "spread": "分配依据", "balance": "均衡", "poll": "轮询", "prefix cache": "前缀缓存", "host cache": "主机缓存", "isl mean": "平均输入 token",
+    "osl mean": "平均输出 token", "span": "时长", "seed": "随机种子", "cv": "到达突发性", "start": "起点", "speed": "倍速", "pair": "成对", "backward": "反向",
+    "forward": "前向", "gradient": "梯度", "router": "请求路由", "concurrency": "并发", "rate": "到达率", "algorithm": "算法", "cluster": "集群", "epochs": "遍数",
+    "group": "每题回答数", "law": "长度分布", "micro tokens": "微批 token", "offload": "优化器卸载占比", "prompt mean": "问题平均 token", "prompts": "问题数",
+    "recipe": "配方", "reference": "参考模型", "response max": "最长回答", "response mean": "回答平均 token", "sigma": "离散度", "updates": "更新次数",
+}  # fmt: skip
+
+FIXED: dict[str, str] = {text: text for text in SAME} | METRICS | COLUMNS | CHARTS | HEADINGS | SENTENCES | INPUTS
