@@ -18,12 +18,13 @@ _WRITTEN_OUT, _SIDE_BY_SIDE = 1e12, 5
 def controls(page: Page) -> dict[str, Any]:
     """Draw every control of the page and return the values chosen."""
     values: dict[str, Any] = {}
-    mode = page.default_mode
-    for control in page.controls:
-        if control.name == page.mode:
-            mode = str(_widget(page, "", control) or page.default_mode)
+    mode = page.question.default_mode
+    for control in page.question.controls:
+        if control.name == page.question.mode:
+            mode = str(_widget(page, "", control) or page.question.default_mode)
             values[control.name] = mode
-    shown = [control for control in page.controls if control.shown(mode) and control.name != page.mode]
+    asked = page.question
+    shown = [control for control in asked.controls if control.shown(mode) and control.name != asked.mode]
     for control in shown:
         if not control.fold:
             values[control.name] = _widget(page, mode, control)
@@ -32,7 +33,7 @@ def controls(page: Page) -> dict[str, Any]:
             for control in shown:
                 if control.fold == fold:
                     values[control.name] = _widget(page, mode, control)
-    order = [control.name for control in page.controls if control.name in values]
+    order = [control.name for control in page.question.controls if control.name in values]
     return {name: values[name] for name in order}
 
 
@@ -60,7 +61,7 @@ def _widget(page: Page, mode: str, control: Control) -> Any:
             st.error(f"{text}: {tr('write it like')} `{control.help or control.at(mode)}`")
             st.stop()
     options = _options(control, st.session_state[name])
-    if control.name == page.mode and len(options) <= _SIDE_BY_SIDE:
+    if control.name == page.question.mode and len(options) <= _SIDE_BY_SIDE:
         return st.radio(text, options, format_func=_shown, horizontal=True, **shared)
     return st.selectbox(text, options, format_func=_shown, **_empty(control, mode, index=True), **shared)
 

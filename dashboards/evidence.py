@@ -39,7 +39,7 @@ def sensitivity(seen: Seen) -> None:
     from dashboards.compare import kept
 
     page, document = seen.page, seen.document
-    names = [name for name in page.headline if name in show.metrics_of(document)]
+    names = [name for name in page.screen.headline if name in show.metrics_of(document)]
     metric = st.selectbox(tr("Number"), names, format_func=name_of, key=f"{page.id}/sensitive")
     if not metric:
         return

@@ -39,14 +39,14 @@ def explained(page: Page, values: dict[str, Any], document: Document, metric: st
         except UnknownName:
             pass  # a number that another one follows from: its parts and notes say the rest
         except (BadInput, answers.Defect) as error:
-            if page.explains:
+            if page.question.explains:
                 show.refusal(error)
         else:
             _tree(found, key)
             show.sections(found, f"explain.{key}")
             show.references(found.payload.get("sources", ()))
             return
-    metrics = show.metrics_of(document, page.numbers)
+    metrics = show.metrics_of(document, page.screen.numbers)
     if metric in metrics:
         found_metric = metrics[metric]
         grade = found_metric.grade
@@ -58,13 +58,13 @@ def explained(page: Page, values: dict[str, Any], document: Document, metric: st
     for number, part in enumerate(rest):
         show.section(part, f"explain.{key}.{number}")
     show.references(document.payload.get("sources", ()))
-    command(page.argv(values))
+    command(page.question.argv(values))
 
 
 def question(page: Page, values: dict[str, Any], document: Document, metric: str) -> answers.Argv | None:
     """How `costsim explain` is asked about a number: by the page's options, or from the answer itself."""
-    if page.explains:
-        return page.argv(values, "explain", (metric,))
+    if page.question.explains:
+        return page.question.argv(values, "explain", (metric,))
     answer = show.payload(document)
     read_back = answer.get("kind") in SAVED or {"node_hours", "schedule"} <= answer.keys()  # the last: a fleet's day
     if read_back and answers.has_option("explain", "--report"):

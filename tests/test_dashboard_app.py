@@ -147,7 +147,7 @@ def test_a_breakdown_chart_holds_the_numbers_of_the_report() -> None:
     page = pages.all_pages()["inference"]
     from dashboards import answers
 
-    answer = answers.ask(page.argv(page.defaults("decode")))
+    answer = answers.ask(page.question.argv(page.question.defaults("decode")))
     longest = answer.payload["breakdown"][0]
     first = next(bar for bar in spec["data"] if bar["name"] == longest["name"])
     assert first["x"] == [pytest.approx(1e3 * longest["time_s"])]

@@ -47,11 +47,11 @@ ASKED: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 @lru_cache(maxsize=1)
 def documents() -> tuple[tuple[str, Document], ...]:
-    values = pages.all_pages()["overview"].defaults("")
+    values = pages.all_pages()["overview"].question.defaults("")
     found = [("overview", answers.ask(overview.argv_of(values, *one[1:4]))) for one in overview.QUESTIONS]
     for name, mode, change in ASKED:
         page = pages.all_pages()[name]
-        found.append((f"{name} {mode}", answers.ask(page.argv(page.defaults(mode) | change))))
+        found.append((f"{name} {mode}", answers.ask(page.question.argv(page.question.defaults(mode) | change))))
     return tuple(found)
 
 
@@ -124,7 +124,7 @@ def test_templates_are_sentences_that_the_package_still_says() -> None:
     for template in TEMPLATES:
         if template in KEYS:
             continue
-        for fixed in re.split(r"\{\w+\}|[;:,.()] ?| \\+ ", template):
+        for fixed in re.split(r"\{\w+\}|[;:,.()] ?| \+ ", template):
             bare = fixed.strip(" .,;:()")
             if len(bare.split()) >= 2 and bare not in source():
                 gone.append(f"{bare} in {template[:80]}")

@@ -43,7 +43,7 @@ WHOLE = ("inference", "search", "simulation", "training", "run", "fp8", "posttra
 
 
 def parser_of(page: Page) -> Any:
-    module = cli.load_verb(page.verb)
+    module = cli.load_verb(page.question.verb)
     parser: Any = verb_parser(module.NAME, module.HELP, module.EXAMPLE)
     module.configure(parser)
     return parser
@@ -52,7 +52,8 @@ def parser_of(page: Page) -> Any:
 @pytest.mark.parametrize("name", WHOLE)
 def test_every_option_is_a_control_or_left_out_for_a_reason(name: str) -> None:
     page = pages.all_pages()[name]
-    known = {control.flag for control in page.controls} | {word.partition("=")[0] for word in page.fixed}
+    question = page.question
+    known = {control.flag for control in question.controls} | {word.partition("=")[0] for word in question.fixed}
     left = {**EVERYWHERE, **LEFT.get(name, {})}
     named = [action.option_strings for action in parser_of(page)._actions if action.option_strings]
     missing = [options for options in named if not set(options) & {*known, *left}]
@@ -144,7 +145,7 @@ def asked_of(page: Page, words: Sequence[str]) -> dict[str, Any]:
 
 def checked(page: Page, values: dict[str, Any], mode: str) -> None:
     """Each value is one that its control lets through, in a mode that shows it."""
-    for control in page.controls:
+    for control in page.question.controls:
         if control.name in values:
             assert control.shown(mode), control.name
             assert control.checked(values[control.name]) == values[control.name]
@@ -154,9 +155,9 @@ def checked(page: Page, values: dict[str, Any], mode: str) -> None:
 def test_a_control_asks_what_its_option_does(name: str, mode: str, values: dict[str, Any], typed: str) -> None:
     """The verb is asked what the command line asks with the option, and the answer moves."""
     page = pages.all_pages()[name]
-    plain = page.defaults(mode) | (_LIGHT.get(mode, {}) if name == "simulation" else {})
+    plain = page.question.defaults(mode) | (_LIGHT.get(mode, {}) if name == "simulation" else {})
     checked(page, values, mode)
-    asked, base = page.argv(plain | values), page.argv(plain)
+    asked, base = page.question.argv(plain | values), page.question.argv(plain)
     dropped = ("--seq=", "--global-batch=", "--tokens=") if "run" in values else ()  # the published run says them
     kept = [word for word in base[1:] if not word.startswith(dropped)] if dropped else list(base[1:])
     assert asked_of(page, asked[1:]) == asked_of(page, [*kept, *typed.split()])
@@ -199,9 +200,9 @@ SEARCHED = (
 def test_a_search_takes_its_grid_from_the_page(mode: str, values: dict[str, Any], typed: str) -> None:
     page = pages.all_pages()["search"]
     small = {} if mode in ("training", "deployment") else {"gpus": "16,32"}
-    given = page.defaults(mode) | small | values
+    given = page.question.defaults(mode) | small | values
     checked(page, values, mode)
-    asked = page.argv(given)
+    asked = page.question.argv(given)
     words = [*typed.split(), *(f"--{key}={value}" for key, value in small.items())]
     assert asked_of(page, asked[1:]) == asked_of(page, words)
     assert answers.ask(asked).payload["best"] is not None

@@ -12,7 +12,7 @@ from costsim.report.document import Document, Section, Table
 from costsim.spec.catalog import ACCELERATORS
 from dashboards import answers, catalog, export, show, state, uploads
 from dashboards.controls import Control
-from dashboards.page import Page
+from dashboards.page import Page, Question, Screen
 from dashboards.words import name_of, safe, tr
 
 VIEWS = ("One chip", "Side by side", "All chips", "Add your own")
@@ -24,7 +24,7 @@ def show_page(page: Page, values: dict[str, Any]) -> None:
     if view == "Add your own":
         _own()
         return
-    argv = page.argv(values)
+    argv = page.question.argv(values)
     try:
         from dashboards.run import long
 
@@ -101,14 +101,21 @@ def _own() -> None:
     st.rerun()
 
 
+CONTROLS = (
+    Control("view_of", "w", "word", "Show", VIEWS[0], VIEWS),
+    Control("accelerator", "a", "word", "Accelerator", "h800-sxm", catalog.chips, modes=(VIEWS[0],)),
+    Control("accelerators", "as", "words", "Accelerators", {"Side by side": ["h800-sxm", "h20-96g", "ascend-910c"]},
+            catalog.chips, modes=("Side by side",)),
+)  # fmt: skip
+
 PAGE = Page(
-    id="hardware", title="Hardware", icon=":material/memory:", group="Evidence", order=100, verb="hw",
+    id="hardware", title="Hardware", icon=":material/memory:", group="Evidence", order=100,
     lead="What the vendor states, what was measured, and how well the laws meet the points.",
-    mode="view_of", subject=subject, show=show_page,
-    controls=(
-        Control("view_of", "w", "word", "Show", VIEWS[0], VIEWS),
-        Control("accelerator", "a", "word", "Accelerator", "h800-sxm", catalog.chips, modes=(VIEWS[0],)),
-        Control("accelerators", "as", "words", "Accelerators", {"Side by side": ["h800-sxm", "h20-96g", "ascend-910c"]},
-                catalog.chips, modes=("Side by side",)),
+    question=Question(
+        verb="hw", mode="view_of", subject=subject,
+        controls=CONTROLS,
+    ),
+    screen=Screen(
+        show=show_page,
     ),
 )  # fmt: skip

@@ -10,7 +10,7 @@ import streamlit as st
 from costsim.errors import BadInput
 from dashboards import answers, catalog, export, show, uploads
 from dashboards.controls import Control
-from dashboards.page import Page
+from dashboards.page import Page, Question, Screen
 from dashboards.run import long
 from dashboards.words import safe, tr
 
@@ -21,7 +21,7 @@ TRACE, MEASUREMENTS = "trace", "measurements"
 def show_page(page: Page, values: dict[str, Any]) -> None:
     """The files handed over, analysed."""
     try:
-        found = _measured(values) if page.mode_of(values) == MEASUREMENTS else _traces(values)
+        found = _measured(values) if page.question.mode_of(values) == MEASUREMENTS else _traces(values)
         if found is None:
             st.info(tr("Nothing is sent anywhere: the file stays on the machine that runs this dashboard."))
             return
@@ -70,16 +70,23 @@ def _suffix(name: str) -> str:
     return ".json.gz" if PurePosixPath(name).suffix.lower() == ".gz" else ".json"
 
 
+CONTROLS = (
+    Control("file", "f", "word", "File", TRACE, (TRACE, MEASUREMENTS)),
+    Control("rank", "rk", "whole", "Rank shown in detail", None, span=(0, 1_000_000), modes=(TRACE,),
+            empty="the first file"),
+    Control("accelerator", "a", "word", "Measured on", {MEASUREMENTS: "h800-sxm"}, catalog.chips,
+            modes=(MEASUREMENTS,)),
+)  # fmt: skip
+
 PAGE = Page(
-    id="profiling", title="Profiling runs", icon=":material/query_stats:", group="Evidence", order=120, verb="trace",
+    id="profiling", title="Profiling runs", icon=":material/query_stats:", group="Evidence", order=120,
     lead="A profiler's trace read as streams, kernels, overlap and waiting; a measurement file as laws with their "
          "errors on shapes left out.",
-    show=show_page, mode="file",
-    controls=(
-        Control("file", "f", "word", "File", TRACE, (TRACE, MEASUREMENTS)),
-        Control("rank", "rk", "whole", "Rank shown in detail", None, span=(0, 1_000_000), modes=(TRACE,),
-                empty="the first file"),
-        Control("accelerator", "a", "word", "Measured on", {MEASUREMENTS: "h800-sxm"}, catalog.chips,
-                modes=(MEASUREMENTS,)),
+    question=Question(
+        verb="trace", mode="file",
+        controls=CONTROLS,
+    ),
+    screen=Screen(
+        show=show_page,
     ),
 )  # fmt: skip

@@ -12,7 +12,7 @@ from costsim.serving.policy import ROUTERS, SPREADS
 from costsim.spec import plan
 from dashboards import catalog, launches, uploads
 from dashboards.controls import ENGINE, LAYOUT, POOL, Control, options_of
-from dashboards.page import Page
+from dashboards.page import Page, Question, Screen
 from dashboards.patterns import DOZEN, HOURS, QUANTITY, RATE, SHARES
 
 OPEN, CLOSED, TRACE = "rate", "concurrency", "trace"
@@ -76,37 +76,44 @@ _ENGINE = (
 
 def subject(values: dict[str, Any]) -> list[str]:
     """The options without the word that only says which kind of load is meant."""
-    rest = [control for control in PAGE.controls if control.name != "load"]
-    return options_of(rest, values, PAGE.mode_of(values), uploads.spelled)
+    rest = [control for control in PAGE.question.controls if control.name != "load"]
+    return options_of(rest, values, PAGE.question.mode_of(values), uploads.spelled)
 
+
+CONTROLS = (
+    Control("load", "ld", "word", "Load", OPEN, (OPEN, CLOSED, TRACE)),
+    Control("rate", "q", "text", "Requests a second", {OPEN: "4"}, pattern=DOZEN, modes=(OPEN,), help="1,2,4,8",
+            note="several values make a simulation each, side by side"),
+    Control("concurrency", "n", "text", "Requests in flight", {CLOSED: "64"}, pattern=DOZEN, modes=(CLOSED,),
+            help="16,64,256", note="several values make a simulation each, side by side"),
+    Control("trace", "tr", "word", "Recorded trace", {TRACE: "azure-conv-2023"}, lambda: tuple(trace_names()),
+            modes=(TRACE,)),
+    Control("hours", "hr", "text", "Hours of the trace", None, pattern=HOURS, modes=(TRACE,), help="0-2",
+            empty="all"),
+    Control("requests", "k", "whole", "Requests in all", {OPEN: 1000, CLOSED: 640, TRACE: 2000}, span=(1, 50_000)),
+    Control("isl", "isl", "whole", "Prompt tokens", {OPEN: 2000, CLOSED: 1024}, span=(1, 1_000_000), modes=_MADE),
+    Control("osl", "osl", "whole", "Answer tokens", {OPEN: 500, CLOSED: 1024}, span=(1, 100_000), modes=_MADE),
+    catalog.MODEL, catalog.chip("h200-sxm"), catalog.PRICE,
+    Control("gpus", "g", "whole", "Cards", 8, span=(1, 4096)),
+    Control("tp", "tp", "whole", "Tensor parallel (tp)", 8, span=(1, 4096)),
+    Control("framework", "fw", "word", "Serving engine", None, engines, empty="none"),
+    Control("ttft", "ttft", "text", "Target: time to first token", "1s", pattern=QUANTITY, help="1s"),
+    Control("tpot", "tpot", "text", "Target: time per token", "50ms", pattern=QUANTITY, help="50ms"),
+    Control("speed", "sp", "real", "Play so many times as fast", {TRACE: 1.0}, span=(1e-3, 1e4), modes=(TRACE,)),
+    catalog.LAUNCH,
+    *_DRAFTS, *_PLAN, *_POOL, *_ENGINE,
+)  # fmt: skip
 
 PAGE = Page(
-    id="simulation", title="Serving simulation", icon=":material/timeline:", group="Answers", order=40, verb="simulate",
+    id="simulation", title="Serving simulation", icon=":material/timeline:", group="Answers", order=40,
     lead="Requests one by one through a deployment: queues, latency quantiles, goodput, money.",
-    mode="load", long=True, subject=subject, skip=("Latency",), above=launches.commands,
-    headline=("ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "output_tokens_per_s_per_gpu",
+    question=Question(
+        verb="simulate", mode="load", subject=subject, long=True,
+        controls=CONTROLS,
+    ),
+    screen=Screen(
+        headline=("ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "output_tokens_per_s_per_gpu",
               "usd_per_mtok_output", "goodput_share", "busy_share"),
-    controls=(
-        Control("load", "ld", "word", "Load", OPEN, (OPEN, CLOSED, TRACE)),
-        Control("rate", "q", "text", "Requests a second", {OPEN: "4"}, pattern=DOZEN, modes=(OPEN,), help="1,2,4,8",
-                note="several values make a simulation each, side by side"),
-        Control("concurrency", "n", "text", "Requests in flight", {CLOSED: "64"}, pattern=DOZEN, modes=(CLOSED,),
-                help="16,64,256", note="several values make a simulation each, side by side"),
-        Control("trace", "tr", "word", "Recorded trace", {TRACE: "azure-conv-2023"}, lambda: tuple(trace_names()),
-                modes=(TRACE,)),
-        Control("hours", "hr", "text", "Hours of the trace", None, pattern=HOURS, modes=(TRACE,), help="0-2",
-                empty="all"),
-        Control("requests", "k", "whole", "Requests in all", {OPEN: 1000, CLOSED: 640, TRACE: 2000}, span=(1, 50_000)),
-        Control("isl", "isl", "whole", "Prompt tokens", {OPEN: 2000, CLOSED: 1024}, span=(1, 1_000_000), modes=_MADE),
-        Control("osl", "osl", "whole", "Answer tokens", {OPEN: 500, CLOSED: 1024}, span=(1, 100_000), modes=_MADE),
-        catalog.MODEL, catalog.chip("h200-sxm"), catalog.PRICE,
-        Control("gpus", "g", "whole", "Cards", 8, span=(1, 4096)),
-        Control("tp", "tp", "whole", "Tensor parallel (tp)", 8, span=(1, 4096)),
-        Control("framework", "fw", "word", "Serving engine", None, engines, empty="none"),
-        Control("ttft", "ttft", "text", "Target: time to first token", "1s", pattern=QUANTITY, help="1s"),
-        Control("tpot", "tpot", "text", "Target: time per token", "50ms", pattern=QUANTITY, help="50ms"),
-        Control("speed", "sp", "real", "Play so many times as fast", {TRACE: 1.0}, span=(1e-3, 1e4), modes=(TRACE,)),
-        catalog.LAUNCH,
-        *_DRAFTS, *_PLAN, *_POOL, *_ENGINE,
+        above=launches.commands, skip=("Latency",),
     ),
 )  # fmt: skip

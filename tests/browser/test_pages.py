@@ -146,7 +146,7 @@ def test_claims_control(visit: Callable[..., Any], said: Callable[..., Any]) -> 
 
 @pytest.mark.timeout(400)
 def test_report_control(visit: Callable[..., Any], said: Callable[..., Any], tmp_path: Path) -> None:
-    values = pages.all_pages()["report"].defaults("") | {"compare": [], "context": 8192}
+    values = pages.all_pages()["report"].question.defaults("") | {"compare": [], "context": 8192}
     scenario = tmp_path / "scenario.toml"
     scenario.write_text(scenario_toml(values))
     found = said("report", str(scenario), "--folder=-")["deployments"][0]["decode"]["metrics"]
