@@ -58,7 +58,9 @@ def _asked(name: str, argv: tuple[str, ...], key: str) -> None:
         return
     if found is not None:
         show.sections(found, key)
-        origin.command(tuple("answer.json" if word.startswith("/") else word for word in argv))
+        letters = iter("ba" if argv[0] == "sensitivity" else "ab")
+        origin.command(tuple(f"{next(letters)}.json" if word.startswith("/") else word for word in argv))
+        st.caption(tr("a.json and b.json: the two answers, each saved with --json > FILE or by the JSON button below."))
 
 
 def _file(document: Document) -> str:

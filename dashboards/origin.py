@@ -8,13 +8,14 @@ import streamlit as st
 
 from costsim.errors import BadInput, UnknownName
 from costsim.report.document import Cell, Chart, Document, Table
+from costsim.report.explained import bridge_terms
 from costsim.report.figures import waterfall
 from costsim.report.jsonable import dumps
 from costsim.report.words import band, percent, quantity, value_text
 from costsim.spec.catalog import ROOT
 from dashboards import answers, show, uploads
 from dashboards.page import Page
-from dashboards.words import name_of, safe, tr
+from dashboards.words import name_of, safe, said, tr
 
 #: kinds of answers that `costsim explain --report` reads back
 SAVED = ("training", "post_training", "training_run", "simulation")
@@ -77,12 +78,13 @@ def _tree(found: Document, key: str) -> None:
     """The first level of the tree as a bridge that ends in the number."""
     payload = found.payload
     tree = payload["tree"]
-    terms = [(str(term["name"]), float(term["value"])) for term in tree.get("children", ()) if term["value"]]
-    st.markdown(f"**{safe(found.title)}**")
+    terms = bridge_terms(tree)
+    name, _, value = found.title.partition(" = ")
+    st.markdown(f"**{safe(f'{name_of(name)} = {value}' if value else found.title)}**")
     if len(terms) > 1:
         unit = str(payload["tree_unit"])
         figure = waterfall(terms, tr("The terms that it is the sum of"), unit, total=str(tree["name"]))
-        words = ", ".join(f"{name} {quantity(value, unit)}" for name, value in terms)
+        words = ", ".join(f"{said(term)} {quantity(size, unit)}" for term, size in terms)
         show.chart(Chart(figure, f"{words}."), f"tree.{key}.{payload['metric']}")
 
 
@@ -100,7 +102,7 @@ def command(*asked: tuple[str, ...]) -> None:
     import shlex
 
     st.caption(tr("The same on the command line"))
-    plain = [[w.replace(f"{uploads.folder()}/", "").replace(f"{ROOT}/", "") for w in argv] for argv in asked]
+    plain = [[uploads.readable(w).replace(f"{ROOT}/", "") for w in argv] for argv in asked]
     st.code("\n".join(shlex.join(["costsim", *words]) for words in plain), language="bash", wrap_lines=True)
 
 

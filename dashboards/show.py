@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -13,6 +14,7 @@ from costsim.report.document import Chart, Content, Document, Section, Table, is
 from costsim.report.jsonable import jsonable
 from costsim.report.pages import flat
 from costsim.report.words import band, value_text
+from dashboards import uploads
 from dashboards.glossary import of_number
 from dashboards.words import language, name_of, pieces, safe, said, tr
 
@@ -108,6 +110,9 @@ def price(document: Document) -> None:
     stated = flat(payload(document).get("inputs") or {}).get("price")
     if stated:
         st.caption(f"{tr('Price of a card')}: {safe(str(stated))}")
+        notes = [str(note) for note in payload(document).get("notes") or () if str(note).startswith("price: ")]
+        if "leaves out" in "".join(notes):
+            st.warning(safe(said(notes[0])), icon=":material/sell:")
 
 
 def headed(words: str) -> str:
@@ -165,9 +170,6 @@ def chart(drawn: Chart, key: str) -> None:
         layout["height"] = BREAKDOWN_HEIGHT
     if not _has_legend(figure):
         layout["margin"] = {**layout.get("margin", {}), "b": NO_LEGEND}
-    upward = layout.get("yaxis", {})
-    if upward.get("type") == "log" and "dtick" not in upward:
-        layout["yaxis"] = {**upward, "dtick": "D2"}  # 1, 2, 5, 10: every digit would run together
     title = layout.get("title")
     if isinstance(title, dict):
         layout["title"] = {**title, "text": pieces(str(title.get("text", "")))}
@@ -195,6 +197,25 @@ def _has_legend(figure: Mapping[str, Any]) -> bool:
     traces = [trace for trace in figure.get("data", ()) if trace.get("showlegend", True)]
     named = [trace for trace in traces if trace.get("type", "scatter") not in ("heatmap", "icicle", "waterfall")]
     return bool(figure["layout"].get("showlegend", len(named) > 1)) and len(named) > 0
+
+
+def renamed(document: Document) -> Document:
+    """An answer about files with the names that their owner gave them."""
+    parts = [
+        replace(
+            part, heading=uploads.readable(part.heading), paragraphs=list(map(uploads.readable, part.paragraphs)),
+            tables=[replace(rows, rows=[list(map(_renamed, row)) for row in rows.rows]) for rows in part.tables],
+            charts=[replace(drawn, label=uploads.readable(drawn.label)) for drawn in part.charts],
+        )
+        for part in document.sections
+    ]  # fmt: skip
+    return replace(
+        document, title=uploads.readable(document.title), subtitle=uploads.readable(document.subtitle), sections=parts
+    )
+
+
+def _renamed(cell: Content) -> Content:
+    return uploads.readable(cell) if isinstance(cell, str) else cell
 
 
 def table(rows: Table) -> None:
@@ -238,13 +259,18 @@ def refusal(error: BaseException) -> None:
     from dashboards.answers import Cancelled
 
     if isinstance(error, BadInput):
-        st.error(safe(said(str(error))), icon=":material/info:")
+        st.error(safe(uploads.readable(said(_plainly(str(error))))), icon=":material/info:")
     elif isinstance(error, Cancelled):
         st.info(tr("Stopped. Change something or press Run to ask again."), icon=":material/stop_circle:")
     else:
         st.error(
             f"{tr('A defect of costsim, not of your question')}: {safe(str(error)[:300])}", icon=":material/bug_report:"
         )
+
+
+def _plainly(text: str) -> str:
+    """A refusal without what only a terminal has: the command that lists its options."""
+    return text.partition("; see `costsim")[0].removeprefix("argument ")
 
 
 def flat_value(value: Any) -> str:

@@ -80,11 +80,11 @@ _PAGE_WORDS = {
     "GRPO on a countdown game, Qwen2.5-3B on two H100": "倒计时游戏上的 GRPO，Qwen2.5-3B，两张 H100",
     "8 H200, tp 8, 64 requests in flight": "8 张 H200，tp 8，64 个并发请求",
     "27 February 2025: nodes, cost, theoretical income": "2025 年 2 月 27 日：节点、成本、理论收入",
-    "all published points": "全部公开测点", "Add": "添加", "Start from": "起点", "The chip as TOML": "芯片的 TOML",
+    "all published points": "全部公开测点", "Add the chip of this text": "添加此文本中的芯片", "Add the chip of this file": "添加此文件中的芯片", "Start from": "起点", "The chip as TOML": "芯片的 TOML",
     "or a TOML file": "或上传 TOML 文件",
     "your own points (CSV: id, kind, model, accelerator, metric, value, …)": "自己的测点（CSV：id, kind, model, accelerator, metric, value…）",
-    "Start from a chip near yours, change what differs, and press Add. It is kept for this session only.":
-        "从相近的芯片开始，修改不同之处，然后按“添加”。仅在本次会话中保留。",
+    "Start from a chip near yours, change what differs, and add it. It is kept for this session only.":
+        "从相近的芯片开始，修改不同之处，然后添加。仅在本次会话中保留。",
     "traces of torch.profiler, Ascend or any Chrome trace (.json, .json.gz); several ranks of one run together":
         "torch.profiler、昇腾或任意 Chrome trace（.json、.json.gz）；可一次上传多个 rank",
     "Nothing is sent anywhere: the file stays on the machine that runs this dashboard.": "不会外传：文件只留在运行本页面的机器上。",
@@ -124,6 +124,9 @@ _MORE = {
         "选择阶段“整体服务”与一份 API 标价：曲线显示多大负载时自有卡划算。",
     "Choose phase “deployment” and an API's price list: the lines show from which load own cards pay.":
         "选择阶段“部署”与一份 API 标价：曲线显示从多大负载起自有卡划算。",
+    "a.json and b.json: the two answers, each saved with --json > FILE or by the JSON button below.": "a.json 与 b.json：两个结果，各用 --json > 文件 或下方 JSON 按钮保存。",
+    "Scenario for `costsim report` (TOML)": "`costsim report` 的场景 (TOML)",
+    "Only {0} of the requests meet both targets.": "只有 {0} 的请求满足两个目标。",
     "The best plan": "最佳方案", "Launch commands (.sh)": "启动命令 (.sh)", "Open this plan on its own page": "在其页面打开此方案",
     "measurements of kernels or collectives (CSV of costsim profile: family, dtype, shape, time_s, source)":
         "内核或集合通信的测量（costsim profile 的 CSV：family, dtype, 形状, time_s, source）",

@@ -51,7 +51,7 @@ COLUMNS = {
     "best USD per Mtok": "最低每百万 token 美元", "why": "原因", "tokens per GPU": "每卡 token", "precision": "精度",
     "recompute": "重计算", "micro batch": "微批", "best step": "最短步时间", "units": "单元", "cards": "卡数", "attained": "达标",
     "the cheapest": "最便宜者", "accelerator": "加速器", "way": "方式", "mean": "均值", "phase": "阶段", "published": "公布", "off": "偏差",
-    "USD in all": "合计美元", "on published": "按公布值", "of the run": "占训练", "assumption": "假设", "enters at": "进入于",
+    "USD in all": "合计美元", "on published": "按公布值", "of the run": "训练指标", "assumption": "假设", "enters at": "进入于",
     "last line, USD": "末行，美元", "stage": "阶段", "steps": "步数", "hours": "小时", "GB a rank": "每 rank GB", "change": "变化",
     "run, USD": "训练，美元", "placement": "放置", "max/mean": "最大/平均", "next": "下一窗口", "remote nodes": "远端节点",
     "off by": "偏差", "hour": "时刻", "nodes": "节点", "prefill load": "预填充负载", "decode load": "解码负载",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from costsim.report.document import Chart
-from costsim.report.figures import PALETTE, Figure, _axis, _layout
+from costsim.report.figures import PALETTE, Figure, _axis, _layout, log_ticks
 from costsim.report.words import label, number, quantity
 
 #: phase -> (latency, throughput, cost) of its report
@@ -57,8 +57,10 @@ def _figure(rows: Sequence[Mapping[str, Any]], varied: str, latency: str, name: 
          "name": label(name), "line": {"color": PALETTE[0]}, "marker": {"size": 7},
          "hovertemplate": f"%{{text}}<br>%{{x:.3~s}}s, %{{y:.4g}} {unit}<extra></extra>"},
     ]  # fmt: skip
+    ticks = log_ticks(x)
+    ticks["ticktext"] = [quantity(value, "s") for value in ticks["tickvals"]]
     layout = _layout(
         f"{label(name)} against {label(latency)}", height=400,
-        xaxis=_axis(label(latency), type="log", tickformat="~s", ticksuffix="s"), yaxis=_axis(unit, rangemode="tozero"),
+        xaxis=_axis(label(latency), **ticks), yaxis=_axis(unit, rangemode="tozero"),
     )  # fmt: skip
     return {"data": data, "layout": layout}

@@ -80,20 +80,22 @@ def subject(values: dict[str, Any]) -> list[str]:
 
 
 def _own() -> None:
-    st.markdown(
-        tr("Start from a chip near yours, change what differs, and press Add. It is kept for this session only.")
-    )
+    st.markdown(tr("Start from a chip near yours, change what differs, and add it. It is kept for this session only."))
     base = st.selectbox(tr("Start from"), catalog.shipped_chips(), key="hardware/base")
     text = ACCELERATORS.joinpath(f"{base}.toml").read_text(encoding="utf-8")
     if st.session_state.get("hardware/shown base") != base:
         st.session_state["hardware/shown base"] = base
         st.session_state["hardware/text"] = text
     edited = st.text_area(tr("The chip as TOML"), key="hardware/text", height=420, max_chars=uploads.TEXT_BYTES)
+    typed = st.button(tr("Add the chip of this text"), type="primary", key="hardware/add")
     given = st.file_uploader(tr("or a TOML file"), type=["toml"], key="hardware/file", max_upload_size=uploads.TEXT_MB)
-    if not st.button(tr("Add"), type="primary", key="hardware/add"):
+    filed = given is not None and st.button(tr("Add the chip of this file"), type="primary", key="hardware/add file")
+    if not typed and not filed:
         return
     try:
-        value = uploads.add_chip(given.getvalue() if given is not None else (edited or "").encode())
+        if typed and (edited or "").strip() == text.strip():
+            raise BadInput(f"this is {base} as it ships; change its id and what differs")
+        value = uploads.add_chip(given.getvalue() if filed and given is not None else (edited or "").encode())
     except BadInput as error:
         show.refusal(error)
         return

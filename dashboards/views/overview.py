@@ -74,6 +74,7 @@ def _cards(heading: str, argv: tuple[str, ...], document: Document, headline: tu
         show.metrics_of(document), headline,
         lambda name: origin.open_dialog(target, {}, document, name), f"overview_{heading.split()[0].lower()}_",
     )  # fmt: skip
+    show.price(document)
 
 
 def _compared(page: Page, found: dict[str, Document]) -> None:

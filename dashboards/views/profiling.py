@@ -32,6 +32,7 @@ def show_page(page: Page, values: dict[str, Any]) -> None:
         return
     if document is None:
         return
+    document = show.renamed(document)
     st.markdown(f"**{safe(document.title)}**  \n{safe(document.subtitle)}")
     show.sections(document, page.id)
     export.panel(page, values, document, shown)
@@ -47,7 +48,7 @@ def _traces(values: dict[str, Any]) -> tuple[answers.Argv, answers.Argv] | None:
         return None
     if len(given) > MOST_TRACES:
         raise BadInput(f"{len(given)} files; this page takes up to {MOST_TRACES}, `costsim trace` thousands")
-    paths = [str(uploads.keep(file.getvalue(), _suffix(file.name), uploads.DATA_BYTES)) for file in given]
+    paths = [str(uploads.keep(file.getvalue(), _suffix(file.name), uploads.DATA_BYTES, file.name)) for file in given]
     shown = [] if values.get("rank") is None else [f"--rank={values['rank']}"]
     return ("trace", *dict.fromkeys(paths), *shown), ("trace", *(file.name[:80] for file in given), *shown)
 
@@ -59,7 +60,7 @@ def _measured(values: dict[str, Any]) -> tuple[answers.Argv, answers.Argv] | Non
     )  # fmt: skip
     if given is None:
         return None
-    path = uploads.keep(given.getvalue(), ".csv")
+    path = uploads.keep(given.getvalue(), ".csv", name=given.name)
     chip = uploads.spelled(str(values.get("accelerator")))
     asked = ("calibrate", chip, f"--measurements={path}", "--out=page.html")
     return asked, ("calibrate", str(values.get("accelerator")), f"--measurements={given.name[:80]}")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import streamlit as st
+
 from costsim.spec import plan
 from costsim.spec.scenario import Scenario
 from dashboards import catalog, uploads
 from dashboards.controls import MORE, Control
-from dashboards.page import Page, Question
+from dashboards.page import Page, Question, Screen
 from dashboards.patterns import QUANTITY, RATE, TITLE
+from dashboards.run import Seen
+from dashboards.words import tr
 
 _BASE = Scenario()
 #: table of a scenario file → values of the page that stand in it
@@ -43,7 +47,15 @@ def _toml(value: Any) -> str:
 
 def subject(values: dict[str, Any]) -> list[str]:
     """The scenario in a file of this process."""
-    return [str(uploads.keep(scenario_toml(values).encode(), ".toml")), "--folder=-"]
+    return [str(uploads.keep(scenario_toml(values).encode(), ".toml", name="scenario.toml")), "--folder=-"]
+
+
+def scenario(seen: Seen) -> None:
+    """The file that the command line reads."""
+    st.download_button(
+        tr("Scenario for `costsim report` (TOML)"), scenario_toml(seen.values), "scenario.toml", "application/toml",
+        key="report.scenario", on_click="ignore", icon=":material/description:",
+    )  # fmt: skip
 
 
 _T = _BASE.training
@@ -75,4 +87,5 @@ PAGE = Page(
         verb="report", subject=subject, long=True,
         controls=CONTROLS,
     ),
+    screen=Screen(above=scenario),
 )  # fmt: skip

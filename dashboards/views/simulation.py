@@ -5,18 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import streamlit as st
+
 from costsim.cli import simulate
 from costsim.cli.names import engines
 from costsim.predict.loads import trace_names
+from costsim.report.curves import curve_chart
+from costsim.report.words import value_text
 from costsim.serving.policy import ROUTERS, SPREADS
 from costsim.spec import plan
-from dashboards import catalog, launches, uploads
+from dashboards import catalog, launches, show, uploads
 from dashboards.controls import ENGINE, LAYOUT, POOL, Control, options_of
 from dashboards.page import Page, Question, Screen
 from dashboards.patterns import DOZEN, HOURS, QUANTITY, RATE, SHARES
+from dashboards.run import Seen
+from dashboards.words import tr
 
 OPEN, CLOSED, TRACE = "rate", "concurrency", "trace"
 _MADE = (OPEN, CLOSED)
+#: share of requests within their targets that a deployment is expected to reach
+MOSTLY = 0.9
 ARRIVALS, DRAFTS = "Arrivals and patience", "Drafted tokens (MTP)"
 
 
@@ -74,6 +82,19 @@ _ENGINE = (
 )  # fmt: skip
 
 
+def opened(seen: Seen) -> None:
+    """What a deployment misses, several loads as curves, and the commands that start it."""
+    share = show.metrics_of(seen.document).get("goodput_share")
+    if share is not None and share.value < MOSTLY:
+        text = tr("Only {0} of the requests meet both targets.")
+        st.warning(text.format(value_text("goodput_share", share)), icon=":material/running_with_errors:")
+    found = show.payload(seen.document)
+    if len(varied := found.get("varied") or ()) == 1:
+        for number, chart in enumerate(curve_chart(found["rows"], varied[0], "serving")):
+            show.chart(chart, f"simulation.curve.{number}")
+    launches.commands(seen)
+
+
 def subject(values: dict[str, Any]) -> list[str]:
     """The options without the word that only says which kind of load is meant."""
     rest = [control for control in PAGE.question.controls if control.name != "load"]
@@ -82,7 +103,7 @@ def subject(values: dict[str, Any]) -> list[str]:
 
 CONTROLS = (
     Control("load", "ld", "word", "Load", OPEN, (OPEN, CLOSED, TRACE)),
-    Control("rate", "q", "text", "Requests a second", {OPEN: "4"}, pattern=DOZEN, modes=(OPEN,), help="1,2,4,8",
+    Control("rate", "q", "text", "Requests a second", {OPEN: "2"}, pattern=DOZEN, modes=(OPEN,), help="1,2,4,8",
             note="several values make a simulation each, side by side"),
     Control("concurrency", "n", "text", "Requests in flight", {CLOSED: "64"}, pattern=DOZEN, modes=(CLOSED,),
             help="16,64,256", note="several values make a simulation each, side by side"),
@@ -114,6 +135,6 @@ PAGE = Page(
     screen=Screen(
         headline=("ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "output_tokens_per_s_per_gpu",
               "usd_per_mtok_output", "goodput_share", "busy_share"),
-        above=launches.commands, skip=("Latency",),
+        above=opened, skip=("Latency",),
     ),
 )  # fmt: skip

@@ -44,7 +44,11 @@ def show_page(page: Page, values: dict[str, Any]) -> None:
         max_upload_size=uploads.TEXT_MB,
     )  # fmt: skip
     try:
-        argv = page.question.argv(values) if given is None else _points(uploads.keep(given.getvalue(), ".csv"))
+        argv = (
+            page.question.argv(values)
+            if given is None
+            else _points(uploads.keep(given.getvalue(), ".csv", name=given.name))
+        )
         document = long(page.id, argv)
     except (BadInput, answers.Defect) as error:
         show.refusal(error)

@@ -102,8 +102,8 @@ def test_break_even_of_a_deployment(visit: Callable[..., Any], said: Callable[..
 
 
 def test_simulation_control(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
-    visitor = visit("simulation?k=200").type_in("Requests a second", "2")
-    argv = ("--rate=2", "--requests=200", "--isl=2000", "--osl=500", "--gpus=8", "--tp=8", "--ttft=1s", "--tpot=50ms")
+    visitor = visit("simulation?k=200").type_in("Requests a second", "3")
+    argv = ("--rate=3", "--requests=200", "--isl=2000", "--osl=500", "--gpus=8", "--tp=8", "--ttft=1s", "--tpot=50ms")
     visitor.number(shown(said("simulate", *argv), "ttft_p99_s"), "ttft_p99_s")
 
 
@@ -188,7 +188,7 @@ def test_hardware_control_and_own_chip(visit: Callable[..., Any], said: Callable
     )
     area.press("Control+Enter")
     visitor.settled()
-    visitor.page.get_by_role("button", name="Add", exact=True).click()
+    visitor.page.get_by_role("button", name="Add the chip of this text", exact=True).click()
     visitor.sees("my-chip: <script>alert(1)</script>")
 
 
