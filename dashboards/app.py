@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboards import pages, uploads
 from dashboards.show import STYLE, refusal
-from dashboards.words import LANGUAGES, choose_language, tr
+from dashboards.words import LANGUAGES, choose_language, language, tr
 
 #: drawn here: an icon by name would be fetched from elsewhere
 ICON = (
@@ -31,8 +31,9 @@ def main() -> None:
 
 def _side() -> None:
     st.segmented_control(
-        "Language · 语言", list(LANGUAGES), format_func=LANGUAGES.__getitem__, key="lang", required=True
-    )
+        "Language · 语言", list(LANGUAGES), default=language(), format_func=LANGUAGES.__getitem__, key="lang",
+        required=True,
+    )  # fmt: skip
     with st.expander(tr("Load a question (TOML)")):
         given = st.file_uploader(
             tr("a file saved by this dashboard, or a scenario of costsim report"), type=["toml"], key="scenario",

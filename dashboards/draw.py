@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -38,53 +39,77 @@ def controls(page: Page) -> dict[str, Any]:
 
 
 def _widget(page: Page, mode: str, control: Control) -> Any:
+    """One control. Every widget is told its value as its default too: a browser that has not yet loaded the widget's
+    code by the next run would otherwise draw it with the default alone, and send that back as what its reader chose.
+    """
     name = state.key(page, mode, control.name)
     if name not in st.session_state:
         st.session_state[name] = control.at(mode)
+    current = st.session_state[name]
     said = (glossary.of_setting(control.label, language() == "zh"), _example(control), tr(control.note))
     shared: dict[str, Any] = {"key": name, "help": "  \n".join(filter(None, said)) or None}
     text = tr(control.label)
-    if control.kind == "whole":
-        return st.number_input(text, *map(int, control.span), step=1, **_empty(control, mode), **shared)
-    if control.kind == "real":
-        form = "%.3e" if control.span[1] > _WRITTEN_OUT else "%.6g"
-        return st.number_input(text, *map(float, control.span), format=form, **_empty(control, mode), **shared)
+    if control.kind in ("whole", "real"):
+        return _number(text, control, mode, current, shared)
     if control.kind == "flag":
-        return st.toggle(text, **shared)
+        return st.toggle(text, bool(current), **shared)
     if control.kind == "words":
-        return st.multiselect(text, _options(control, st.session_state[name]), format_func=_shown, **shared)
+        return st.multiselect(text, _options(control, current), current, format_func=_shown, **shared)
     if control.kind == "text":
-        value = st.text_input(text, max_chars=160, placeholder=tr(control.empty), **shared)
+        value = st.text_input(text, current or "", max_chars=160, placeholder=tr(control.empty), **shared)
         try:
             return control.checked((value or "").strip())
         except ValueError:
             st.error(f"{text}: {tr('write it like')} `{control.help or control.at(mode)}`")
             st.stop()
-    options = _options(control, st.session_state[name])
-    if control.name == page.question.mode and len(options) <= _SIDE_BY_SIDE:
-        return st.radio(text, options, format_func=_shown, horizontal=True, **shared)
-    return st.selectbox(text, options, format_func=_shown, **_empty(control, mode, index=True), **shared)
+    return _word(text, control, mode, current, shared, few=control.name == page.question.mode)
+
+
+def _number(text: str, control: Control, mode: str, current: Any, shared: dict[str, Any]) -> Any:
+    """A number. One that may be empty cannot have its value as its default, which it falls back to when emptied: it is
+    told its value anew in every run until its reader changes it.
+    """
+    name = shared["key"]
+    if control.at(mode) is None:
+        shared |= {"placeholder": tr(control.empty)}
+        if current is not None and current == state.seeded(name):
+            st.session_state[name] = current
+        current = None
+    if control.kind == "whole":
+        return st.number_input(text, *map(int, control.span), current, step=1, **shared)
+    form = "%.3e" if control.span[1] > _WRITTEN_OUT else "%.6g"
+    value = None if current is None else float(current)
+    return st.number_input(text, *map(float, control.span), value, format=form, **shared)
+
+
+def _word(text: str, control: Control, mode: str, current: Any, shared: dict[str, Any], few: bool) -> str | None:
+    """One of several words; the verb's own choice is one of them where it is the default."""
+    options = _options(control, current)
+    if control.at(mode) is None:
+        options.insert(0, "")
+        if current is None:
+            current = st.session_state[shared["key"]] = ""
+    index = options.index(current)
+    shared["format_func"] = partial(_shown, empty=control.empty)
+    if few and len(options) <= _SIDE_BY_SIDE:
+        return st.radio(text, options, index, horizontal=True, **shared) or None
+    return st.selectbox(text, options, index, **shared) or None
 
 
 def _example(control: Control) -> str:
     return f"{tr('write it like')} `{control.help}`" if control.help else ""
 
 
-def _empty(control: Control, mode: str, index: bool = False) -> dict[str, Any]:
-    """A widget whose default is the verb's own may stay empty, and says so."""
-    if control.at(mode) is not None:
-        return {}
-    return {"index" if index else "value": None, "placeholder": tr(control.empty)}
-
-
 def _options(control: Control, value: Any) -> list[str]:
     """The words, with what is chosen even where it has gone since: the answer then says what is wrong."""
     known = list(control.choices())
     chosen = value if isinstance(value, list) else [value]
-    return [*known, *(word for word in chosen if word is not None and word not in known)]
+    return [*known, *(word for word in chosen if word and word not in known)]
 
 
-def _shown(word: str) -> str:
+def _shown(word: str, empty: str = "") -> str:
+    if not word:
+        return tr(empty)
     if word.startswith(uploads.OWN):
         return f"{uploads.own_chips().get(word, tr('gone'))} ({tr('yours')})"
     return spoken(word)

@@ -90,8 +90,8 @@ def _view(page: Page, names: list[str]) -> str:
     asked = st.session_state.pop(f"{page.id}/view from link", None)
     if key not in st.session_state or st.session_state[key] not in names:
         st.session_state[key] = asked if asked in names else names[0]
-    return str(st.segmented_control(tr("View"), names, key=key, format_func=tr, required=True,
-                                    label_visibility="collapsed"))  # fmt: skip
+    return str(st.segmented_control(tr("View"), names, default=st.session_state[key], key=key, format_func=tr,
+                                    required=True, label_visibility="collapsed"))  # fmt: skip
 
 
 def answer_view(seen: Seen) -> None:

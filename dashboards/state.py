@@ -59,7 +59,10 @@ def _one(control: Control, value: Any, mode: str, name: str, notices: list[str])
         notices.append(tr("{0}: too long; {1} is used").format(_quoted(name), _quoted(_text(default))))
         return default
     try:
-        return control.checked(value)
+        found = control.checked(value)
+        if found is None and default is not None and control.kind in ("whole", "real", "word"):
+            raise ValueError("this setting cannot be empty")
+        return found
     except ValueError:
         said = tr("{0}: {1} is not valid here; {2} is used")
         notices.append(said.format(_quoted(name), _quoted(_text(value)), _quoted(_text(default))))
@@ -115,7 +118,12 @@ def seed(page: Page, values: Values, force: bool) -> None:
     for control in page.question.controls:
         name = key(page, mode, control.name)
         if control.shown(mode) and (force or name not in st.session_state):
-            st.session_state[name] = values.get(control.name, control.at(mode))
+            st.session_state[name] = st.session_state[f"{name}~"] = values.get(control.name, control.at(mode))
+
+
+def seeded(name: str) -> Any:
+    """What a link, a file or an earlier visit to the page last put into a widget."""
+    return st.session_state.get(f"{name}~")
 
 
 def later(page: Page, given: Mapping[str, Any], by_short: bool = False) -> None:

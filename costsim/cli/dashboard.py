@@ -89,6 +89,8 @@ def command(address: str, port: int, hosts: list[str], browser: bool) -> list[st
         "server.address": address, "server.port": str(port), "server.headless": str(not browser).lower(),
         "server.maxUploadSize": str(UPLOAD_MB), "server.maxMessageSize": str(MESSAGE_MB),
         "server.showEmailPrompt": "false",
+        # a widget is told its value twice, in the session and as its default: a browser may miss the first
+        "global.disableWidgetStateDuplicationWarning": "true",
         "server.fileWatcherType": "none", "server.runOnSave": "false", "server.enableStaticServing": "false",
         "browser.gatherUsageStats": "false", "client.toolbarMode": "viewer",
         "client.showErrorDetails": "none", "client.showErrorLinks": "false", "logger.level": "error",

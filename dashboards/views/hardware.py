@@ -83,10 +83,11 @@ def _own() -> None:
     st.markdown(tr("Start from a chip near yours, change what differs, and add it. It is kept for this session only."))
     base = st.selectbox(tr("Start from"), catalog.shipped_chips(), key="hardware/base")
     text = ACCELERATORS.joinpath(f"{base}.toml").read_text(encoding="utf-8")
-    if st.session_state.get("hardware/shown base") != base:
+    if st.session_state.get("hardware/shown base") != base or "hardware/text" not in st.session_state:
         st.session_state["hardware/shown base"] = base
         st.session_state["hardware/text"] = text
-    edited = st.text_area(tr("The chip as TOML"), key="hardware/text", height=420, max_chars=uploads.TEXT_BYTES)
+    edited = st.text_area(tr("The chip as TOML"), st.session_state["hardware/text"], key="hardware/text", height=420,
+                          max_chars=uploads.TEXT_BYTES)  # fmt: skip
     typed = st.button(tr("Add the chip of this text"), type="primary", key="hardware/add")
     given = st.file_uploader(tr("or a TOML file"), type=["toml"], key="hardware/file", max_upload_size=uploads.TEXT_MB)
     filed = given is not None and st.button(tr("Add the chip of this file"), type="primary", key="hardware/add file")

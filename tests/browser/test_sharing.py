@@ -42,6 +42,40 @@ def test_a_link_restores_everything_in_a_fresh_browser(visit: Callable[..., Any]
         expect(other.page.get_by_label("Requests per card", exact=True)).to_have_value("48")
 
 
+def test_a_slow_line_changes_no_setting(visit: Callable[..., Any]) -> None:
+    """The page draws itself anew before the browser has the code of its widgets; they show what was asked for."""
+    visitor = visit("claims")
+    held: list[Any] = []
+    for code in ("NumberInput", "Selectbox", "TextInput", "Checkbox", "ButtonGroup"):
+        visitor.page.route(f"**/{code}*.js", lambda route: held.append(route))
+    visitor.page.goto(f"{visitor.address}/fp8?g=1024&ep=32&tok=1.3e13&vpp=1&rc=full&v=1")
+    visitor.page.locator("[class*='card_speedup'] [data-testid=stMetricValue]").wait_for()  # the long answer has come
+    visitor.settled()
+    assert held
+    for route in held:
+        route.continue_()
+    for name, value in (("Cards", "1024"), ("Expert parallel (ep)", "32"), ("Pipeline stages (pp)", "16"),
+                        ("Tokens of the run", "1.300e+13"), ("Tokens of a sequence", "4096")):  # fmt: skip
+        expect(visitor.page.get_by_label(name, exact=True)).to_have_value(value)
+    visitor.page.get_by_text("More settings").click()
+    expect(visitor.page.get_by_label("Virtual stages (vpp)", exact=True)).to_have_value("1")
+    visitor.type_in("Cards", "2048").page.wait_for_url(lambda url: "g=1024" not in url)  # and nothing else changes
+    assert "ep=32" in visitor.page.url
+    assert "vpp=1" in visitor.page.url
+    assert "rc=full" in visitor.page.url
+
+
+def test_an_emptied_number_keeps_its_value(visit: Callable[..., Any]) -> None:
+    """No setting jumps to its lowest value because somebody deleted it; one with the verb's own default goes there."""
+    visitor = visit("training?vpp=2&v=1")
+    visitor.type_in("Cards", "1024").page.wait_for_url("**g=1024*")
+    visitor.settled().type_in("Cards", "")
+    expect(visitor.page.get_by_label("Cards", exact=True)).to_have_value("1024")
+    visitor.page.get_by_text("More settings").click()
+    visitor.type_in("Virtual stages (vpp)", "").page.wait_for_url(lambda url: "vpp" not in url)
+    expect(visitor.page.get_by_label("Virtual stages (vpp)", exact=True)).to_have_value("")
+
+
 def test_an_own_chip_travels_in_the_link(visit: Callable[..., Any], said: Callable[..., Any], tmp_path: Path) -> None:
     """A browser that has never seen the chip shows the numbers that the command line has for its file."""
     text = ACCELERATORS.joinpath("h20-96g.toml").read_text(encoding="utf-8")
