@@ -10,7 +10,7 @@ import streamlit as st
 from dashboards import glossary, state, uploads
 from dashboards.controls import Control
 from dashboards.page import Page
-from dashboards.words import language, spoken, tr
+from dashboards.words import language, safe, spoken, tr
 
 #: beyond this a number is shown with its power of ten; words of a mode that stand side by side
 _WRITTEN_OUT, _SIDE_BY_SIDE = 1e12, 5
@@ -56,12 +56,7 @@ def _widget(page: Page, mode: str, control: Control) -> Any:
     if control.kind == "words":
         return st.multiselect(text, _options(control, current), current, format_func=_shown, **shared)
     if control.kind == "text":
-        value = st.text_input(text, current or "", max_chars=160, placeholder=tr(control.empty), **shared)
-        try:
-            return control.checked((value or "").strip())
-        except ValueError:
-            st.error(f"{text}: {tr('write it like')} `{control.help or control.at(mode)}`")
-            st.stop()
+        return _text(text, control, mode, current, shared)
     return _word(text, control, mode, current, shared, few=control.name == page.question.mode)
 
 
@@ -80,6 +75,21 @@ def _number(text: str, control: Control, mode: str, current: Any, shared: dict[s
     form = "%.3e" if control.span[1] > _WRITTEN_OUT else "%.6g"
     value = None if current is None else float(current)
     return st.number_input(text, *map(float, control.span), value, format=form, **shared)
+
+
+def _text(text: str, control: Control, mode: str, current: Any, shared: dict[str, Any]) -> str | None:
+    """A line of text. What cannot be read is said and the last that could is asked: everything else stays in place."""
+    value = st.text_input(text, current or "", max_chars=160, placeholder=tr(control.empty), **shared)
+    last = f"{shared['key']}!"
+    try:
+        found: str | None = control.checked((value or "").strip())
+    except ValueError:
+        found = st.session_state.get(last, control.at(mode))
+        words = tr("{0} is not understood; write it like {1}. Until then {2} is asked.")
+        instead = tr(control.empty) if found is None else found
+        st.error(words.format(f"“{safe(value[:40])}”", f"`{control.help or control.at(mode)}`", f"“{safe(instead)}”"))
+    st.session_state[last] = found
+    return found
 
 
 def _word(text: str, control: Control, mode: str, current: Any, shared: dict[str, Any], few: bool) -> str | None:

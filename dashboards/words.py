@@ -36,7 +36,8 @@ _NAMES = {
     "bf16_usd": "BF16 run", "fp8_usd": "FP8 run", "usd_per_h": "USD per hour", "usd": "money",
     "joules_per_token_output": "joules per output token", "joules_per_token_input": "joules per input token",
     "energy_mwh": "energy", "cash_usd": "cash for all of it", "final_run_usd": "final run at rental price",
-    "staff_usd": "everything, with staff",
+    "staff_usd": "everything, with staff", "gpus_at_p90": "cards at P90", "usd_per_h_at_p90": "USD per hour at P90",
+    "usd_per_mtok_output_at_p90": "USD per Mtok output at P90",
 }  # fmt: skip
 
 

@@ -214,3 +214,18 @@ def test_what_may_be_typed_is_no_path_no_option_and_no_markup(name: str) -> None
     for text in ("/etc/passwd", "--json", "../x.toml", "x.toml", "~", "<b>", "8\n--out=x", "a=/etc/passwd",
                  "h800-sxm=../x", "$(x)", "1;2", "x" * 400):  # fmt: skip
         assert re.fullmatch(pattern, text) is None, text
+
+
+def test_a_deployment_shows_what_holds_at_p90_where_the_search_says_it() -> None:
+    """The cards and the money of a search's answer at the slow end of its band stand beside those of its median."""
+    from dashboards.views.search import numbers
+
+    band = {"value": 0.04, "unit": "s", "low": 0.03, "high": 0.05, "grade": "C"}
+    money = {"usd_per_h": 29.0, "gpus": 64, "usd_per_mtok_output": 0.79}
+    found = {"best": {"metrics": money}, "confirmed": [{"met": True, "bands": {"tpot_p90_s": band}}]}
+    assert set(numbers(found)) == {*money, "tpot_p90_s"}
+    slow = {name: 2 * value for name, value in money.items()}
+    shown = numbers({**found, "p90": {"best": {"metrics": slow}}})
+    assert {name: shown[f"{name}_at_p90"]["value"] for name in money} == slow
+    assert shown["gpus_at_p90"]["grade"] == "C"
+    assert set(numbers({**found, "p90": {"best": None}})) == {*money, "tpot_p90_s"}

@@ -29,7 +29,8 @@ _PLANS, _ANY = (*_SERVE, TRAINING), (*_SERVE, DEPLOYMENT)
 
 
 def numbers(payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A deployment's cards and money at the worst grade of its simulated latencies; of plans there is a card apart."""
+    """A deployment's cards and money at the worst grade of its simulated latencies, and those that hold at P90; of
+    plans there is a card apart."""
     best = payload.get("best") or {}
     confirmed = [one for one in payload.get("confirmed") or () if one["met"]]
     if not best or not confirmed:
@@ -38,7 +39,10 @@ def numbers(payload: Mapping[str, Any]) -> Mapping[str, Any]:
     grade = sorted(entry["grade"] for entry in bands.values())[-1]
     units = {"usd_per_h": "USD/h", "gpus": "cards", "usd_per_mtok_output": "USD/Mtok"}
     planned = {name: {"value": best["metrics"][name], "unit": unit, "grade": grade} for name, unit in units.items()}
-    return {**planned, **bands}
+    slow = (payload.get("p90") or {}).get("best") or {}
+    sure = {f"{name}_at_p90": {"value": slow["metrics"][name], "unit": unit, "grade": grade}
+            for name, unit in units.items() if slow}  # fmt: skip
+    return {**planned, **sure, **bands}
 
 
 def opened(seen: Seen) -> None:
@@ -173,8 +177,8 @@ PAGE = Page(
         controls=CONTROLS,
     ),
     screen=Screen(
-        headline=("usd_per_h", "gpus", "usd_per_mtok_output", "ttft_p90_s", "tpot_p90_s",
-                  "output_tokens_per_s_per_gpu"),
+        headline=("usd_per_h", "gpus", "usd_per_mtok_output", "usd_per_h_at_p90", "gpus_at_p90",
+                  "usd_per_mtok_output_at_p90", "ttft_p90_s", "tpot_p90_s", "output_tokens_per_s_per_gpu"),
         numbers=numbers, above=opened, views={"Break-even": break_even},
     ),
 )  # fmt: skip
