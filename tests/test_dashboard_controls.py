@@ -229,3 +229,17 @@ def test_a_deployment_shows_what_holds_at_p90_where_the_search_says_it() -> None
     assert {name: shown[f"{name}_at_p90"]["value"] for name in money} == slow
     assert shown["gpus_at_p90"]["grade"] == "C"
     assert set(numbers({**found, "p90": {"best": None}})) == {*money, "tpot_p90_s"}
+
+
+def test_a_best_plan_at_the_end_of_the_grid_is_said() -> None:
+    from dashboards.views.search import at_the_edge
+
+    page = pages.all_pages()["search"]
+    found = answers.ask(page.question.argv(page.question.defaults("decode"))).payload
+    plan = found["best"]["plan"]
+    expected = {f"--{name}": str(plan[key]) for name, key in (("gpus", "gpus"), ("batch-per-gpu", "batch_per_gpu"))}
+    ends = {text.split()[0]: text.split()[1].split(",")[-1] for text in found["defaults"] if " " in text}
+    assert len(at_the_edge(found)) == sum(ends[flag] == value for flag, value in expected.items())
+    inside = {**found, "best": {"plan": {**plan, "gpus": 8, "batch_per_gpu": 1}}}
+    assert at_the_edge(inside) == []
+    assert len(at_the_edge({**found, "best": {"plan": {**plan, "gpus": 128, "batch_per_gpu": 512}}})) == 2
