@@ -25,7 +25,7 @@ from costsim.cli.output import LISTENER, Listener
 from costsim.errors import BadInput
 from costsim.report.document import Document
 from costsim.report.words import label
-from dashboards import answers, glossary, origin, pages, presets, show, sources, state, uploads, words, zh
+from dashboards import answers, glossary, origin, pages, presets, run, show, sources, state, uploads, words, zh
 from dashboards.controls import Control, options_of
 from dashboards.page import Page
 from dashboards.patterns import GRID, QUANTITY, RATE
@@ -208,6 +208,17 @@ def test_own_chips_that_are_none_are_refused() -> None:
     for data in (b"id = 'x'", b"\xff", b"x" * 2_000_000):
         with pytest.raises(BadInput):
             uploads.add_chip(data)
+
+
+@pytest.mark.parametrize("page", every_page(), ids=lambda page: page.id)
+def test_every_page_has_ways_to_look_at_its_answer(page: Page) -> None:
+    """What is common to pages takes what each declares; nothing stands in for a missing part."""
+    screen = page.screen
+    assert isinstance(screen.views, dict)
+    assert isinstance(screen.headline, tuple)
+    assert isinstance(screen.skip, tuple)
+    if screen.show is None:
+        assert "Answer" in run.views_of(page, Document("", [], {}))
 
 
 def test_answers_are_those_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

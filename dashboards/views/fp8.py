@@ -16,6 +16,6 @@ PAGE = replace(
     ),
     screen=replace(
         TRAINING.screen,
-        headline=("speedup", "fp8_step_s", "bf16_step_s", "fp8_usd", "bf16_usd", "fp8_memory_bytes"), views=None,
+        headline=("speedup", "fp8_step_s", "bf16_step_s", "fp8_usd", "bf16_usd", "fp8_memory_bytes"), views={},
     ),
 )  # fmt: skip
