@@ -39,7 +39,7 @@ def sensitivity(seen: Seen) -> None:
     from dashboards.compare import kept
 
     page, document = seen.page, seen.document
-    names = [name for name in page.headline if name in show.metrics_of(document)]
+    names = [name for name in page.screen.headline if name in show.metrics_of(document)]
     metric = st.selectbox(tr("Number"), names, format_func=name_of, key=f"{page.id}/sensitive")
     if not metric:
         return
@@ -58,7 +58,9 @@ def _asked(name: str, argv: tuple[str, ...], key: str) -> None:
         return
     if found is not None:
         show.sections(found, key)
-        origin.command(tuple("answer.json" if word.startswith("/") else word for word in argv))
+        letters = iter("ba" if argv[0] == "sensitivity" else "ab")
+        origin.command(tuple(f"{next(letters)}.json" if word.startswith("/") else word for word in argv))
+        st.caption(tr("a.json and b.json: the two answers, each saved with --json > FILE or by the JSON button below."))
 
 
 def _file(document: Document) -> str:

@@ -30,19 +30,19 @@ Values = dict[str, Any]
 
 def key(page: Page, mode: str, name: str) -> str:
     """Of a widget. Each mode has widgets of its own: another question, other defaults."""
-    return f"{page.id}/{name}" if name == page.mode else f"{page.id}/{mode}/{name}"
+    return f"{page.id}/{name}" if name == page.question.mode else f"{page.id}/{mode}/{name}"
 
 
 def checked(page: Page, given: Mapping[str, Any], by_short: bool) -> tuple[Values, list[str]]:
     """Every value of a page from what a link or a file says, and what had to be changed."""
     notices: list[str] = []
-    names = {(control.short if by_short else control.name): control for control in page.controls}
-    mode_control = next((control for control in page.controls if control.name == page.mode), None)
-    mode = page.default_mode
+    names = {(control.short if by_short else control.name): control for control in page.question.controls}
+    mode_control = next((control for control in page.question.controls if control.name == page.question.mode), None)
+    mode = page.question.default_mode
     if mode_control is not None:
         label = mode_control.short if by_short else mode_control.name
         mode = str(_one(mode_control, given.get(label, mode), mode, label, notices))
-    values = page.defaults(mode)
+    values = page.question.defaults(mode)
     for name, value in given.items():
         control = names.get(name)
         if control is None or not control.shown(mode):
@@ -94,7 +94,7 @@ def restore(page: Page) -> list[str]:
         notices = [*notices, *found]
         seed(page, values, force=True)
     else:
-        seed(page, store.get(f"{page.id}=", page.defaults(page.default_mode)), force=False)
+        seed(page, store.get(f"{page.id}=", page.question.defaults(page.question.default_mode)), force=False)
     if given.get("view"):
         store.setdefault(f"{page.id}/view from link", given["view"])
     return notices
@@ -114,8 +114,8 @@ def _chips(text: str) -> list[str]:
 
 def seed(page: Page, values: Values, force: bool) -> None:
     """Give the widgets their values; without ``force`` only those that have none."""
-    mode = page.mode_of(values)
-    for control in page.controls:
+    mode = page.question.mode_of(values)
+    for control in page.question.controls:
         name = key(page, mode, control.name)
         if control.shown(mode) and (force or name not in st.session_state):
             st.session_state[name] = st.session_state[f"{name}~"] = values.get(control.name, control.at(mode))
@@ -150,12 +150,12 @@ def publish(page: Page, values: Values, view: str) -> None:
 
 def link_keys(page: Page, values: Mapping[str, Any], whole: bool) -> dict[str, str]:
     """Short keys and texts: all values for a link that outlives a change of defaults, else those that differ."""
-    mode = page.mode_of(values)
-    base = page.defaults(mode)
-    if page.mode and mode != page.default_mode:
-        base[page.mode] = page.default_mode
+    mode = page.question.mode_of(values)
+    base = page.question.defaults(mode)
+    if page.question.mode and mode != page.question.default_mode:
+        base[page.question.mode] = page.question.default_mode
     found = {}
-    for control in page.controls:
+    for control in page.question.controls:
         value = values.get(control.name)
         if control.shown(mode) and value is not None and (whole or value != base.get(control.name)):
             found[control.short] = url_text(value)

@@ -11,7 +11,7 @@ import threading
 import zlib
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import streamlit as st
@@ -41,8 +41,11 @@ def folder() -> Path:
     return path
 
 
-def keep(data: bytes, suffix: str, most: int = TEXT_BYTES) -> Path:
-    """The bytes under their digest; the oldest files make room. BadInput for too many bytes or none."""
+def keep(data: bytes, suffix: str, most: int = TEXT_BYTES, name: str = "") -> Path:
+    """The bytes under their digest; the oldest files make room. BadInput for too many bytes or none.
+
+    ``name`` is what the reader calls the file: texts for this session say it in place of the path.
+    """
     if not data:
         raise BadInput("the file is empty; choose one with content")
     if len(data) > most:
@@ -55,7 +58,20 @@ def keep(data: bytes, suffix: str, most: int = TEXT_BYTES) -> Path:
         files = sorted(folder().iterdir(), key=lambda file: file.stat().st_mtime, reverse=True)
         for old in files[MOST_FILES:]:
             old.unlink(missing_ok=True)
+    if name:
+        names: dict[str, str] = st.session_state.setdefault("file names", {})
+        names[path.name] = PurePosixPath(name.replace("\\", "/")).name[:80]
+        while len(names) > MOST_FILES:
+            names.pop(next(iter(names)))
     return path
+
+
+def readable(text: str) -> str:
+    """A text of a verb with this session's files by their own names, and no folder of the server."""
+    text = text.replace(f"{folder()}/", "")
+    for kept, name in st.session_state.get("file names", {}).items():
+        text = text.replace(kept, name)
+    return text
 
 
 def text_of(data: bytes) -> str:

@@ -16,6 +16,7 @@ pytest.importorskip("streamlit", reason="needs the extra dashboard")
 from streamlit.testing.v1 import AppTest
 
 from costsim import DecodeLoad, ServingPlan, load_accelerator, load_model, predict_inference
+from costsim.predict.report import Metric
 from costsim.report.words import value_text
 from costsim.spec.catalog import ACCELERATORS
 from dashboards import pages
@@ -124,6 +125,32 @@ def test_chinese_follows_the_link_and_unknown_languages_are_english() -> None:
     assert opened(lang="<script>").title[0].value == "Overview"
 
 
+def test_a_mistyped_text_leaves_all_other_settings_in_place() -> None:
+    """A price that cannot be read is said; the last one that could is asked, and no other control loses its value."""
+
+    def script(name: str) -> None:
+        from dashboards import pages as known
+        from dashboards.run import run
+
+        run(known.all_pages()[name])
+
+    app = AppTest.from_function(script, args=("inference",), default_timeout=90).run()
+    for text, asked in (("3 USD/h", "3 USD/h"), ("2 EUR/h", "3 USD/h"), ("2", "3 USD/h"), ("4 USD/h", "4 USD/h")):
+        field = next(one for one in app.text_input if one.label == "Price of a card")
+        field.set_value(text).run()
+        assert not app.exception
+        assert len(app.error) == (text != asked)
+        values = {one.label: one.value for one in app.number_input}
+        assert (values["Cards"], values["Mean context"], values["Requests per card"]) == (128, 4096, 128.0)
+        page = pages.all_pages()["inference"]
+        from dashboards import answers
+
+        found = answers.ask(page.question.argv(page.question.defaults("decode") | {"price": asked})).payload
+        cost = found["metrics"]["usd_per_mtok_output"]
+        shown = value_text("usd_per_mtok_output", Metric(**cost))
+        assert metric(app, "USD per Mtok output") == shown
+
+
 def test_what_cannot_be_answered_is_one_line() -> None:
     app = opened(b="100000")
     assert len(app.error) == 1
@@ -147,7 +174,7 @@ def test_a_breakdown_chart_holds_the_numbers_of_the_report() -> None:
     page = pages.all_pages()["inference"]
     from dashboards import answers
 
-    answer = answers.ask(page.argv(page.defaults("decode")))
+    answer = answers.ask(page.question.argv(page.question.defaults("decode")))
     longest = answer.payload["breakdown"][0]
     first = next(bar for bar in spec["data"] if bar["name"] == longest["name"])
     assert first["x"] == [pytest.approx(1e3 * longest["time_s"])]

@@ -13,7 +13,7 @@ from typing import Any
 from costsim.calibration.fit import Fit, fit
 from costsim.calibration.measurement import Measurement, read_measurements
 from costsim.calibration.store import calibration_text, device_for, law_json
-from costsim.errors import BadInput
+from costsim.errors import BadOption
 from costsim.spec.accelerator import PEAK_OF, Accelerator
 from costsim.spec.catalog import MEASUREMENTS, load_accelerator
 
@@ -59,7 +59,7 @@ def measurements_of(name: str) -> list[Measurement]:
     path = MEASUREMENTS / f"{name}.csv"
     if not path.is_file():
         known = ", ".join(shipped_measurements())
-        raise BadInput(
+        raise BadOption(
             f"no measurements of {name} are shipped; shipped: {known}; pass --measurements FILE for your own"
         )
     return read_measurements(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from costsim.errors import BadInput, DoesNotFit
+from costsim.errors import DoesNotDivide, DoesNotFit
 from costsim.physics.layout import expert_slots
 from costsim.predict.inference import predict_inference
 from costsim.predict.report import Metric
@@ -112,7 +112,9 @@ def move_s(deployment: Deployment, moved_per_layer: float) -> float:
 def cluster_of(chip: Accelerator, gpus: int, per_node: int) -> Cluster:
     """The standard cluster with nodes of ``per_node`` ranks."""
     if gpus % chip.dies or per_node % chip.dies:
-        raise BadInput(f"gpus = {gpus}, {per_node} a node: {chip.id} has {chip.dies} dies a card; count dies, in pairs")
+        raise DoesNotDivide(
+            f"gpus = {gpus}, {per_node} a node: {chip.id} has {chip.dies} dies a card; count dies, in pairs"
+        )
     cards = per_node // chip.dies
     standard = standard_cluster(chip, gpus // chip.dies)
     return standard.model_copy(update={"scale_up_domain": cards, "node_devices": cards})

@@ -11,7 +11,7 @@ from costsim.network.routing import Loads
 from costsim.network.summary import Expert, Summary, Timed
 from costsim.network.topology import Array, Counts, Node, Topology
 from costsim.report.document import Cell, Chart, Content, Section, Table
-from costsim.report.figures import PALETTE, Figure, _axis, _layout, grouped_bar
+from costsim.report.figures import PALETTE, Figure, _axis, _layout, grouped_bar, log_ticks
 from costsim.report.words import number, percent, quantity
 from costsim.timing.device import worse
 
@@ -123,7 +123,8 @@ def _by_size(timed: Sequence[Timed]) -> Figure:
          "line": {"color": PALETTE[i % len(PALETTE)]}, "hovertemplate": "%{x:.4g} MB: %{y:.4g} ms"}
         for i, one in enumerate(timed)
     ]  # fmt: skip
-    axes = {"xaxis": _axis("size, MB", type="log", dtick=1), "yaxis": _axis("time, ms", type="log", dtick=1)}
+    sizes, times = ([value for trace in data for value in trace[axis]] for axis in "xy")
+    axes = {"xaxis": _axis("size, MB", **log_ticks(sizes)), "yaxis": _axis("time, ms", **log_ticks(times))}
     return {"data": data, "layout": _layout("Time of collectives by size", height=440, **axes)}
 
 

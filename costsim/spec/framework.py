@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from costsim import units
-from costsim.errors import BadInput, UnknownName
+from costsim.errors import BadQuantity, UnknownName
 from costsim.spec.base import Frozen, build, read_toml
 from costsim.spec.catalog import ROOT
 
@@ -248,7 +248,7 @@ def _values(table: dict[str, Any], where: str) -> dict[str, Any]:
         value = given["value"] if isinstance(given, dict) else given
         field, kind = _QUANTITIES.get(key, (key, ""))
         if kind and not isinstance(value, str):
-            raise BadInput(f'{where}.{key}: a quantity with its unit is needed, like "1 ms"')
+            raise BadQuantity(f'{where}.{key}: a quantity with its unit is needed, like "1 ms"')
         out[field] = units.parse(value, kind, f"{where}.{key}") if kind else value
     return out
 
