@@ -20,6 +20,7 @@ from costsim.predict.question import check_values, most_cards
 from costsim.predict.report import Line, Metric, Report
 from costsim.predict.serving import Served, serve_disaggregated, serve_events
 from costsim.predict.steady import Blend, serve
+from costsim.serving.window import whole
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster, standard_cluster
 from costsim.spec.framework import published_band
@@ -283,7 +284,7 @@ def _blend_report(setting: Setting, load: ServingLoad, blend: Blend, price: Pric
     pool = hired("both", replicas, served.gpus / replicas, setting.chip, rate)
     made = metrics["output_tokens_per_s_per_gpu"]
     metrics |= _cached_price(setting, rate)
-    metrics |= billed(served.outcome, [pool], made, "A" if rate is None else _grade(rate))
+    metrics |= billed(whole(served.outcome), [pool], made, "A" if rate is None else _grade(rate))
     lines = tuple(replace(line, name=f"decode: {line.name}") for line in d.breakdown)
     n, engine = len(served.outcome.isl), setting.framework.name if setting.framework else "continuous batching"
     note = f"closed loop of {n} requests simulated ({engine}); the breakdown is of one decode step"
