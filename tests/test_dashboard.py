@@ -25,7 +25,7 @@ from costsim.cli.output import LISTENER, Listener
 from costsim.errors import BadInput
 from costsim.report.document import Document
 from costsim.report.words import label
-from dashboards import answers, glossary, origin, pages, presets, run, show, sources, state, uploads, words, zh
+from dashboards import answers, draw, glossary, origin, pages, presets, run, show, sources, state, uploads, words, zh
 from dashboards.controls import Control, options_of
 from dashboards.page import Page
 from dashboards.patterns import GRID, QUANTITY, RATE
@@ -127,6 +127,16 @@ def test_links_and_files_give_back_every_value(page: Page) -> None:
         table = tomllib.loads(state.to_toml(page, values))
         again, notices = state.checked(page, table["values"], by_short=False)
         assert (again, notices) == (values, [])
+
+
+def test_no_two_options_look_alike() -> None:
+    """Browsers send back what an option shows: two that show the same are one, and the wrong one."""
+    for page in every_page():
+        for control in page.question.controls:
+            if control.kind in ("word", "words"):
+                empty = [""] if control.kind == "word" else []
+                shown = [draw._shown(word, control.empty) for word in (*empty, *control.choices())]
+                assert len(shown) == len(set(shown)), (page.id, control.name)
 
 
 HOSTILE = (
