@@ -119,7 +119,7 @@ def _options(control: Control, value: Any) -> list[str]:
 
 def _shown(word: str, empty: str = "") -> str:
     if not word:
-        return f"({tr(empty)})"  # the browser knows options by what they show: no word of the verb may look the same
+        return f"({tr(empty)})"  # one of the words may be called as what stands for none: routing has "default"
     if word.startswith(uploads.OWN):
         return f"{uploads.own_chips().get(word, tr('gone'))} ({tr('yours')})"
     return spoken(word)

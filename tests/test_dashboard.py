@@ -504,3 +504,13 @@ def test_it_listens_on_this_machine_alone_and_phones_nobody() -> None:
         assert option in line
     assert verb.app().name == "app.py"
     assert not [option for option in verb.command("0.0.0.0", 1, [], browser=True) if "allowedHosts" in option]
+
+
+def test_no_two_words_of_a_setting_read_alike() -> None:
+    """The browser sends back the words that it shows: two that look the same would be one setting."""
+    for page in pages.all_pages().values():
+        for control in page.question.controls:
+            if control.kind == "word":
+                empty = [""] if any(control.at(mode) is None for mode in ("", *control.modes)) else []
+                shown = [draw._shown(word, control.empty) for word in [*empty, *control.choices()]]
+                assert len(shown) == len(set(shown)), f"{page.id}/{control.name}: {shown}"

@@ -34,7 +34,7 @@ def load_section(metrics: Mapping[str, Mapping[str, Any]]) -> Section:
     figure = {"data": data, "layout": _layout(
         "A million answer tokens, prompts included", height=420,
         xaxis=_axis("share of full load that comes", tickformat=".0%", range=[0, 1.02]),
-        yaxis=_axis("USD per Mtok", **log_ticks([api, *middle.tolist()])))}  # fmt: skip
+        yaxis=_axis("USD per Mtok", **log_ticks([*high.tolist(), *low.tolist(), api])))}  # fmt: skip
     if share["value"] < 1:
         mark(figure, float(share["value"]), "break-even")
     return Section("Break-even with an API", [_share_words(share)], (), [Chart(figure, _curve_words(own, api))])

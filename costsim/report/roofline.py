@@ -68,7 +68,7 @@ def _figure(ops: list[Mapping[str, Any]], sheet: Mapping[str, float]) -> Figure:
         })  # fmt: skip
     layout = _layout(
         "Roofline", height=480,
-        xaxis=_axis("FLOP per byte", **log_ticks([value for trace in data for value in trace["x"]])),
-        yaxis=_axis("FLOP/s", type="log", tickformat="~s"),
+        xaxis=_axis("FLOP per byte", **log_ticks([v for trace in data for v in trace["x"]])),
+        yaxis=_axis("FLOP/s", **log_ticks([v for trace in data for v in trace["y"]])),
     )  # fmt: skip
     return {"data": data, "layout": layout}

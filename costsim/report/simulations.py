@@ -157,7 +157,7 @@ def latency_figure(window: Window) -> Figure:
             })  # fmt: skip
     layout = _layout(
         "Latency of requests",
-        xaxis=_axis("seconds", **log_ticks([value for trace in data for value in trace["x"]])),
+        xaxis=_axis("seconds", **log_ticks([x for trace in data for x in trace["x"]])),
         yaxis=_axis("share of requests", tickformat=".0%"),
     )
     return {"data": data, "layout": layout}

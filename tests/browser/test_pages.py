@@ -233,7 +233,7 @@ def test_chips_side_by_side(visit: Callable[..., Any], said: Callable[..., Any])
 def test_memory_by_stage(visit: Callable[..., Any], said: Callable[..., Any]) -> None:
     memory = said("train")["memory"]
     visitor = visit("training?view=Memory").drawn(2).shot("memory")
-    visitor.sees(f"hold {quantity(memory['rank_0_bytes'], 'B')} to {quantity(memory['total_bytes'], 'B')}")
+    visitor.sees(f"hold {quantity(memory['rank_0_bytes'], 'B')} to {quantity(memory['allocated_bytes'], 'B')}")
 
 
 def test_a_chart_s_camera_saves_a_png(visit: Callable[..., Any]) -> None:
