@@ -20,7 +20,12 @@ def commands(seen: Seen) -> None:
     if not starts:
         return
     name = seen.page.id
-    with st.expander(tr("Launch commands (.sh)"), icon=":material/terminal:"):
+    blocks = ["\n".join((f"# {_headed(one)}", *one["commands"])) for one in starts]
+    st.download_button(
+        tr("Launch commands (.sh)"), lambda: "\n\n".join(["#!/bin/sh", *blocks, ""]), f"costsim-{name}-launch.sh",
+        "text/x-shellscript", key=f"{name}.launch", on_click="ignore", icon=":material/download:",
+    )  # fmt: skip
+    with st.expander(tr("How to start it"), icon=":material/terminal:"):
         for one in starts:
             st.markdown(f"**{safe(_headed(one))}**")
             st.code("\n".join(one["commands"]), language="bash", wrap_lines=True)
@@ -29,11 +34,6 @@ def commands(seen: Seen) -> None:
                 st.code(str(text).strip(), wrap_lines=True)
             for note in one.get("notes") or ():
                 st.caption(safe(said(str(note))))
-        blocks = ["\n".join((f"# {_headed(one)}", *one["commands"])) for one in starts]
-        st.download_button(
-            tr("Launch commands (.sh)"), lambda: "\n\n".join(["#!/bin/sh", *blocks, ""]), f"costsim-{name}-launch.sh",
-            "text/x-shellscript", key=f"{name}.launch", on_click="ignore", icon=":material/download:",
-        )  # fmt: skip
 
 
 def _headed(one: Mapping[str, Any]) -> str:

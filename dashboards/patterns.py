@@ -21,6 +21,8 @@ HOURS = r"^[0-9][0-9.]{0,7}-[0-9][0-9.]{0,7}$"
 #: a number with its unit, or several of them
 QUANTITY = r"^[0-9][0-9.eE+]{0,15} ?[A-Za-zµ/%]{1,12}$"
 QUANTITIES = r"^[0-9][0-9.]{0,9} ?[A-Za-z]{1,4}(, ?[0-9][0-9.]{0,9} ?[A-Za-z]{1,4}){0,9}$"
+#: how long a start is left out
+WARMUP = r"^(auto|none|[0-9][0-9.eE+]{0,11} ?[A-Za-zµ]{1,4})$"
 #: requests or tokens in a time, or up to a dozen loads
 LOAD = rf"^{_LOAD}{_PER}$"
 LOADS = rf"^({_LOAD}({_PER})?, ?){{0,11}}{_LOAD}{_PER}$"

@@ -82,7 +82,7 @@ def _part(name: str, value: str) -> str | None:
     if kind == "i":
         return value if plain(value) else None
     if kind == "m":
-        items = value.split("; " if "; " in value else ", ")
+        items = value.split(next((sign for sign in ("; ", " and ") if sign in value), ", "))
         known = [chinese(item) or (item if _MOVED.fullmatch(item) else None) for item in items]
         return None if None in known else "；".join(item for item in known if item is not None)
     if kind == "u":

@@ -128,9 +128,7 @@ _MORE = {
     "Scenario for `costsim report` (TOML)": "`costsim report` 的场景 (TOML)",
     "Only {0} of the requests meet both targets.": "只有 {0} 的请求满足两个目标。",
     "{0} is not understood; write it like {1}. Until then {2} is asked.": "无法识别{0}；请写成{1}。在此之前按{2}计算。",
-    "The best plan lies at the largest of what was tried: {0}. Wider ranges may hold a better one.":
-        "最佳方案位于所试范围的最大处：{0}。放宽范围可能有更好的方案。",
-    "The best plan": "最佳方案", "Launch commands (.sh)": "启动命令 (.sh)", "Open this plan on its own page": "在其页面打开此方案",
+    "The best plan": "最佳方案", "Launch commands (.sh)": "启动命令 (.sh)", "How to start it": "如何启动", "Open this plan on its own page": "在其页面打开此方案",
     "measurements of kernels or collectives (CSV of costsim profile: family, dtype, shape, time_s, source)":
         "内核或集合通信的测量（costsim profile 的 CSV：family, dtype, 形状, time_s, source）",
     "The grade of the law that times of each kind rest on.": "各类时间所依据规律的等级。",

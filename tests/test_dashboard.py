@@ -129,6 +129,16 @@ def test_links_and_files_give_back_every_value(page: Page) -> None:
         assert (again, notices) == (values, [])
 
 
+def test_no_two_options_look_alike() -> None:
+    """Browsers send back what an option shows: two that show the same are one, and the wrong one."""
+    for page in every_page():
+        for control in page.question.controls:
+            if control.kind in ("word", "words"):
+                empty = [""] if control.kind == "word" else []
+                shown = [draw._shown(word, control.empty) for word in (*empty, *control.choices())]
+                assert len(shown) == len(set(shown)), (page.id, control.name)
+
+
 HOSTILE = (
     "banana", "-1", "0", "1e999", "nan", "inf", "--json", "--out=/etc/x", "../../etc/passwd", "/etc/passwd.toml",
     "1;rm -rf", "<script>alert(1)</script>", "' OR 1=1", "9" * 500, "\x00", "2" * 39, "[1]", "own-0123456789abcdef",
@@ -499,7 +509,7 @@ def test_it_listens_on_this_machine_alone_and_phones_nobody() -> None:
 def test_no_two_words_of_a_setting_read_alike() -> None:
     """The browser sends back the words that it shows: two that look the same would be one setting."""
     for page in pages.all_pages().values():
-        for control in page.controls:
+        for control in page.question.controls:
             if control.kind == "word":
                 empty = [""] if any(control.at(mode) is None for mode in ("", *control.modes)) else []
                 shown = [draw._shown(word, control.empty) for word in [*empty, *control.choices()]]

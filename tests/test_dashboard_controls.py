@@ -231,15 +231,10 @@ def test_a_deployment_shows_what_holds_at_p90_where_the_search_says_it() -> None
     assert set(numbers({**found, "p90": {"best": None}})) == {*money, "tpot_p90_s"}
 
 
-def test_a_best_plan_at_the_end_of_the_grid_is_said() -> None:
-    from dashboards.views.search import at_the_edge
+def test_a_best_plan_at_the_edge_of_the_grid_is_said_beside_it() -> None:
+    """The page looks for the note by its first words."""
+    from dashboards.views.search import EDGE
 
     page = pages.all_pages()["search"]
-    found = answers.ask(page.question.argv(page.question.defaults("decode"))).payload
-    plan = found["best"]["plan"]
-    expected = {f"--{name}": str(plan[key]) for name, key in (("gpus", "gpus"), ("batch-per-gpu", "batch_per_gpu"))}
-    ends = {text.split()[0]: text.split()[1].split(",")[-1] for text in found["defaults"] if " " in text}
-    assert len(at_the_edge(found)) == sum(ends[flag] == value for flag, value in expected.items())
-    inside = {**found, "best": {"plan": {**plan, "gpus": 8, "batch_per_gpu": 1}}}
-    assert at_the_edge(inside) == []
-    assert len(at_the_edge({**found, "best": {"plan": {**plan, "gpus": 128, "batch_per_gpu": 512}}})) == 2
+    found = answers.ask(page.question.argv(page.question.defaults("decode") | {"gpus": "16,32"})).payload
+    assert any(note.startswith(EDGE) for note in found["notes"])

@@ -19,7 +19,7 @@ from dashboards.page import Page, Question, Screen
 from dashboards.patterns import LOADS, PRICES, QUANTITY, RATES
 from dashboards.run import Seen
 from dashboards.views.inference import APIS
-from dashboards.words import safe, tr
+from dashboards.words import safe, said, tr
 
 DECODE, PREFILL, SERVING, TRAINING, DEPLOYMENT = search.PHASES
 _SERVE = (DECODE, PREFILL, SERVING)
@@ -65,29 +65,17 @@ def opened(seen: Seen) -> None:
     show.cards(show.metrics_of(document), target.screen.headline,
                lambda name: origin.open_dialog(target, values, document, name), "best_")  # fmt: skip
     show.price(document)
-    if edges := at_the_edge(found):
-        words = tr("The best plan lies at the largest of what was tried: {0}. Wider ranges may hold a better one.")
-        st.info(safe(words.format(", ".join(edges))), icon=":material/open_in_full:")
+    for note in found.get("notes") or ():
+        if str(note).startswith(EDGE):
+            st.info(safe(said(str(note))), icon=":material/open_in_full:")
     st.page_link(
         _entry(target), label=tr("Open this plan on its own page"), icon=target.icon,
         query_params={**state.link_keys(target, values, whole=False), "v": state.VERSION},
     )  # fmt: skip
 
 
-#: settings of which more may be better: a best plan at the largest that was tried says little about what lies beyond
-_SCALES = {"gpus": "Cards", "batch_per_gpu": "Requests per card", "tokens_per_gpu": "Tokens per card and step",
-           "concurrency": "Requests in flight"}  # fmt: skip
-
-
-def at_the_edge(found: Mapping[str, Any]) -> list[str]:
-    """Labels of the settings whose default grid ends where the best plan lies."""
-    plan, labels = found["best"]["plan"], []
-    for text in found.get("defaults") or ():
-        name, _, values = str(text).removeprefix("--").partition(" ")
-        key, tried = name.replace("-", "_"), values.split(",")
-        if key in _SCALES and len(tried) > 1 and str(plan.get(key)) == tried[-1]:
-            labels.append(f"{tr(_SCALES[key])} ({tried[-1]})")
-    return labels
+#: how the search's note begins about a best plan with nothing tried beyond it
+EDGE = "the best plan lies at the edge"
 
 
 def _entry(page: Page) -> Any:

@@ -17,7 +17,7 @@ from costsim.spec import plan
 from dashboards import catalog, launches, show, uploads
 from dashboards.controls import ENGINE, LAYOUT, POOL, Control, options_of
 from dashboards.page import Page, Question, Screen
-from dashboards.patterns import DOZEN, HOURS, QUANTITY, RATE, SHARES
+from dashboards.patterns import DOZEN, HOURS, QUANTITY, RATE, SHARES, WARMUP
 from dashboards.run import Seen
 from dashboards.words import tr
 
@@ -34,6 +34,8 @@ _DRAFTS = (
             help="0.1,0.9", note="the first share is served first", empty="one priority"),
     Control("timeout", "to", "text", "Clients give up after", None, pattern=QUANTITY, fold=ARRIVALS, help="30s",
             empty="never"),
+    Control("warmup", "wu", "text", "Left out at the start", None, pattern=WARMUP, fold=ARRIVALS, help="60s",
+            note="auto: the time of nine in ten answers; none: all requests count"),
     Control("seed", "sd", "whole", "Seed", None, span=(0, 2_000_000_000), fold=ARRIVALS),
 )  # fmt: skip
 _PLAN = (
