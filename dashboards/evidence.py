@@ -30,7 +30,7 @@ def attributed(name: str, first: Document, second: Document) -> None:
     """Why two answers differ, input by input, adding up."""
     if has("diff", first) and has("diff", second) and first.payload.get("kind") == second.payload.get("kind"):
         st.subheader(tr("What the difference is made of"), anchor=False)
-        _asked(f"{name}.diff", ("diff", _file(first), _file(second)), "diff")
+        _asked(f"{name}.diff", ("diff", _file(first), _file(second)), f"{name}.diff")
 
 
 @st.fragment
@@ -45,7 +45,9 @@ def sensitivity(seen: Seen) -> None:
         return
     first = kept(page)
     others = [_file(first)] if first is not None and has("sensitivity", first) else []
-    _asked(f"{page.id}.sensitivity", ("sensitivity", _file(document), *others, f"--metric={metric}"), "tornado")
+    _asked(
+        f"{page.id}.sensitivity", ("sensitivity", _file(document), *others, f"--metric={metric}"), f"{page.id}.tornado"
+    )
 
 
 def _asked(name: str, argv: tuple[str, ...], key: str) -> None:

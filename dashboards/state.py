@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from costsim.errors import BadInput
 from costsim.version import __version__
@@ -24,6 +25,8 @@ VERSION = "1"
 #: keys of links that belong to the whole dashboard
 SHARED = ("v", "lang", "view", "chip")
 _LONGEST = 400
+#: addresses of a page that a session remembers
+_ADDRESSES = 40
 
 Values = dict[str, Any]
 
@@ -87,17 +90,42 @@ def restore(page: Page) -> list[str]:
         values, found = pending
         notices = [*notices, *found]
         seed(page, values, force=True)
-    elif not set(given) <= {"view"} and given != store.get(f"{page.id}?"):
+    elif not set(given) <= {"view"} and given != store.get(f"{page.id}?") and not _late(page, given):
         if given.get("v", VERSION) != VERSION:
             notices.append(tr("this link was made by another version; what is understood of it is used"))
         values, found = checked(page, given, by_short=True)
         notices = [*notices, *found]
         seed(page, values, force=True)
+    elif went_back() and f"{page.id}?" in store and set(given) <= {"view"}:
+        seed(page, page.question.defaults(page.question.default_mode), force=True)
     else:
         seed(page, store.get(f"{page.id}=", page.question.defaults(page.question.default_mode)), force=False)
+    _remember(page, given)
+    store["page shown"] = page.id
     if given.get("view"):
         store.setdefault(f"{page.id}/view from link", given["view"])
     return notices
+
+
+def went_back() -> bool:
+    """Whether the browser's Back or Forward asked for this run."""
+    context = get_script_run_ctx()
+    return bool(context is not None and getattr(context, "is_history_navigation", False))
+
+
+def _late(page: Page, given: Mapping[str, Any]) -> bool:
+    """Whether an address is one that this page has had: a browser that is behind sends it along with what its reader
+    has changed since, and so does a run that a job's progress asked for. Only Back and Forward mean it.
+    """
+    seen = st.session_state.get(f"{page.id}??", ())
+    return st.session_state.get("page shown") == page.id and dict(given) in seen and not went_back()
+
+
+def _remember(page: Page, given: Mapping[str, Any]) -> None:
+    seen: list[dict[str, Any]] = st.session_state.setdefault(f"{page.id}??", [])
+    if dict(given) not in seen:
+        seen.append(dict(given))
+        del seen[:-_ADDRESSES]
 
 
 def _chips(text: str) -> list[str]:
@@ -140,6 +168,7 @@ def publish(page: Page, values: Values, view: str) -> None:
         changed["v"] = VERSION
     st.session_state[f"{page.id}="] = values
     st.session_state[f"{page.id}?"] = dict(changed)
+    _remember(page, changed)
     if chips := uploads.packed(values.values()):
         changed["chip"] = st.session_state["chips of link"] = chips
     if st.session_state.get("lang", "en") != "en":

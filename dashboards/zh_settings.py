@@ -64,7 +64,7 @@ _SERVING = {
     "Time of the process in front for a request": "每请求前端进程用时", "Bytes that a rank holds": "每 rank 的字节数",
     "Whose step is timed": "计时的阶段", "Spread of an expert's load between windows": "窗口间专家负载的波动",
     "Remote copies beyond a node-local placement's": "相对节点内放置多出的远端副本", "Length of a window": "窗口长度",
-    "Rank shown in detail": "详细显示的 rank", "Left out at the start": "开头不计的时间", "Shortest stretch leased out, hours": "最短出租时长（小时）",
+    "Rank shown in detail": "详细显示的 rank", "Left out at the start": "开头不计的时间", "Without the public claims": "不含公开说法", "Shortest stretch leased out, hours": "最短出租时长（小时）",
     "Prefix cache of the whole fleet": "整个集群的前缀缓存", "Accelerators and their shares": "各加速器及其占比",
     "Price at night over the list price": "夜间价与标价之比", "Night from hour to hour": "夜间时段",
     "Share of the other load that moves to the night": "移到夜间的其他负载占比",

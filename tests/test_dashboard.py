@@ -214,6 +214,32 @@ def test_uploads_are_bounded_and_named_by_their_digest() -> None:
     assert len(list(uploads.folder().iterdir())) == uploads.MOST_FILES
 
 
+def test_other_files_drive_no_chip_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many files others bring, and however large: a session's chip stays, and all together stay bounded."""
+    monkeypatch.setattr(uploads.st, "session_state", {})
+    text = (ROOT / "hwprofiles/accelerators/h20-96g.toml").read_bytes().replace(b'"h20-96g"', b'"mine"', 1)
+    value = uploads.add_chip(text)
+    for number in range(uploads.MOST_FILES + 9):
+        uploads.keep(f"b = {number}\n".encode(), ".toml")
+    assert uploads.own_chips() == {value: "mine"}
+    assert uploads.readable(f"costsim infer --accelerator={uploads.spelled(value)}") == (
+        "costsim infer --accelerator=mine.toml"
+    )
+    monkeypatch.setattr(uploads, "MOST_BYTES", 25_000)
+    for number in range(9):
+        uploads.keep(bytes([number]) * 10_000, ".csv")
+    files = list(uploads.folder().iterdir())
+    assert sum(file.stat().st_size for file in files) <= 25_000
+    assert uploads.own_chips() == {value: "mine"}
+
+
+def test_files_are_called_what_their_owner_calls_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads.st, "session_state", {})
+    path = uploads.keep(b"x", ".csv", name="../../etc/<b>rank 3.csv")
+    assert uploads.readable(f"points {path}: no column") == "points <b>rank 3.csv: no column"
+    assert str(uploads.folder()) not in uploads.readable(str(uploads.keep(b"y", ".csv")))
+
+
 def test_own_chips_that_are_none_are_refused() -> None:
     for data in (b"id = 'x'", b"\xff", b"x" * 2_000_000):
         with pytest.raises(BadInput):

@@ -66,6 +66,33 @@ def test_a_link_sets_controls_and_says_what_it_could_not_use() -> None:
     assert all(word in said for word in ("another version", "banana", "nonsense"))
 
 
+def test_an_address_that_comes_late_undoes_no_change_and_back_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow browser sends its old address with the next change; only its Back button means it."""
+    app = opened(b="24")
+
+    def batch() -> Any:
+        return next(one for one in app.number_input if one.label == "Requests per card")
+
+    batch().set_value(40.0).run()
+    assert metric(app, "TPOT") == expected(40.0)
+    app.query_params.clear()
+    app.query_params["b"] = "24"  # as it was opened, without what the page adds
+    batch().set_value(48.0).run()
+    assert metric(app, "TPOT") == expected(48.0)
+    app.query_params.clear()
+    app.query_params |= {"b": "40", "v": "1"}  # as the page had it in between; nothing changed meanwhile
+    app.run()
+    assert metric(app, "TPOT") == expected(48.0)
+    monkeypatch.setattr("dashboards.state.went_back", lambda: True)
+    app.query_params.clear()
+    app.query_params |= {"b": "40", "v": "1"}
+    app.run()
+    assert metric(app, "TPOT") == expected(40.0)
+    app.query_params.clear()
+    app.run()
+    assert metric(app, "TPOT") == expected(128.0), "back to the bare address is back to the defaults"
+
+
 def _own_chip() -> tuple[str, str, str]:
     """TOML of a chip like the H20 with half its memory bandwidth; the value that stands for it; its text in a link."""
     text = ACCELERATORS.joinpath("h20-96g.toml").read_text(encoding="utf-8")
@@ -123,6 +150,22 @@ def test_an_emptied_list_in_a_link_stays_empty() -> None:
 def test_chinese_follows_the_link_and_unknown_languages_are_english() -> None:
     assert opened(lang="zh").title[0].value == "总览"
     assert opened(lang="<script>").title[0].value == "Overview"
+
+
+def test_the_overview_compares_when_every_answer_has_changed() -> None:
+    """Three attributions on one page: none takes the place of another, and nothing after them is lost."""
+    app = opened()
+    next(one for one in app.button if one.label == "Keep this as A").click().run()
+    field = next(one for one in app.text_input if one.label == "Price of a card")
+    field.set_value("3 USD/h").run()
+    for _ in range(60):
+        if not any("working" in one.value or "%" in one.value for one in app.info):
+            break
+        app.run()
+    assert not app.exception
+    assert not app.error
+    assert [one.value for one in app.subheader].count("What the difference is made of") == 3
+    assert any(one.value.startswith("Start from a question") for one in app.subheader)
 
 
 def test_a_mistyped_text_leaves_all_other_settings_in_place() -> None:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VALUES = {"balanced", "trained", "dualpipe", "deepseek", "auto", "selective", "mixed", "none", "full", "sglang", "vllm",
           "trtllm", "gpipe", "interleaved", "eplb", "production",
           "query", "key", "value", "dispatch", "combine", "rank", "ep", "tp", "pp", "pue",
-          "restart", "gpus", "reliability.toml", "Pareto", "Daly",
+          "restart", "gpus", "reliability.toml", "concurrency", "costsim", "train", "Pareto", "Daly",
           "$MODEL", "$HEAD"}  # fmt: skip
 #: words of a question → what it changes of the page's defaults
 ASKED: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -100,8 +100,8 @@ def test_a_sentence_is_wholly_chinese_or_wholly_english_and_keeps_its_numbers() 
 
 
 #: made of the names of fields and of kinds of prices, or said with a word put in
-KEYS = {"micro batch {o_v}", *(t for t in TEMPLATES if t.startswith("{o_chip} rental ")),
-        *(t for t in TEMPLATES if t.startswith(("scheduler: ", "The API would take ", "For P90 (")))}  # fmt: skip
+_BEGIN = ("{o_chip} rental ", "scheduler: ", "The API would take ", "For P90 (", "the grid is in ")
+KEYS = {"micro batch {o_v}", *(template for template in TEMPLATES if template.startswith(_BEGIN))}
 
 
 @lru_cache(maxsize=1)

@@ -47,7 +47,8 @@ def _toml(value: Any) -> str:
 
 def subject(values: dict[str, Any]) -> list[str]:
     """The scenario in a file of this process."""
-    return [str(uploads.keep(scenario_toml(values).encode(), ".toml", name="scenario.toml")), "--folder=-"]
+    return [str(uploads.keep(scenario_toml(values).encode(), ".toml", name="scenario.toml")), "--folder=-",
+            *(["--no-claims"] if values.get("no_claims") else [])]  # fmt: skip
 
 
 def scenario(seen: Seen) -> None:
@@ -70,6 +71,7 @@ CONTROLS = (
     Control("max_gpus", "mg", "whole", "At most so many cards", _BASE.plan.max_gpus, span=(1, 100_000)),
     Control("precision", "pr", "word", "Precision", "best", ("best", *plan.PRECISIONS), fold=MORE),
     Control("routing", "r", "word", "Routing", "balanced", plan.ROUTINGS, fold=MORE),
+    Control("no_claims", "nc", "flag", "Without the public claims", False, fold=MORE),
     Control("gpus", "g", "whole", "Cards that train", _T.gpus, span=(1, 1_000_000), fold=MORE),
     Control("pp", "pp", "whole", "Pipeline stages (pp)", _T.pp, span=(1, 256), fold=MORE),
     Control("ep", "ep", "whole", "Expert parallel (ep)", _T.ep, span=(1, 100_000), fold=MORE),

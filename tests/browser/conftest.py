@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "out" / "screenshots"
 #: patience with a page, longer on a machine that others use
 WAIT_MS = int(os.environ.get("BROWSER_WAIT_MS", "60000"))
+playwright.expect.set_options(timeout=WAIT_MS)  # its own 5 s are for a machine of one's own
 #: without a screen, spinners and fades are painted by the processor that the answer needs
 _STILL = """addEventListener('DOMContentLoaded', () => {
   const style = document.createElement('style');
