@@ -93,7 +93,7 @@ ARGV = ("infer", "--phase=serving", "--accelerator=h200-sxm", "--gpus=8", "--tp=
 
 def test_the_verb_adds_break_even_to_a_deployment(capsys: pytest.CaptureFixture[str]) -> None:
     metrics = _said(capsys, *ARGV, "--price=2USD/h", "--api=deepseek-r1")["metrics"]
-    plan = ServingPlan(gpus=8, tp=8, routing="balanced", precision="fp8")
+    plan = ServingPlan(gpus=8, tp=8, routing="default", precision="fp8")
     report = predict_inference(
         load_model("deepseek-v3"), load_accelerator("h200-sxm"), plan, ServingLoad(isl=1024, osl=1024, concurrency=64),
         parse_rate("2USD/h", "price"),

@@ -129,6 +129,9 @@ def _grid(args: argparse.Namespace, model: ModelSpec, chip: Accelerator) -> tupl
         defaults["precision"] = ["fp8", "bf16"] if precision == "fp8" else ["bf16"]
     if model.moe is None:
         defaults["ep"] = [1]
+    if args.phase != "training":
+        even = model.moe is None or args.phase != "serving"
+        defaults["routing"] = ["balanced" if even else infer.DEFAULTS["serving"]["routing"]]
     grid: dict[str, list[Any]] = {}
     for name in known:
         value = getattr(args, name, None)
