@@ -101,8 +101,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_choice(group, "--phase", PHASES, "what to predict (decode)")
     launching.add_option(group)
     group.add_argument(
-        "--api-price", "--api", dest="api", metavar="ID",
-        help="serving: API to break even with: deepseek-r1 or deepseek-v3",
+        "--api-price", "--api", dest="api", metavar="PRICE",
+        help="serving: API to break even with: deepseek-r1, deepseek-v3, or "
+        "input=0.5USD/Mtok,output=2USD/Mtok[,cached=…]",
     )  # fmt: skip
     parser.set_defaults(phase="decode")
     asking.add_subject(parser, "deepseek-v3", "h800-sxm")
