@@ -65,9 +65,8 @@ class BadInput(ValueError):
 
     code: str = "CS100"
     title: ClassVar[str] = "A question that cannot be answered"
-    means: ClassVar[str] = "Something in the question contradicts something else, or asks for what no verb answers."
+    means: ClassVar[str] = "Something else in the question is wrong: none of the closer kinds below fits."
     mend: ClassVar[str] = "The line names the field and the value, and ends with what would work; change that."
-    example: ClassVar[str] = "costsim infer --accelerator h20-96g --cluster h800-8x400g-ib"
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
@@ -119,6 +118,19 @@ class OutOfRange(BadInput):
     means = "The number lies outside the field's limits, or the word is not one of those that the field knows."
     mend = "Take a value within the limits that the line states."
     example = "costsim infer --gpus 0"
+
+
+class Contradiction(BadInput):
+    """Two things in the question that cannot both hold."""
+
+    code = "CS105"
+    title = "Two things that do not go together"
+    means = (
+        "Each is right alone: a cluster of other chips than --accelerator, a layout that its schedule or its framework "
+        "cannot run, laws that were measured on another part, tables of different sizes."
+    )
+    mend = "Leave one of the two out, or change it to what the line says the other needs."
+    example = "costsim infer --accelerator h20-96g --cluster h800-8x400g-ib"
 
 
 class UnreadableFile(BadInput):
@@ -229,6 +241,16 @@ class Deadlock(BadInput):
     mend = "This is for who writes a schedule: change the order of the tasks that the line names."
 
 
+class NotModelled(BadInput):
+    """A sound question about what costsim does not compute."""
+
+    code = "CS405"
+    title = "Something that costsim does not model"
+    means = "The question is sound, but no law or rule here computes that; a guess would look like an answer."
+    mend = "Ask for what the line offers instead; the page on what is not modelled tells of the larger gaps."
+    example = "costsim train --model qwen3.5-397b-a17b"
+
+
 class Absent(BadInput):
     """A package or a program that this machine does not have."""
 
@@ -236,6 +258,15 @@ class Absent(BadInput):
     title = "Something that is not installed here"
     means = "The question needs a package beyond the light core, or a program such as a browser for PDF."
     mend = "Install what the line names; `costsim doctor` shows what is here and what is absent."
+
+
+class Exhausted(BadInput):
+    """More than this machine's memory or its workers could do."""
+
+    code = "CS502"
+    title = "More than this machine can do"
+    means = "The question is sound, but its answer took more memory than there is, or its workers were lost."
+    mend = "Ask for less at once: fewer values, a shorter trace, fewer draws or workers."
 
 
 DEFECT = Meaning(

@@ -7,6 +7,7 @@ A writer replaces: until the new file is complete the old one stands, and a run 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import stat
@@ -25,6 +26,8 @@ MAX_SPEC_BYTES = 1_000_000
 MAX_DIGITS = 305
 #: parts of a TOML key, a.b.c
 MAX_KEY_PARTS = 100
+#: of an array; numpy has 64
+MAX_DIMENSIONS = 8
 #: what a killed run leaves under such a name is swept away by a later one
 _PREFIX, _SUFFIX, _STALE_S = ".costsim-", ".tmp", 3600.0
 _swept: set[Path] = set()
@@ -124,37 +127,50 @@ def inert(text: str) -> str:
 def open_npy(path: Path, what: str) -> Any:
     """The one array of numbers in a .npy file, mapped and not read: its header may claim any shape. No objects, whose
     reading runs code. BadInput."""
-    import tokenize
-
     import numpy as np
 
+    shape, by_column, dtype, start = _npy_header(path, what)
+    if dtype.kind not in "iuf" or dtype.itemsize == 0:
+        raise Malformed(f"{what} {path}: no numpy array of numbers (dtype {str(dtype)[:40]}); save integers or floats")
+    claimed = math.prod(shape) * dtype.itemsize
+    if not claimed or min(shape, default=1) < 0 or len(shape) > MAX_DIMENSIONS:
+        raise Malformed(f"{what} {path}: shape {str(shape)[:60]}; a table of numbers is needed")
+    if claimed > path.stat().st_size - start:
+        raise Malformed(f"{what} {path}: its header claims {claimed:,} bytes of numbers, more than there are")
+    return np.memmap(path, dtype, "r", start, shape, order="F" if by_column else "C")
+
+
+def _npy_header(path: Path, what: str) -> tuple[tuple[int, ...], bool, Any, int]:
+    """(shape, Fortran order, dtype, where the numbers begin). Read apart from the mapping: a dtype of no bytes makes
+    ``np.load`` divide by zero, which ends the process without a word."""
+    import tokenize
+
+    from numpy.lib import format as npy
+
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreadableFile(f"{what} {path}: is not a plain file")
         with path.open("rb") as file:
-            start = file.read(6)
-        if start != b"\x93NUMPY":
-            kind = "an .npz archive" if start.startswith(b"PK") else "no numpy array of numbers"
-            raise Malformed(f"{what} {path}: {kind}; save one array with np.save")
-        with np.errstate(all="ignore"):  # sizes that overflow are refused below, in one line
-            found = np.load(path, mmap_mode="r", allow_pickle=False)
+            magic = file.read(6)
+            if magic != b"\x93NUMPY":
+                kind = "an .npz archive" if magic.startswith(b"PK") else "no numpy array of numbers"
+                raise Malformed(f"{what} {path}: {kind}; save one array with np.save")
+            file.seek(0)
+            read = {1: npy.read_array_header_1_0, 2: npy.read_array_header_2_0}.get(npy.read_magic(file)[0])
+            if read is None:  # 3 is for names in other scripts, which numbers do not have
+                raise Malformed(f"{what} {path}: no numpy array of numbers (format version 3); save it with np.save")
+            shape, by_column, dtype = read(file)
+            return tuple(map(int, shape)), by_column, dtype, file.tell()
     except (
-        ValueError,
-        TypeError,
-        EOFError,
-        OverflowError,
-        SyntaxError,
-        MemoryError,
-        RecursionError,
+        ValueError, TypeError, LookupError, ArithmeticError, EOFError, SyntaxError, MemoryError, RecursionError,
         tokenize.TokenError,
-    ) as error:
+    ) as error:  # fmt: skip
         if isinstance(error, BadInput):
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Malformed(f"{what} {path}: no numpy array of numbers ({reason[:80]})") from None
     except OSError as error:
         raise UnreadableFile(f"{what} {path}: cannot be read ({error.strerror or error})") from None
-    if found.dtype.kind not in "iuf":
-        raise Malformed(f"{what} {path}: dtype {str(found.dtype)[:40]}; an array of integers or floats is needed")
-    return found
 
 
 def write(path: Path, text: str | bytes) -> None:

@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,13 @@ def _child(name: str, seconds: float, args: argparse.Namespace) -> dict[str, Any
     )
     found = len(list(folder.glob("found-*.txt"))) + len(crashes)
     edges = f", {int(last[-1][1]):,} edges" if last else ""
+    if done.returncode and not crashes:  # a signal, or a defect of the fuzzer itself: no less a finding
+        (folder / "found-end.txt").write_text(
+            f"ended with {done.returncode}\n{done.stderr[-20_000:]}", encoding="utf-8"
+        )
+        found += 1
     print(f"{name:<15} {inputs:>9,} inputs in {spent:4.0f} s{edges}, {found} findings", flush=True)
-    if done.returncode not in (0, 77) and not crashes:
+    if done.returncode and not crashes:
         print(f"   the process ended with {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
     if args.keep:
         keep(name, folder)
@@ -145,9 +151,12 @@ def one(name: str, seconds: float, folder: Path, verbs: bool) -> int:
         (corpus / f"seed-{number}").write_bytes(seed)
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
-        if seed % 4 == 0:
-            return bytes(atheris.Mutate(data, most))
-        return edited(target.form, data, seed)[:most]
+        try:
+            if seed % 4:
+                return edited(target.form, data, seed)[:most]
+        except Exception:  # of the fuzzer, not of costsim: to be mended, but no reason to stop
+            (folder / "found-fuzzer.txt").write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
+        return bytes(atheris.Mutate(data, most))
 
     kept = CORPUS / slug(name)
     flags = [f"-max_total_time={seconds:.0f}", "-max_len=200000", f"-rss_limit_mb={RSS_MB}", f"-timeout={INPUT_S}",

@@ -125,7 +125,8 @@ def _safetensors_write(tree: Tree) -> bytes:
         return _json_write(tree)
     head = _json_write(tree.get("header"))
     extra = tree.get("size", 0)
-    size = len(head) + (int(extra) if isinstance(extra, (int, float)) and math.isfinite(extra) else 0)
+    whole = isinstance(extra, int) or (isinstance(extra, float) and math.isfinite(extra))
+    size = len(head) + (int(extra) if whole else 0)
     return struct.pack("<Q", size % 2**64) + head + str(tree.get("body", "")).encode("latin-1", "replace")
 
 

@@ -24,7 +24,7 @@ HOSTILE: tuple[Any, ...] = (
     "@SUM(A1)", "\t=1", "|x|y|", "../../../etc/passwd", "/etc/passwd", "/dev/zero", "/proc/self/mem", "~root",
     "file:///etc/passwd", "C:\\x", "__import__('os').system('true')", "{0.__class__}", "%s%s%s%n", "${HOME}",
     "1 TB/s", "1e300 TB/s", "1e-300 B/s", "-5 GB", "5 parsecs", "0 USD/h", "1e300 USD/h", "1 CNY/h", "0 s", "1e-300 s",
-    "deepseek-v3", "h800-sxm", "unknown", "n/a", "none", "all", "auto", "fp8", "bf16", "2026-01-01",
+    "deepseek-v3", "h800-sxm", "unknown", "n/a", "none", "all", "auto", "fp8", "bf16", "2026-01-01", "|V0", "<U0",
     list(range(2000)), [1.0] * 50, ["a"] * 50, [[0.0, 1.0]] * 3,
 )  # fmt: skip
 _BYTES = (

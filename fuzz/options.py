@@ -1,12 +1,15 @@
 """Every option of every verb, as argparse knows it, with values that nobody should give.
 
-``python -m fuzz.options`` tries all of them, each in a process of its own with bounded memory and time.
+``python -m fuzz.options`` tries all of them, each in a process of its own with bounded memory and time; ``--drawn N``
+adds command lines with values drawn at random, in one or two options at once. However it ends, it says what it tried.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import random
 import resource
 import signal
 import sys
@@ -102,6 +105,59 @@ def cases(verb: str, values: Sequence[str] = VALUES) -> Iterator[tuple[str, ...]
             yield (verb, *rest, f"{flag}={value}")
 
 
+_NUMBERS = ("0", "1", "2", "3", "7", "8", "16", "64", "256", "1024", "4096", "1e6", "0.5", "0.1", "1e-9", "1e12", "-2")
+_SIGNS = (",", ":", "*", "/", " ", "=", "@", "+", "-", ".", "e", "x")
+_WORDS = (
+    "ms",
+    "s",
+    "USD/h",
+    "CNY/h",
+    "GB",
+    "GiB",
+    "TB/s",
+    "req/s",
+    "%",
+    "k",
+    "M",
+    "h800-sxm",
+    "h20-96g,h800-sxm",
+    "fp8",
+    "bf16",
+    "deepseek-v3",
+    "none",
+    "all",
+    "auto",
+    "balanced",
+    "lognormal:0.8",
+    "{scenario}",
+    "{loads}",
+    "{trace}",
+)
+
+
+def drawn(verb: str, rng: random.Random) -> tuple[str, ...]:
+    """The verb's own command line with one or two options whose values are drawn: numbers, units, names, lists."""
+    argv = [verb, *BASE.get(verb, ())]
+    for action in rng.choices(options(verb), k=rng.choice((1, 2, 2))):
+        value = _value(action, rng)
+        if action.option_strings:
+            argv.append(value if value.startswith("{") else f"{action.option_strings[-1]}={value}")
+        elif len(argv) > 1:
+            argv[1] = value
+    return tuple(argv)
+
+
+def _value(action: argparse.Action, rng: random.Random) -> str:
+    if action.choices and rng.random() < 0.6:
+        return str(rng.choice(list(action.choices)))
+    if rng.random() < 0.2:
+        return rng.choice(VALUES)
+    pieces = [rng.choice(_NUMBERS)]
+    while rng.random() < 0.6:
+        pieces.append(rng.choice(rng.choice((_SIGNS, _NUMBERS, _WORDS))))
+    return "".join(pieces)
+
+
 def asked(argv: Sequence[str], names: dict[str, str]) -> list[str]:
     return [names.get(part.strip("{}"), part) if part.startswith("{") else part.replace("\0", "") for part in argv]
 
@@ -143,41 +199,75 @@ def alone(argv: list[str], folder: Path) -> str:
     _, status = os.waitpid(child, 0)
     if status == 0:
         return ""
-    return note.read_text(encoding="utf-8") if note.is_file() else f"ended by signal {os.WTERMSIG(status)}"
+    if note.is_file():
+        return note.read_text(encoding="utf-8", errors="replace") or "no word"
+    return (
+        f"ended by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"ended with {os.WEXITSTATUS(status)}"
+    )
+
+
+class Run:
+    """Counts command lines and what was wrong with them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._names = folder, files(folder)
+        self.count, self.found, self.start = 0, Counter[str](), time.monotonic()
+
+    def warm(self, verb: str) -> None:
+        """Ask once in this process: what is imported and read here is there in every child."""
+        if verb not in PARSED_ONLY:
+            with contextlib.suppress(Finding), contextlib.chdir(self._folder):
+                run(verb, asked((verb, *BASE.get(verb, ())), self._names), 120.0)
+
+    def __call__(self, argv: Sequence[str]) -> float:
+        """Processor seconds of one command line."""
+        self.count += 1
+        words = asked(argv, self._names)
+        if words[0] in PARSED_ONLY:
+            parsed(words)
+            return 0.0
+        began = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        wrong = alone(words, self._folder)
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began
+        if spent > SLOW_S:
+            print(f"   {spent:.1f} s: {' '.join(words)[:120]!r}", flush=True)
+        if wrong:
+            key = wrong.splitlines()[0][:160]
+            self.found[key] += 1
+            if self.found[key] == 1:
+                print(
+                    f"   {' '.join(words)[:200]!r}\n      {wrong[-1500:].encode('ascii', 'replace').decode()}",
+                    flush=True,
+                )
+        return spent
+
+    def summary(self) -> str:
+        minutes = (time.monotonic() - self.start) / 60
+        return f"{self.count:,} command lines, {minutes:.1f} minutes, {len(self.found)} kinds of finding"
 
 
 def main() -> int:
     given = argparse.ArgumentParser(prog="python -m fuzz.options", description=__doc__)
     given.add_argument("verbs", nargs="*", help="default: all")
+    given.add_argument("--every", type=int, default=1, help="only every so many of the listed values (1)")
+    given.add_argument("--drawn", type=int, default=0, help="and so many drawn command lines of each verb (0)")
+    given.add_argument("--seed", type=int, default=0)
     args = given.parse_args()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    found: Counter[str] = Counter()
-    count, start = 0, time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through the finally below
+    rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory(prefix="fz-") as name:
-        folder = Path(name)
-        names = files(folder)
-        for verb in args.verbs or VERBS:
-            before, slowest = count, 0.0
-            for argv in cases(verb):
-                count += 1
-                began = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-                words = asked(argv, names)
-                if verb in PARSED_ONLY:
-                    parsed(words)
-                    continue
-                wrong = alone(words, folder)
-                spent = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began
-                slowest = max(slowest, spent)
-                if spent > SLOW_S:
-                    print(f"   {spent:.1f} s: {' '.join(words)[:120]!r}", flush=True)
-                if wrong:
-                    key = wrong.splitlines()[0][:160]
-                    found[key] += 1
-                    if found[key] == 1:
-                        print(f"   {' '.join(words)[:200]!r}\n      {wrong[-1500:]}", flush=True)
-            print(f"{verb:<12} {count - before:>6} command lines, slowest {slowest:.1f} s", flush=True)
-    print(f"{count:,} command lines, {(time.monotonic() - start) / 60:.1f} minutes, {len(found)} kinds of finding")
-    return 1 if found else 0
+        tried = Run(Path(name))
+        try:
+            for verb in args.verbs or VERBS:
+                tried.warm(verb)
+                before = tried.count
+                lines = [*list(cases(verb))[args.seed % args.every :: args.every],
+                         *(drawn(verb, rng) for _ in range(args.drawn))]  # fmt: skip
+                slowest = max(map(tried, lines), default=0.0)
+                print(f"{verb:<12} {tried.count - before:>6} command lines, slowest {slowest:.1f} s", flush=True)
+        finally:
+            print(tried.summary(), flush=True)
+    return 1 if tried.found else 0
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,25 @@ def reports() -> tuple[bytes, ...]:
     decode = predict_inference(model, chip, ServingPlan(8, ep=8), DecodeLoad(1024, 8))
     training = predict_training(model, chip, TrainingPlan(16, pp=1, ep=8), TrainingLoad(4096, 512, tokens=1e10))
     return tuple(written(report.json()).encode() for report in (decode, training))
+
+
+def page() -> bytes:
+    """A page that carries a scenario, without what else stands on it."""
+    from costsim.report.document import Document
+    from costsim.report.html import page as written
+
+    return written(Document("A page", [], {}, again=scenario().decode())).encode()
+
+
+@lru_cache(maxsize=1)
+def days() -> tuple[bytes, ...]:
+    """A fleet's day as its verb writes it."""
+    from costsim.predict.fleet import predict_fleet
+    from costsim.report.fleets import fleet_document
+    from costsim.report.jsonable import dumps as written
+    from costsim.spec.fleet import load_fleet
+
+    return (written(fleet_document(predict_fleet(load_fleet("deepseek-2025-02-27")), None).payload).encode(),)
 
 
 def scenario() -> bytes:
@@ -187,3 +208,23 @@ gpus = 64
 precision = "fp8"
 context = 4096
 """
+
+
+def packed(one: Callable[[], Sequence[bytes]]) -> Callable[[], Sequence[bytes]]:
+    return lambda: [gzip.compress(data, mtime=0) for data in one()]
+
+
+def shipped(*names: str, folder: str = "hwprofiles") -> Callable[[], Sequence[bytes]]:
+    return lambda: [file(*f"{folder}/{name}".split("/")) for name in names]
+
+
+def kernels() -> Sequence[bytes]:
+    return [beginning(80, "hwprofiles", "measurements", f"{name}.csv") for name in ("h800-sxm", "ascend-910c")]
+
+
+def points() -> Sequence[bytes]:
+    return [beginning(5, "hwprofiles", "points", f"{name}.csv") for name in ("serving_phases", "training")]
+
+
+def traces() -> Sequence[bytes]:
+    return [trace(), bare_trace()]

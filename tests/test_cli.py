@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def run(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`costsim ARGV` as a user's shell would run it."""
-    command = [sys.executable, "-c", "from costsim.cli.main import entry; entry()", *argv]
+    command = [sys.executable, "-c", "from costsim.cli.__main__ import entry; entry()", *argv]
     env = {**os.environ, "COLUMNS": "100", **environment}
     return subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT, timeout=60, check=False)
 
@@ -158,7 +158,7 @@ def test_a_defect_is_one_line_and_status_1() -> None:
 
 
 def test_a_reader_that_leaves_is_no_accident() -> None:
-    script = f"{sys.executable} -c 'from costsim.cli.main import entry; entry()' hw list --json | head -n 1"
+    script = f"{sys.executable} -c 'from costsim.cli.__main__ import entry; entry()' hw list --json | head -n 1"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.stdout == "{\n"
     assert done.stderr == ""
@@ -166,7 +166,7 @@ def test_a_reader_that_leaves_is_no_accident() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_behind_standard_output_is_one_line() -> None:
-    script = f"{sys.executable} -c 'from costsim.cli.main import entry; entry()' models list --json > /dev/full"
+    script = f"{sys.executable} -c 'from costsim.cli.__main__ import entry; entry()' models list --json > /dev/full"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 2
     assert "standard output" in one_line(done.stderr)
@@ -320,6 +320,33 @@ def test_the_table_fits_the_terminal(
     assert max(len(line) for line in text.splitlines()) <= int(width)
     for word in ("TPOT", "50.1 ms", "45 … 56", "mla attention", "experts <gate>", "hidden", "[brackets]", "36.8 GB"):
         assert word in text
+
+
+@pytest.mark.parametrize("module", ["costsim.cli.main", "costsim.cli.output", "costsim.cli.infer"])
+def test_ctrl_c_during_the_first_imports_ends_in_one_line(module: str) -> None:
+    """The console script's own entry: what is interrupted is an import, before `main` could catch anything."""
+    script = f"""
+import sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Finder())
+sys.argv = ["costsim", "infer"]
+from costsim.cli.__main__ import entry
+entry()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert done.stderr == "costsim: interrupted; nothing was left half-written\n"
+
+
+def test_the_console_script_is_that_entry() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["scripts"] == {"costsim": "costsim.cli.__main__:entry"}
 
 
 def test_interrupts_and_defects_have_their_status(

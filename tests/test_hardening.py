@@ -137,6 +137,30 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
         files.read_text(tmp_path / "pipe.toml", "file")
 
 
+@pytest.mark.parametrize(("descr", "shape"), [
+    ("'V0'", "(3, 3)"), ("'<U0'", "(3, 3)"), ("'(0,)i8'", "(3, 3)"), ("[]", "(3, 3)"), ("((((),),),)", "(3, 3)"),
+    ("'<f8'", "(0, 3)"), ("'<f8'", f"({2**62}, 0)"), ("'<f8'", f"({2**62}, 4)"), ("'<f8'", "(-3, -3)"),
+    ("'<f8'", f"({'1, ' * 70})"), ("'<f8'", "(4, 4)"),
+])  # fmt: skip
+def test_no_header_of_an_array_ends_the_process(descr: str, shape: str, tmp_path: Path) -> None:
+    """numpy divides by the size of an element, which may be 0, and takes products that overflow."""
+    head = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + bytes(9 * 8))
+    with pytest.raises(BadInput, match=r"a\.npy"):
+        files.open_npy(path, "loads")
+
+
+def test_arrays_are_mapped_as_numpy_reads_them(tmp_path: Path) -> None:
+    for name, array in (("c", np.arange(12.0).reshape(3, 4)), ("f", np.asfortranarray(np.arange(12).reshape(3, 4))),
+                        ("u", np.arange(5, dtype=">u2")), ("h", np.ones((2, 1, 3), np.float16))):  # fmt: skip
+        np.save(tmp_path / f"{name}.npy", array)
+        found = files.open_npy(tmp_path / f"{name}.npy", "loads")
+        assert isinstance(found, np.memmap)
+        np.testing.assert_array_equal(found, np.load(tmp_path / f"{name}.npy"))
+        assert found.dtype == array.dtype
+
+
 # ------------------------------------------------------------------ code
 
 

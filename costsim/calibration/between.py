@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import Malformed
 from costsim.spec.base import read_text
 from costsim.spec.catalog import ROOT, load_accelerator
 from costsim.timing.device import Device, FittedLaw
@@ -87,7 +87,7 @@ def read_runs(path: Path = ROWS) -> list[Run]:
             column = {key: np.array([float(r[key]) for r in rows]) for key in ("ranks", "domain", "bytes", "time_s")}
             out = float(rows[0]["out_bytes_per_s"])
         except (KeyError, ValueError) as error:
-            raise BadInput(f"{path.name}: installation {name}: {error}") from None
+            raise Malformed(f"{path.name}: installation {name}: {error}") from None
         device = replace(device_for(load_accelerator(rows[0]["accelerator"])), out=out)
         runs.append(Run(name, rows[0]["source"], rows[0]["use"] == "fit", device, **column))
     return runs
@@ -163,4 +163,4 @@ def between_nodes() -> FittedLaw:
         low, high = float(held["p10_ratio"]), float(held["p90_ratio"])
         return FittedLaw(law, "C", low, high, tuple(document["sources"]), int(document["n"]), origin="")
     except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{LAW}: not a law between nodes ({type(error).__name__}: {error})") from None
+        raise Malformed(f"{LAW}: not a law between nodes ({type(error).__name__}: {error})") from None

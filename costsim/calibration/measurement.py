@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from costsim.errors import BadInput
+from costsim.errors import Malformed
 from costsim.files import inert, read_text, write
 
 SHAPE_COLUMNS = (
@@ -68,24 +68,24 @@ def _number(row: dict[str, str], name: str, where: str, span: tuple[float, float
     try:
         value = float(text)
     except ValueError:
-        raise BadInput(f"{where}: {name} = {text[:40]!r} is not a number") from None
+        raise Malformed(f"{where}: {name} = {text[:40]!r} is not a number") from None
     if not span[0] <= value <= span[1]:  # NaN too
-        raise BadInput(f"{where}: {name} = {text[:40]!r} must be from {span[0]:g} to {span[1]:g}")
+        raise Malformed(f"{where}: {name} = {text[:40]!r} must be from {span[0]:g} to {span[1]:g}")
     return value
 
 
 def _row(row: dict[str, str], where: str) -> Measurement:
     if None in row or any(value is None for value in row.values()):
-        raise BadInput(f"{where}: has {'more' if None in row else 'fewer'} fields than the header")
+        raise Malformed(f"{where}: has {'more' if None in row else 'fewer'} fields than the header")
     time_s = _number(row, "time_s", where, TIME_S)
     if time_s is None:
-        raise BadInput(f"{where}: time_s is empty")
+        raise Malformed(f"{where}: time_s is empty")
     shape = {name: value for name in SHAPE_COLUMNS if (value := _number(row, name, where, SHAPE)) is not None}
     wire = {name: value for name in WIRE_COLUMNS[:2] if (value := _number(row, name, where)) is not None}
     wire |= {name: value for name in WIRE_COLUMNS[2:] if (value := _number(row, name, where, SHAPE)) is not None}
     family, dtype = (row.get("family") or "").strip(), (row.get("dtype") or "").strip()
     if not family or not dtype:
-        raise BadInput(f"{where}: family and dtype must be given")
+        raise Malformed(f"{where}: family and dtype must be given")
     return Measurement(
         family=family,
         dtype=dtype,
@@ -103,20 +103,20 @@ def read_measurements(path: Path) -> list[Measurement]:
     text = read_text(path, "measurements", MAX_FILE_BYTES)
     numbered = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if not line.startswith("#")]
     if len(numbered) > MAX_ROWS:
-        raise BadInput(f"measurements {path}: more than {MAX_ROWS} rows")
+        raise Malformed(f"measurements {path}: more than {MAX_ROWS} rows")
     reader = csv.DictReader(line for _, line in numbered)
     try:
         header = reader.fieldnames or ()
         missing = {"family", "dtype", "time_s"} - set(header)
         if missing:
-            raise BadInput(f"measurements {path}: no column {sorted(missing)[0]!r}; columns: {','.join(COLUMNS)}")
+            raise Malformed(f"measurements {path}: no column {sorted(missing)[0]!r}; columns: {','.join(COLUMNS)}")
         if twice := [name for name in header if list(header).count(name) > 1]:
-            raise BadInput(f"measurements {path}: column {twice[0]!r} is there twice")
+            raise Malformed(f"measurements {path}: column {twice[0]!r} is there twice")
         rows = [_row(row, f"{path.name} line {numbered[reader.line_num - 1][0]}") for row in reader]
     except csv.Error as error:
-        raise BadInput(f"measurements {path}: line {numbered[reader.line_num - 1][0]}: {error}") from None
+        raise Malformed(f"measurements {path}: line {numbered[reader.line_num - 1][0]}: {error}") from None
     if not rows:
-        raise BadInput(f"measurements {path}: no rows")
+        raise Malformed(f"measurements {path}: no rows")
     return rows
 
 

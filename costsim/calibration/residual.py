@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import Malformed
 from costsim.num import Num
 
 Array = NDArray[np.float64]
@@ -68,7 +68,7 @@ class Residual:
         try:
             wide = np.broadcast_arrays(*(axis.position(shape) for axis in self.axes))
         except KeyError as error:
-            raise BadInput(
+            raise Malformed(
                 f"residual: a kernel without {str(error.args[0])[:40]!r} cannot be corrected by it"
             ) from None
         flat = [np.ascontiguousarray(w).ravel() for w in wide]
@@ -127,7 +127,7 @@ def from_json(data: Mapping[str, Any]) -> Residual:
         raw = unpack.decompress(base64.b64decode(data["values"], validate=True), nodes + 1)
         values = np.frombuffer(raw, dtype=np.int8).reshape([axis.count for axis in axes])
     except (KeyError, TypeError, ValueError, OverflowError, zlib.error) as error:
-        raise BadInput(f"residual: not a stored grid ({type(error).__name__}: {error})") from None
+        raise Malformed(f"residual: not a stored grid ({type(error).__name__}: {error})") from None
     return Residual(axes, values)
 
 
@@ -156,7 +156,7 @@ def fit_residual(
     counts = [axis.count for axis in axes]
     nodes = math.prod(counts)
     if nodes > MAX_NODES:
-        raise BadInput(f"residual grid of {nodes} nodes over {', '.join(steps)}: at most {MAX_NODES}; use wider steps")
+        raise Malformed(f"residual grid of {nodes} nodes over {', '.join(steps)}: at most {MAX_NODES}; use wider steps")
     rows, columns, weights = _corners(axes, shape, len(residuals))
     design = csr_array((weights, (rows, columns)), shape=(len(residuals), nodes))
     penalty = _differences(axes)

@@ -13,7 +13,7 @@ from typing import Any
 from costsim.calibration.fit import Fit, fit
 from costsim.calibration.measurement import Measurement, read_measurements
 from costsim.calibration.store import calibration_text, device_for, law_json
-from costsim.errors import BadInput
+from costsim.errors import BadOption
 from costsim.spec.accelerator import PEAK_OF, Accelerator
 from costsim.spec.catalog import MEASUREMENTS, load_accelerator
 
@@ -44,7 +44,7 @@ SILICON_FAMILIES = (
 )  # fmt: skip
 #: boxes whose cards have no peer-to-peer path: their NCCL rows (2–6 GB/s of 32) are the host's, not the card's
 _NO_PEER = ("l40s",)
-_DTYPES = ("bf16", "fp8", "int8", "fp4", "w4", "bytes")
+_DTYPES = ("bf16", "fp8", "int8", "fp4", "w4", "w4a8", "bytes")
 #: rows of one family and dtype that are fitted; more of the same table teach nothing new
 MOST_ROWS = 12_000
 
@@ -59,7 +59,7 @@ def measurements_of(name: str) -> list[Measurement]:
     path = MEASUREMENTS / f"{name}.csv"
     if not path.is_file():
         known = ", ".join(shipped_measurements())
-        raise BadInput(
+        raise BadOption(
             f"no measurements of {name} are shipped; shipped: {known}; pass --measurements FILE for your own"
         )
     return read_measurements(path)

@@ -18,7 +18,7 @@ from costsim.calibration.between import FAMILY, between_nodes
 from costsim.calibration.fit import FOLDS, Fit
 from costsim.calibration.residual import from_json
 from costsim.calibration.transfer import SHEET, anchor, distance, find, shipped_bands, tile_cores
-from costsim.errors import BadInput, Malformed
+from costsim.errors import BadInput, Contradiction, Malformed
 from costsim.files import read_json
 from costsim.spec.accelerator import PEAK_OF, Accelerator
 from costsim.spec.catalog import CALIBRATION, load_accelerator
@@ -49,7 +49,7 @@ TWIN = 0.2
 _OTHER_DTYPES = ("fp8", "bf16", "int8", "fp4", "bytes")
 #: sources that time kernels back to back inside CUDA graphs; the others report the kernel's own duration
 GRAPH_TIMED = frozenset({"aiconfigurator-core"})
-#: architectures whose scale-up switch reduces in the network (NVLink SHARP)
+#: architectures whose scale-up switch reduces in the network (NVLink SHARP), where there is one: domains of 8 and more
 _REDUCES_IN_SWITCH = ("hopper", "blackwell")
 
 
@@ -103,7 +103,7 @@ def read_calibration(name: str) -> dict[str, FittedLaw]:
     laws = parse_calibration(path) if path.is_file() else {}
     other = next((law.origin for law in laws.values() if law.origin != name), None)
     if other is not None:
-        raise BadInput(f"calibration {path}: was measured on {other}, not on {name}")
+        raise Contradiction(f"calibration {path}: was measured on {other}, not on {name}")
     return laws
 
 
@@ -113,7 +113,7 @@ def own_calibration(path: str, name: str) -> dict[str, FittedLaw]:
     laws = parse_calibration(Path(path))
     other = next((law.origin for law in laws.values() if law.origin != name), None)
     if other is not None:
-        raise BadInput(f"calibration {path}: was measured on {other}, not on {name}")
+        raise Contradiction(f"calibration {path}: was measured on {other}, not on {name}")
     return laws
 
 
@@ -172,6 +172,7 @@ class Laws(Mapping[str, FittedLaw]):
         self._chip = chip
         self._own = read_calibration(chip.id) if not chip.calibration else own_calibration(chip.calibration, chip.id)
         self._found: dict[str, FittedLaw | None] = dict(instead or {})
+        self._lendable: dict[str, FittedLaw | None] = {}
 
     def _search(self, key: str) -> FittedLaw | None:
         """Nearest evidence first: here and on near twins any kernel of the kind, then relatives, then strangers."""
@@ -193,7 +194,9 @@ class Laws(Mapping[str, FittedLaw]):
         """The law of exactly this key: own or a twin's, a relative's, or from another architecture."""
         if reach == "twin" and key in self._own:
             return self._own[key]
-        law = find(self._chip, key, *measured_parts())
+        if key not in self._lendable:  # each reach asks again
+            self._lendable[key] = find(self._chip, key, *measured_parts())
+        law = self._lendable[key]
         if law is None or (law.grade == "D") != (reach == "stranger"):
             return None
         # A part of much the same sheet runs the same kernel alike; its kernel says more than another one here.
@@ -274,7 +277,7 @@ def device_for(
         up=up,
         out=out,
         laws=Laws(chip, instead),
-        in_network_reduction=chip.architecture in _REDUCES_IN_SWITCH and chip.node_devices >= 8,
+        in_network_reduction=chip.architecture in _REDUCES_IN_SWITCH and (_known(rank, "scale_up_domain") or 0) >= 8,
         processor=chip.torch_device == "cpu",
     )
 

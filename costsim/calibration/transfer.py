@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, Malformed, UnknownSchema
 from costsim.files import read_json
 from costsim.num import Num
 from costsim.spec.accelerator import PEAK_OF, Accelerator
@@ -271,12 +271,12 @@ def read_bands(path: Path) -> Bands:
     try:
         document = read_json(path, "transfer bands")
         if document["schema"] != SCHEMA:
-            raise BadInput(f"transfer bands {path}: schema {document['schema']}, this version reads {SCHEMA}")
+            raise UnknownSchema(f"transfer bands {path}: schema {document['schema']}, this version reads {SCHEMA}")
         table = {grade: {name: _span(entry) for name, entry in document["bands"][grade].items()} for grade in "CD"}
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"transfer bands {path}: not readable ({type(error).__name__}: {error})") from None
+        raise Malformed(f"transfer bands {path}: not readable ({type(error).__name__}: {error})") from None
     return Bands(table)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from costsim.cli.grid import points
 from costsim.cli.output import finish, progress
 from costsim.cli.parser import add_choice, add_grid
-from costsim.errors import BadInput
+from costsim.errors import BadInput, BadOption
 
 if TYPE_CHECKING:
     from costsim.predict.report import Report
@@ -114,7 +114,7 @@ def refuse_foreign(args: argparse.Namespace, parser_keys: Sequence[Key], own: Se
     allowed = {key.name for key in own}
     for key in parser_keys:
         if key.name not in allowed and getattr(args, key.name) is not None:
-            raise BadInput(
+            raise BadOption(
                 f"{key.flag} does not apply to {what}; it takes {', '.join(own_key.flag for own_key in own)}"
             )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli.output import extension, finish, progress, write
-from costsim.errors import Absent, BadInput
+from costsim.errors import Absent, BadOption, CannotWrite, Malformed, NothingFound
 from costsim.report.words import percent
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     names = args.accelerators or (systems() if args.silicon else shipped_measurements())
     if (args.measurements or args.trace) and len(args.accelerators) != 1:
         flag = "--measurements" if args.measurements else "--trace"
-        raise BadInput(f"{flag}: name the one accelerator that the file was measured on")
+        raise BadOption(f"{flag}: name the one accelerator that the file was measured on")
     _need_scipy()
     folder = _folder(args)
     results, points = [], []
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         chip, rows = load_accelerator(name), _rows(args, name)
         results.append(calibrate(chip, rows, progress))
         if not results[-1].fits:
-            raise BadInput(f"calibrate {chip.id}: no law could be fitted: {_why_not(results[-1])}")
+            raise NothingFound(f"calibrate {chip.id}: no law could be fitted: {_why_not(results[-1])}")
         points.append(_points(chip, rows, results[-1]) if plotted else {})
     for result in results:
         if folder is not None:
@@ -85,14 +85,14 @@ def _draft(args: argparse.Namespace) -> int:
     from costsim.calibration.run import calibrate, written_text
 
     if args.draft is None or not args.measurements or args.accelerators or args.silicon:
-        raise BadInput("--draft NAME takes --measurements FILE and nothing of the catalog")
+        raise BadOption("--draft NAME takes --measurements FILE and nothing of the catalog")
     _need_scipy()
     folder = _folder(args) or Path()
     rows = _rows(args, args.draft)
     text, chip = drafted(args.draft, rows, _facts(args))
     result = calibrate(chip, rows, progress)
     if not result.fits:
-        raise BadInput(f"calibrate {chip.id}: no law could be fitted: {_why_not(result)}")
+        raise NothingFound(f"calibrate {chip.id}: no law could be fitted: {_why_not(result)}")
     sheet, laws = folder / f"{args.draft}.toml", folder / f"{args.draft}.json"
     write(sheet, text)
     write(laws, written_text(result, laws))
@@ -107,7 +107,7 @@ def _plotted(args: argparse.Namespace) -> bool:
 def _folder(args: argparse.Namespace) -> Path | None:
     folder = None if args.folder is None else Path(args.folder)
     if folder is not None and not folder.is_dir():
-        raise BadInput(f"--folder {folder}: is not a directory; make it first")
+        raise CannotWrite(f"--folder {folder}: is not a directory; make it first")
     return folder
 
 
@@ -120,7 +120,7 @@ def _facts(args: argparse.Namespace) -> dict[str, Any]:
         return {}
     facts = read_json(path, "facts")
     if not isinstance(facts, dict):
-        raise BadInput(f"--facts {path}: a JSON object is needed, as `costsim profile` writes machine.json")
+        raise Malformed(f"--facts {path}: a JSON object is needed, as `costsim profile` writes machine.json")
     return facts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from costsim.errors import BadInput
+from costsim.errors import BadOption, NothingFound
 
 
 def add_action(parser: argparse.ArgumentParser, noun: str) -> None:
@@ -18,9 +18,9 @@ def checked_action(args: argparse.Namespace, verb: str, noun: str) -> str:
     """``list`` or ``show``; BadInput for anything else and for a show of nothing."""
     action = str(args.action)
     if action not in ("list", "show"):
-        raise BadInput(f"{verb}: {action[:60]!r} is neither list nor show; try `costsim {verb} list`")
+        raise BadOption(f"{verb}: {action[:60]!r} is neither list nor show; try `costsim {verb} list`")
     if action == "show" and args.id is None:
-        raise BadInput(f"{verb} show: which {noun}? `costsim {verb} list` names them")
+        raise BadOption(f"{verb} show: which {noun}? `costsim {verb} list` names them")
     return action
 
 
@@ -28,5 +28,5 @@ def kept(ids: Sequence[str], text: str | None, noun: str) -> list[str]:
     """The ids that contain ``text``; BadInput where none does."""
     found = [name for name in ids if text is None or text.lower() in name]
     if not found:
-        raise BadInput(f"no {noun} id contains {str(text)[:60]!r}; ids: {', '.join(ids[:8])}, …")
+        raise NothingFound(f"no {noun} id contains {str(text)[:60]!r}; ids: {', '.join(ids[:8])}, …")
     return found

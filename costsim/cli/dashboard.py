@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from costsim.errors import Absent, BadInput, BadOption
+from costsim.errors import Absent, BadOption
 
 NAME = "dashboard"
 HELP = "the web app: every answer with its bands, grades and sources, by mouse"
@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.json or args.out is not None:
-        raise BadInput("the dashboard has no answer to print; leave out --json and --out")
+        raise BadOption("the dashboard has no answer to print; leave out --json and --out")
     if importlib.util.find_spec("streamlit") is None:
         raise Absent("the dashboard needs Streamlit: pip install 'costsim[dashboard]'")
     port = free_port(args.address, _port(args.port))
@@ -110,7 +110,7 @@ def app() -> Path:
     """The script of the app."""
     found = importlib.util.find_spec("dashboards")
     if found is None or not found.submodule_search_locations:
-        raise BadInput("the dashboard's files are missing; reinstall costsim")
+        raise Absent("the dashboard's files are missing; reinstall costsim")
     return Path(next(iter(found.submodule_search_locations))) / "app.py"
 
 

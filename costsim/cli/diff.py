@@ -17,7 +17,9 @@ costsim diff mine.toml theirs.toml --out diff.html
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "a", metavar="A", help="a report's .json or .html (--out of infer, train, posttrain, simulate), or a scenario"
+        "a",
+        metavar="A",
+        help="a report's .json or .html (--out of infer, train, posttrain, simulate, fleet), or a scenario",
     )
     parser.add_argument("b", metavar="B", help="another of the same kind")
     parser.add_argument("--metric", metavar="NAME", help="only this metric; default: the main ones")

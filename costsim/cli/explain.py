@@ -6,7 +6,7 @@ import argparse
 
 from costsim.cli import infer
 from costsim.cli.output import finish
-from costsim.errors import BadInput
+from costsim.errors import BadInput, BadOption, Malformed
 
 NAME = "explain"
 HELP = "where a number came from: op by op, law, grade, source"
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     question = infer.question(args)
     if question.asked.varied:
-        raise BadInput(f"explain takes one value of each option; given several of {', '.join(question.asked.varied)}")
+        raise BadOption(f"explain takes one value of each option; given several of {', '.join(question.asked.varied)}")
     plan, load, chosen = question.point({name: values[0] for name, values in question.asked.grid.items()})
     found = explain_inference(question.model, question.chip, plan, load, args.metric, question.price, question.cluster)
     if question.asked.assumed:
@@ -62,7 +62,7 @@ def _of_report(args: argparse.Namespace) -> int:
     from costsim.spec.scenario import carried_text
 
     if args.op is not None:
-        raise BadInput("--op: a report holds no facts of single ops; ask without --report")
+        raise BadOption("--op: a report holds no facts of single ops; ask without --report")
     try:
         page = args.report.lower().endswith((".html", ".htm"))
         text = carried_text(args.report) if page else read_text(Path(args.report), "report", MOST_BYTES)
@@ -73,7 +73,7 @@ def _of_report(args: argparse.Namespace) -> int:
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(
+        raise Malformed(
             f"--report {args.report}: not a report's JSON ({type(error).__name__}: {str(error)[:60]})"
         ) from None
     return finish(args, tree_document(explain_report(report, args.metric)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from costsim.cli.output import finish, progress
 from costsim.cli.parser import add_quantity
-from costsim.errors import BadInput
+from costsim.errors import BadOption, OutOfRange
 
 if TYPE_CHECKING:
     from costsim.predict.fleet_what_if import WhatIf
@@ -62,11 +62,11 @@ def run(args: argparse.Namespace) -> int:
 
     fleet = load_fleet(args.day)
     if not 0 < args.lease_hours <= 24:
-        raise BadInput(f"--lease-hours {args.lease_hours:g}: must be above 0 and at most 24")
+        raise OutOfRange(f"--lease-hours {args.lease_hours:g}: must be above 0 and at most 24")
     if args.seed < 0:
-        raise BadInput(f"--seed {args.seed}: must be at least 0")
+        raise OutOfRange(f"--seed {args.seed}: must be at least 0")
     if args.hour_s is not None and not args.requests:
-        raise BadInput("--hour-s says how the day is played; give --requests with it")
+        raise BadOption("--hour-s says how the day is played; give --requests with it")
     lease = in_usd(parse_rate(args.lease, "--lease")) if args.lease is not None else 0.0
     day = predict_fleet(
         fleet, mix=_mix(args.mix), policy=_policy(args, fleet), what_if=_what_if(args), lease_usd_per_gpu_h=lease,
@@ -86,12 +86,12 @@ def _what_if(args: argparse.Namespace) -> WhatIf:
     night = NIGHT
     if args.night_hours is not None:
         if args.night_price is None and args.night_shift is None:
-            raise BadInput("--night-hours says when; give --night-price or --night-shift with it")
+            raise BadOption("--night-hours says when; give --night-price or --night-shift with it")
         low, _, high = args.night_hours.partition("-")
         try:
             night = (float(low), float(high))
         except ValueError:
-            raise BadInput(f"--night-hours {args.night_hours[:40]!r}: two hours are needed, like 0.5-8.5") from None
+            raise BadOption(f"--night-hours {args.night_hours[:40]!r}: two hours are needed, like 0.5-8.5") from None
     price = 1.0 if args.night_price is None else args.night_price
     return WhatIf(args.cache, price, args.night_shift or 0.0, night)
 
@@ -108,7 +108,7 @@ def _mix(text: str | None) -> dict[str, float] | None:
         except ValueError:
             sign = ""
         if not sign or name in shares:
-            raise BadInput(f"--mix: {part.strip()[:40]!r} is not ID=SHARE, once each; write h800-sxm=0.6,h20-96g=0.4")
+            raise BadOption(f"--mix: {part.strip()[:40]!r} is not ID=SHARE, once each; write h800-sxm=0.6,h20-96g=0.4")
         shares[name] = value
     return shares
 

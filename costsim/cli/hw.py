@@ -11,7 +11,7 @@ from costsim import units
 from costsim.cli.catalogs import add_action, checked_action, kept
 from costsim.cli.law_plots import chip_law_section
 from costsim.cli.output import extension, finish
-from costsim.errors import BadInput
+from costsim.errors import Malformed
 
 if TYPE_CHECKING:
     from costsim.report.document import Content, Document, Section
@@ -89,7 +89,7 @@ def _measured_on(owner: str) -> dict[str, Any]:
     try:
         return dict(read_json(path, "calibration")["laws"])
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path.name}: not a calibration file ({error}); `costsim calibrate` writes one") from None
+        raise Malformed(f"{path.name}: not a calibration file ({error}); `costsim calibrate` writes one") from None
 
 
 def _errors(law: dict[str, Any]) -> dict[str, Any]:

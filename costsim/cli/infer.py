@@ -13,7 +13,7 @@ from costsim.cli import launch as launching
 from costsim.cli.ask import Given, Key, Words
 from costsim.cli.output import finish
 from costsim.cli.parser import add_choice
-from costsim.errors import BadInput, BadOption
+from costsim.errors import BadOption
 
 if TYPE_CHECKING:
     from costsim.predict.report import Report
@@ -155,7 +155,7 @@ def _drafts(args: argparse.Namespace) -> None:
     """Drafted tokens and the chance that they are kept say nothing alone."""
     drafted = args.mtp_tokens is not None and max(args.mtp_tokens) > 0
     if drafted != (args.mtp_acceptance is not None) and (drafted or args.mtp_tokens is None):
-        raise BadInput("--mtp-tokens and --mtp-acceptance go together (DeepSeek-V3 keeps 0.85 to 0.9 of one draft)")
+        raise BadOption("--mtp-tokens and --mtp-acceptance go together (DeepSeek-V3 keeps 0.85 to 0.9 of one draft)")
 
 
 def question(args: argparse.Namespace) -> Question:
@@ -208,7 +208,7 @@ def _against(args: argparse.Namespace) -> Callable[[Report, Any], Report]:
     from costsim.predict.break_even import with_break_even
 
     if args.phase != "serving":
-        raise BadInput(
+        raise BadOption(
             f"--api-price: a list covers prompts and answers together; ask --phase serving, not {args.phase}"
         )
     price = api_price(args.api)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli.output import progress, write
-from costsim.errors import BadInput, BadOption
+from costsim.errors import BadOption
 
 if TYPE_CHECKING:
     from costsim.cli.ask import Given, Key, Words
@@ -72,7 +72,7 @@ def save(args: argparse.Namespace, model: ModelSpec, chip: Accelerator, asked: G
     if args.write_megatron is None:
         return
     if asked.varied:
-        raise BadInput(f"--{asked.varied[0].replace('_', '-')}: --write-megatron writes one layout; give one value")
+        raise BadOption(f"--{asked.varied[0].replace('_', '-')}: --write-megatron writes one layout; give one value")
     point = {name: values[0] for name, values in asked.grid.items()} | asked.words
     write_layout(args.write_megatron, model, chip, point)
 

@@ -18,7 +18,17 @@ from typing import Protocol, cast
 
 from costsim.cli.output import FORMATS, check_out
 from costsim.cli.parser import verb_parser
-from costsim.errors import DEFECT, BadInput, BadOption, CannotWrite, UnknownName, UnreadableFile, one_line
+from costsim.errors import (
+    DEFECT,
+    BadInput,
+    BadOption,
+    CannotWrite,
+    Exhausted,
+    OutOfRange,
+    UnknownName,
+    UnreadableFile,
+    one_line,
+)
 from costsim.version import __version__
 
 #: every verb in the order in which the help lists them; each is a module of this package
@@ -40,11 +50,6 @@ class Verb(Protocol):
     def configure(self, parser: argparse.ArgumentParser) -> None: ...
 
     def run(self, args: argparse.Namespace) -> int: ...
-
-
-def entry() -> None:
-    """The console script."""
-    sys.exit(main(sys.argv[1:]))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -73,9 +78,9 @@ def main(argv: Sequence[str]) -> int:
         where = one_line(str(error.filename or "standard output"), 160)
         return _complain(f"error: {where}: {error.strerror or error} [{code}]", 2)
     except UnicodeError:
-        return _complain(f"error: a name or a value holds signs that are no text [{BadInput.code}]", 2)
+        return _complain(f"error: a name or a value holds signs that are no text [{OutOfRange.code}]", 2)
     except MemoryError:
-        return _complain(f"error: out of memory; ask for less at once, or for fewer values [{BadInput.code}]", 2)
+        return _complain(f"error: out of memory; ask for less at once, or for fewer values [{Exhausted.code}]", 2)
     except Exception as error:
         if os.environ.get("COSTSIM_DEBUG"):
             traceback.print_exc()
@@ -100,7 +105,7 @@ def _dispatch(argv: list[str]) -> int:
     parser = verb_parser(verb.NAME, verb.HELP, verb.EXAMPLE)
     verb.configure(parser)
     if odd := next((word for word in argv[1:] if word.startswith("--") and word.endswith("=--")), None):
-        raise BadInput(f"{odd[:60]}: a value is needed after the equals sign")  # argparse would read it as a list
+        raise BadOption(f"{odd[:60]}: a value is needed after the equals sign")  # argparse would read it as a list
     try:
         args = parser.parse_intermixed_args(argv[1:])
     except SystemExit as done:  # --help has printed and wants to leave

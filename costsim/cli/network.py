@@ -77,7 +77,7 @@ def _refuse_cluster_options(args: argparse.Namespace) -> None:
              "--scale-out": args.scale_out}  # fmt: skip
     for flag, value in given.items():
         if value is not None:
-            raise BadInput(f"{flag}: is for clusters; {args.id} is a topology (`costsim network list` names clusters)")
+            raise BadOption(f"{flag}: is for clusters; {args.id} is a topology (`costsim network list` names clusters)")
 
 
 def _listed(ids: list[str]) -> Document:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from costsim import units
-from costsim.errors import BadInput
+from costsim.errors import BadInput, BadOption, Malformed, UnreadableFile
 
 if TYPE_CHECKING:
     from costsim.network.topology import Array, Topology
@@ -23,7 +23,7 @@ def asked_traffic(file: str | None, kind: str | None, size: float, graph: Topolo
     ranks = len(graph.endpoints)
     if file is not None:
         if kind is not None:
-            raise BadInput("--matrix and --traffic: give one of the two")
+            raise BadOption("--matrix and --traffic: give one of the two")
         return file, read_matrix(Path(file), ranks)
     kind = kind or "all_to_all"
     if kind in ("dispatch", "combine"):
@@ -41,23 +41,25 @@ def read_matrix(path: Path, ranks: int) -> Array:
     from costsim.spec.base import read_text
 
     if path.suffix.lower() not in (".csv", ".npy"):
-        raise BadInput(f"--matrix {path}: give a .csv or an .npy file")
+        raise BadOption(f"--matrix {path}: give a .csv or an .npy file")
     try:
         if path.suffix.lower() == ".npy":
             if path.is_file() and path.stat().st_size > MAX_MATRIX_BYTES:
-                raise BadInput(f"--matrix {path}: larger than {MAX_MATRIX_BYTES:,} bytes; is this the right file?")
+                raise UnreadableFile(
+                    f"--matrix {path}: larger than {MAX_MATRIX_BYTES:,} bytes; is this the right file?"
+                )
             found = _npy(path, ranks)
         else:
             lines = [line for line in read_text(path, "--matrix", MAX_MATRIX_BYTES).splitlines() if line.strip()]
             found = np.array([[float(cell) for cell in line.split(",")] for line in lines])
     except OSError as error:
-        raise BadInput(f"--matrix {path}: cannot be read ({error.strerror})") from None
+        raise UnreadableFile(f"--matrix {path}: cannot be read ({error.strerror})") from None
     except (ValueError, TypeError, EOFError, OverflowError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"--matrix {path}: not a square of numbers ({str(error)[:80]})") from None
+        raise Malformed(f"--matrix {path}: not a square of numbers ({str(error)[:80]})") from None
     if found.shape != (ranks, ranks):
-        raise BadInput(f"--matrix {path}: has shape {found.shape}; {ranks} ranks take {ranks} × {ranks}")
+        raise Malformed(f"--matrix {path}: has shape {found.shape}; {ranks} ranks take {ranks} × {ranks}")
     return found
 
 
@@ -69,5 +71,5 @@ def _npy(path: Path, ranks: int) -> Array:
 
     found = open_npy(path, "--matrix")
     if found.shape != (ranks, ranks):
-        raise BadInput(f"--matrix {path}: has shape {found.shape}; {ranks} ranks take {ranks} × {ranks}")
+        raise Malformed(f"--matrix {path}: has shape {found.shape}; {ranks} ranks take {ranks} × {ranks}")
     return np.array(found, dtype=float)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from costsim.cli import ask as asking
 from costsim.cli.output import finish, progress
 from costsim.cli.parser import add_choice, add_quantity
-from costsim.errors import BadInput
+from costsim.errors import BadOption, BadQuantity, Contradiction, DoesNotDivide, Malformed, OutOfRange
 
 if TYPE_CHECKING:
     from costsim.explore.placing import Question
@@ -85,11 +85,11 @@ def _question(args: argparse.Namespace) -> Question:
 
     for name in ("loads", "gpus", "slots"):
         if getattr(args, name) is None:
-            raise BadInput(f"--{name}: needed, as in `costsim place --loads counts.npy --gpus 32 --slots 288`")
+            raise BadOption(f"--{name}: needed, as in `costsim place --loads counts.npy --gpus 32 --slots 288`")
     if not 0 <= args.seed < 2**31:
-        raise BadInput(f"--seed {args.seed}: from 0 to {2**31 - 1}")
+        raise OutOfRange(f"--seed {args.seed}: from 0 to {2**31 - 1}")
     if args.window <= 0:
-        raise BadInput("--window: a time above zero, such as 10min")
+        raise OutOfRange("--window: a time above zero, such as 10min")
     model = _model(args)
     loads, model, notes = _loads(args, model)
     moe = model.moe
@@ -102,7 +102,7 @@ def _question(args: argparse.Namespace) -> Question:
     deployment = _deployment(args, model, shape, notes)
     present = None if args.present is None else _present(args.present, shape, len(loads.counts))
     if args.max_moves is not None and present is None:
-        raise BadInput("--max-moves: counts changes from the placement in use; give it with --present FILE")
+        raise Malformed("--max-moves: counts changes from the placement in use; give it with --present FILE")
     clock, cpu = perf_counter(), process_time()
     if present is None:
         placed = optimise(shape, loads.counts, choices, goal)
@@ -130,7 +130,7 @@ def _model(args: argparse.Namespace) -> ModelSpec:
 
     model = load_model(args.model)
     if model.moe is None:
-        raise BadInput(f"--model {model.id}: has no experts to place; see `costsim models list`")
+        raise Contradiction(f"--model {model.id}: has no experts to place; see `costsim models list`")
     return model
 
 
@@ -145,7 +145,7 @@ def _loads(args: argparse.Namespace, model: ModelSpec) -> tuple[ExpertLoads, Mod
         try:
             number = float(value)
         except ValueError:
-            raise BadInput(f"--loads {args.loads[:60]}: a number follows the colon, as in {kind}:0.8") from None
+            raise BadQuantity(f"--loads {args.loads[:60]}: a number follows the colon, as in {kind}:0.8") from None
         make = lognormal if kind == "lognormal" else power_law
         synthetic = make(model.moe_layers, moe.experts, number, seed=args.seed)
         return synthetic, model, [f"loads are drawn, not recorded: {args.loads}"]
@@ -153,7 +153,7 @@ def _loads(args: argparse.Namespace, model: ModelSpec) -> tuple[ExpertLoads, Mod
     loads = read_loads(args.loads, moe.experts if own else None)
     layers, width = loads.counts.shape
     if width != moe.experts and layers == moe.experts:
-        raise BadInput(f"--loads {args.loads}: {layers} layers × {width} experts; is it transposed?")
+        raise Malformed(f"--loads {args.loads}: {layers} layers × {width} experts; is it transposed?")
     if loads.tokens is not None and not own and width < moe.experts:
         loads = read_loads(args.loads, moe.experts)
         width = moe.experts
@@ -161,7 +161,7 @@ def _loads(args: argparse.Namespace, model: ModelSpec) -> tuple[ExpertLoads, Mod
         return loads, model, []
     groups = args.groups or 1
     if groups < 1 or width % groups:
-        raise BadInput(f"--groups {groups}: does not divide {width} experts")
+        raise DoesNotDivide(f"--groups {groups}: does not divide {width} experts")
     chosen = max(min(moe.top_groups, groups), 1)
     change = {"experts": width, "top_k": min(moe.top_k, width), "groups": groups, "top_groups": chosen}
     model = model.model_copy(update={"moe": moe.model_copy(update=change)})
@@ -175,9 +175,9 @@ def _shape(args: argparse.Namespace, counted: tuple[int, ...], model_groups: int
     layers, experts = counted
     for name, most in (("slots", MOST_SLOTS), ("gpus", MOST_GPUS)):
         if not 1 <= getattr(args, name) <= most:
-            raise BadInput(f"--{name} {getattr(args, name)}: from 1 to {most:,}")
+            raise OutOfRange(f"--{name} {getattr(args, name)}: from 1 to {most:,}")
     if layers * args.slots > MOST_CELLS:
-        raise BadInput(f"--slots {args.slots} on {layers} layers: at most {MOST_CELLS:,} slots in all")
+        raise OutOfRange(f"--slots {args.slots} on {layers} layers: at most {MOST_CELLS:,} slots in all")
     nodes = args.nodes
     if nodes is None:
         nodes = args.gpus // 8 if args.gpus % 8 == 0 else 1
@@ -200,7 +200,7 @@ def _later(args: argparse.Namespace, loads: ExpertLoads) -> Any:
         return None
     later = read_loads(args.later, loads.counts.shape[1]).counts
     if later.shape != loads.counts.shape:
-        raise BadInput(f"--later {args.later}: {later.shape[0]} layers; --loads has {loads.counts.shape[0]}")
+        raise Malformed(f"--later {args.later}: {later.shape[0]} layers; --loads has {loads.counts.shape[0]}")
     return later
 
 
@@ -216,7 +216,7 @@ def _coactivation(args: argparse.Namespace, shape: Shape, loads: ExpertLoads, no
         return loads.tokens
     tokens = read_loads(args.coactivation, shape.experts).tokens
     if tokens is None:
-        raise BadInput(f"--coactivation {args.coactivation}: counts; a layers × tokens × top_k trace is needed")
+        raise Malformed(f"--coactivation {args.coactivation}: counts; a layers × tokens × top_k trace is needed")
     if len(tokens) != len(loads.counts):
         notes.append(f"the trace's {len(tokens)} layers stand in turn for the {len(loads.counts)} of the loads")
     return tokens
@@ -235,7 +235,7 @@ def _goal(args: argparse.Namespace, loads: ExpertLoads, later: Any, notes: list[
     slack = {"balance": None, "local": 0.0}.get(args.objective, REMOTE_SLACK)
     if args.remote_slack is not None:
         if args.objective != "both":
-            raise BadInput(f"--remote-slack: applies to --objective both, not {args.objective}")
+            raise BadOption(f"--remote-slack: applies to --objective both, not {args.objective}")
         slack = args.remote_slack
     return Goal(drift, slack, args.seed)
 
@@ -255,7 +255,7 @@ def _present(name: str, shape: Shape, layers: int) -> Placement:
     except (ValueError, OverflowError):
         table = np.array("ragged")
     if table.dtype.kind not in "iu" or table.shape != (layers, shape.slots):
-        raise BadInput(f"--present {name}: physical_to_logical must be {layers} rows of {shape.slots} expert numbers")
+        raise Malformed(f"--present {name}: physical_to_logical must be {layers} rows of {shape.slots} expert numbers")
     return Placement(shape, table.astype(np.int64))
 
 

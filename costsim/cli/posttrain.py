@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from costsim.cli.ask import Key, Words, add_keys, add_subject, answer, given, refuse_foreign, supply
 from costsim.cli.output import finish
 from costsim.cli.parser import add_choice
-from costsim.errors import BadInput, BadOption
+from costsim.errors import BadOption
 
 if TYPE_CHECKING:
     from costsim.cli.ask import Given
@@ -156,7 +156,7 @@ def _refuse_keys(args: argparse.Namespace, what: str) -> None:
     keys: list[Key | Words] = [*PLAN, *_LOAD, *words()]
     for key in keys:
         if getattr(args, key.name) is not None:
-            raise BadInput(
+            raise BadOption(
                 f"{key.flag} does not apply to {what}: it has a plan of its own; edit a copy of its TOML file"
             )
 

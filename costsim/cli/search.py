@@ -28,7 +28,7 @@ PHASES = ("decode", "prefill", "serving", "training", "deployment")
 OBJECTIVES = ("usd_per_mtok", "tokens_per_s_per_gpu", "step_s")
 #: what is searched when the user names nothing: a small grid that covers how such models are deployed
 _SERVING_GRID: dict[str, list[Any]] = {
-    "gpus": [8, 16, 32, 64, 128], "tp": [1, 2, 4, 8], "pp": [1], "ep": [1, 2, 4, 8, 16, 32, 64, 128],
+    "gpus": [8, 16, 32, 64, 128, 256], "tp": [1, 2, 4, 8], "pp": [1], "ep": [1, 2, 4, 8, 16, 32, 64, 128, 256],
     "overlap": ["none", "two-batch"],
 }  # fmt: skip
 _LOAD_GRID: dict[str, dict[str, list[Any]]] = {
@@ -128,6 +128,9 @@ def _grid(args: argparse.Namespace, model: ModelSpec, chip: Accelerator) -> tupl
     defaults["precision"] = [precision]
     if args.phase == "training":
         defaults["precision"] = ["fp8", "bf16"] if precision == "fp8" else ["bf16"]
+        defaults["routing"] = [(train.DEFAULTS if model.moe else train.DENSE)["routing"]]
+        if model.moe and model.attention.kind == "mla":  # what the published run computes again
+            defaults["recompute"] = [train.DEFAULTS["recompute"].replace(",", "+"), *defaults["recompute"]]
     if model.moe is None:
         defaults["ep"] = [1]
     if args.phase != "training":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from costsim.cli.grid import points
 from costsim.cli.output import extension, finish, progress, write
-from costsim.errors import BadInput
+from costsim.errors import Absent, BadInput, BadOption, OutOfRange
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,7 @@ def check_single(args: argparse.Namespace) -> None:
     """Options of sweeps mean nothing for one scenario."""
     for name in ("workers", "scheduler", "resume"):
         if getattr(args, name, None) is not None:
-            raise BadInput(f"--{name} runs a sweep; give some option a list or a range, like --rate 1:16")
+            raise BadOption(f"--{name} runs a sweep; give some option a list or a range, like --rate 1:16")
 
 
 def answer_points(scenarios: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -68,11 +68,11 @@ def run_grid(args: argparse.Namespace, names: Sequence[str]) -> int:
 
     for name in ("perfetto", "launch", "bench"):
         if getattr(args, name, None) is not None:
-            raise BadInput(f"--{name} is about one scenario; leave out the ranges")
+            raise BadOption(f"--{name} is about one scenario; leave out the ranges")
     if args.workers is not None and not 1 <= args.workers <= 1024:
-        raise BadInput(f"--workers {args.workers}: must be from 1 to 1024")
+        raise OutOfRange(f"--workers {args.workers}: must be from 1 to 1024")
     if args.workers is not None and args.scheduler is not None:
-        raise BadInput("--workers are local processes and --scheduler a cluster's; give one")
+        raise BadOption("--workers are local processes and --scheduler a cluster's; give one")
     every = points({name: getattr(args, name) for name in names}, MAX_POINTS)
     base = {name: value for name, value in vars(args).items() if name not in _HOW}
     base["data"] = _digest(args)
@@ -114,7 +114,7 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     from importlib.util import find_spec
 
     if find_spec("pyarrow") is None:
-        raise BadInput(f"--out {path}: parquet needs pyarrow: pip install pyarrow, or give a .csv")
+        raise Absent(f"--out {path}: parquet needs pyarrow: pip install pyarrow, or give a .csv")
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False)
     write(path, buffer.getvalue())

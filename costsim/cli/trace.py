@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from costsim.cli.output import finish, progress
-from costsim.errors import BadInput, BadOption
+from costsim.errors import BadOption, OutOfRange
 
 if TYPE_CHECKING:
     from costsim.trace.work import Work
@@ -60,14 +60,14 @@ def _works(paths: list[Path]) -> list[Work]:
     from costsim.trace.work import work_of
 
     if len(paths) > MAX_FILES:
-        raise BadInput(f"more than {MAX_FILES:,} files; give the traces of one run, or some of its ranks")
+        raise OutOfRange(f"more than {MAX_FILES:,} files; give the traces of one run, or some of its ranks")
     works = []
     for number, path in enumerate(paths, start=1):
         progress(f"reading {path.name} ({number} of {len(paths)})")
         works.append(work_of(read_trace(path)))
     ranks = [work.trace.rank for work in works if work.trace.rank is not None]
     if twice := [rank for rank in ranks if ranks.count(rank) > 1]:
-        raise BadInput(f"rank {twice[0]} occurs in more than one file; give one trace of each rank of one run")
+        raise BadOption(f"rank {twice[0]} occurs in more than one file; give one trace of each rank of one run")
     return works
 
 
@@ -93,5 +93,5 @@ def _copy(folder: Path, paths: list[Path], works: list[Work]) -> None:
 
 def _whole(text: str, flag: str, least: int, most: int) -> int:
     if not text.isascii() or not text.isdigit() or not least <= int(text[:9]) <= most:
-        raise BadInput(f"{flag} {text[:40]!r}: give a whole number from {least} to {most:,}")
+        raise OutOfRange(f"{flag} {text[:40]!r}: give a whole number from {least} to {most:,}")
     return int(text[:9])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli.output import finish
-from costsim.errors import BadInput, BadOption
+from costsim.errors import BadOption
 
 if TYPE_CHECKING:
     from costsim.cli.ask import Given
@@ -60,7 +60,7 @@ def answer(
 
     if given.varied:
         what = "--fp8-savings" if args.fp8_savings else "--run"
-        raise BadInput(f"--{given.varied[0].replace('_', '-')}: {what} answers one layout; give one value")
+        raise BadOption(f"--{given.varied[0].replace('_', '-')}: {what} answers one layout; give one value")
     point = {name: values[0] for name, values in given.grid.items()}
     if args.fp8_savings:
         return _savings(args, given, point, model, chip, price, cluster, notes)
@@ -115,4 +115,4 @@ def _spec(args: argparse.Namespace, model: ModelSpec, point: Mapping[str, Any]) 
 
 def _refuse(own: Sequence[str], run: str) -> None:
     if own:
-        raise BadInput(f"--{own[0].replace('_', '-')}: the phases of {run} say it; leave one of the two out")
+        raise BadOption(f"--{own[0].replace('_', '-')}: the phases of {run} say it; leave one of the two out")

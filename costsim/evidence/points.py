@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from costsim.errors import BadInput, OutOfRange
+from costsim.errors import Malformed, OutOfRange
 from costsim.spec.base import read_text
 
 COLUMNS = ("id", "kind", "model", "accelerator", "gpus", "precision", "plan", "load", "metric", "value", "unit",
@@ -46,14 +46,14 @@ class Point:
         text = self.load.get(key, self.plan.get(key))
         if text is None or text == "" or text == "n/a":
             if default is None:
-                raise BadInput(f"the row states no {key}")
+                raise Malformed(f"the row states no {key}")
             return default
         try:
             value = float(text)
         except ValueError:
-            raise BadInput(f"{key} = {text[:40]!r} is not a number") from None
+            raise Malformed(f"{key} = {text[:40]!r} is not a number") from None
         if not math.isfinite(value):
-            raise BadInput(f"{key} = {text[:40]!r} is not finite")
+            raise Malformed(f"{key} = {text[:40]!r} is not finite")
         return value
 
 
@@ -62,7 +62,7 @@ def _pairs(text: str, where: str) -> dict[str, str]:
     for part in filter(None, (p.strip() for p in text.split(";"))):
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
-            raise BadInput(f"{where}: {part[:40]!r} is not key=value")
+            raise Malformed(f"{where}: {part[:40]!r} is not key=value")
         pairs[key.strip()] = value.strip()
     return pairs
 
@@ -71,9 +71,9 @@ def _number(text: str, where: str, field: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise BadInput(f"{where}: {field} = {text[:40]!r} is not a number") from None
+        raise Malformed(f"{where}: {field} = {text[:40]!r} is not a number") from None
     if not math.isfinite(value):
-        raise BadInput(f"{where}: {field} = {text[:40]!r} is not finite")
+        raise Malformed(f"{where}: {field} = {text[:40]!r} is not finite")
     return value
 
 
@@ -90,12 +90,12 @@ def read_points(path: Path) -> list[Point]:
     try:
         rows = list(csv.DictReader(io.StringIO(text)))
     except csv.Error as error:
-        raise BadInput(f"points {path}: not CSV ({error})") from None
+        raise Malformed(f"points {path}: not CSV ({error})") from None
     missing = [name for name in NEEDED if rows and name not in rows[0]]
     if missing or not rows:
-        raise BadInput(f"points {path}: no column {missing[0]!r}" if missing else f"points {path}: no rows")
+        raise Malformed(f"points {path}: no column {missing[0]!r}" if missing else f"points {path}: no rows")
     if len(rows) > MAX_ROWS:
-        raise BadInput(f"points {path}: more than {MAX_ROWS} rows")
+        raise Malformed(f"points {path}: more than {MAX_ROWS} rows")
     return [_point(row, f"{path.name} row {i}") for i, row in enumerate(rows, start=1)]
 
 

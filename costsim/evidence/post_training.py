@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from costsim.errors import BadInput, DoesNotFit
+from costsim.errors import DoesNotFit, Malformed
 from costsim.evidence.points import Point
 from costsim.physics.parameters import parameters
 from costsim.predict.post.recipe import predict_recipe
@@ -64,7 +64,7 @@ def _habits(point: Point, model: ModelSpec) -> Habits:
 def predict_post(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
     """The report of a post-training row. GPU hours of R1-Zero and R1 come from their recipes."""
     if point.gpus is None:
-        raise BadInput("the row states no gpus")
+        raise Malformed("the row states no gpus")
     if point.metric in ("gpu_hours", "usd") and point.accelerator == "h800-sxm" and point.model.startswith("deepseek"):
         return _whole_recipe(point)
     habits = _habits(point, model)
@@ -89,7 +89,7 @@ def _widened(name: str, metric: Metric, ends: list[Report]) -> Metric:
 def _whole_recipe(point: Point) -> Report:
     name = "r1-zero" if "steps" in point.load else "r1"
     if point.gpus != load_recipe(name).gpus:
-        raise BadInput(f"gpus = {point.gpus:g}: the recipe {name} ran on {load_recipe(name).gpus}")
+        raise Malformed(f"gpus = {point.gpus:g}: the recipe {name} ran on {load_recipe(name).gpus}")
     return predict_recipe(load_recipe(name))[0]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from costsim.errors import BadInput, UnknownName
+from costsim.errors import BadInput, NothingFound, UnknownName
 from costsim.explore.attribution import MOST, Attribution, Vector, attribute
 from costsim.explore.inputs import SERVING, Question, answer
 from costsim.frames import Framed, Rows
@@ -114,12 +114,12 @@ def changed_inputs(a: Question, b: Question) -> dict[str, tuple[Any, Any]]:
 def diff(a: Question, b: Question) -> Diff:
     """Attribute the difference of every common metric to the inputs that changed. Raises BadInput."""
     if a.kind != b.kind:
-        raise BadInput(f"diff: {a.name} is about {a.kind}, {b.name} about {b.kind}; give two answers of one kind")
+        raise NothingFound(f"diff: {a.name} is about {a.kind}, {b.name} about {b.kind}; give two answers of one kind")
     changed = changed_inputs(a, b)
     ends = answer(a.kind, a.values), answer(b.kind, b.values)
     metrics = [name for name in ends[0] if name in ends[1] and name not in _NOT_COMPARED]
     if not metrics:
-        raise BadInput(f"diff: {a.name} and {b.name} have no metric in common")
+        raise NothingFound(f"diff: {a.name} and {b.name} have no metric in common")
     groups, grouped = _groups(changed, MOST if a.kind in SERVING else _SLOW_MOST)
 
     def value(names: frozenset[str]) -> Vector | None:
@@ -173,7 +173,9 @@ def _difference(
         alone, last = _known(share.alone[index]), _known(share.last[index])
         shown = keys if len(keys) <= MOST else share.names
         factor = _known(np.exp(share.part[log]))
-        parts.append(Part(shown, *values, float(share.part[index]), alone, last, factor))
+        made_of = float(share.part[index])
+        part = 0.0 if abs(made_of) < _ROUNDING * max(abs(before.value), abs(after.value)) else made_of
+        parts.append(Part(shown, *values, part, alone, last, factor))
     parts.sort(key=lambda part: -abs(part.part))
     old, new = a.stored.get(metric, before.value), b.stored.get(metric, after.value)
     drift = (new - after.value) - (old - before.value)

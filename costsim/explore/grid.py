@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import BadOption, OutOfRange
 
 #: plans evaluated at a time: the arrays of one step stay in the processor's cache
 CHUNK = 1 << 16
@@ -53,10 +53,10 @@ def plan_count(grid: Mapping[str, Values]) -> int:
     count = 1
     for name, values in grid.items():
         if len(values) == 0:
-            raise BadInput(f"{name}: no values to search over")
+            raise BadOption(f"{name}: no values to search over")
         count *= len(values)
     if count > MAX_PLANS:
-        raise BadInput(f"the grid holds {count:,} plans, more than {MAX_PLANS:,}; use larger steps")
+        raise OutOfRange(f"the grid holds {count:,} plans, more than {MAX_PLANS:,}; use larger steps")
     return count
 
 
@@ -81,3 +81,25 @@ def _block(words: dict[str, str], names: tuple[str, ...], axes: tuple[NDArray[np
     for i, (name, axis) in enumerate(zip(names, axes, strict=True)):
         numbers[name] = axis.reshape(tuple(-1 if j == i else 1 for j in range(len(axes))))
     return Block(words, numbers, axes, names, shape)
+
+
+def at_edge(grid: Mapping[str, Values], best: Mapping[str, Any], most_gpus: float | None = None) -> str:
+    """A line that names the axes on whose end ``best`` lies although they could go on; empty where there are none.
+
+    An end is no edge where the next value would break a rule: below one, more expert ranks than cards, above
+    ``most_gpus``. An axis of one value was not searched.
+    """
+    ends = []
+    for name, values in grid.items():
+        at = best.get(name)
+        if len(values) < 2 or not isinstance(at, (int, float)):
+            continue
+        largest, smallest = max(float(v) for v in values), min(float(v) for v in values)
+        limit = {"gpus": most_gpus, "ep": float(best.get("gpus", np.inf))}.get(name)
+        if at == largest and (limit is None or at < limit):
+            ends.append(f"{name} {at:g} is the largest tried")
+        elif at == smallest and at > 1:
+            ends.append(f"{name} {at:g} is the smallest tried")
+    return (
+        f"the best plan lies at the edge of the grid ({', '.join(ends)}): a wider one may hold a better" if ends else ""
+    )

@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from costsim.errors import BadInput
+from costsim.errors import Malformed, NothingFound
 from costsim.explore.again import ask_run, ask_simulation, run_values, simulation_values
+from costsim.explore.fleets import ask_fleet, fleet_values
 from costsim.explore.study import headline
 from costsim.files import json_of
 from costsim.predict.inference import predict_inference
@@ -25,7 +26,8 @@ from costsim.spec.recipe import load_recipe
 from costsim.spec.scenario import Scenario, carried_text, load_scenario
 
 SERVING = {"prefill": PrefillLoad, "decode": DecodeLoad, "serving": ServingLoad}
-KINDS = (*SERVING, "training", "training_run", "simulation", "post_training", "post_training_recipe", "scenario")
+KINDS = (*SERVING, "training", "training_run", "simulation", "post_training", "post_training_recipe", "fleet",
+         "scenario")  # fmt: skip
 #: parts of a report's inputs that are read on their own
 _PARTS = ("plan", "load", "price", "cluster", "phases", "assumptions", "published_gpu_hours", "service")
 #: numbers beyond this mean nothing in a question
@@ -55,7 +57,7 @@ def read_question(path: str) -> Question:
         return _of_scenario(load_scenario(path), path)
     page = path.endswith((".html", ".htm"))
     if not page and not path.endswith(".json"):
-        raise BadInput(f"{path}: give a report's .json or .html (`costsim infer --out a.json`) or a scenario's .toml")
+        raise Malformed(f"{path}: give a report's .json or .html (`costsim infer --out a.json`) or a scenario's .toml")
     text = carried_text(path) if page else read_text(Path(path), "report", MOST_BYTES)
     if page and not text.lstrip().startswith("{"):
         return _of_scenario(load_scenario(path), path)
@@ -65,11 +67,14 @@ def read_question(path: str) -> Question:
 def of_report(document: Any, name: str) -> Question:
     """The question of a report's JSON."""
     if not isinstance(document, dict) or not isinstance(document.get("inputs"), dict):
-        raise BadInput(f"report {name}: no `inputs` in it; is it the --json of infer, train or posttrain?")
+        raise Malformed(f"report {name}: no `inputs` in it; is it the --json of infer, train or posttrain?")
     kind = str(document.get("kind", ""))[:40]
     if kind not in KINDS:
-        raise BadInput(f"report {name}: kind {kind!r} cannot be asked again; it can for {', '.join(KINDS)}")
+        raise NothingFound(f"report {name}: kind {kind!r} cannot be asked again; it can for {', '.join(KINDS)}")
     inputs = document["inputs"]
+    if kind == "fleet":
+        flat = {key: _plain(value, f"{name}: {key}") for key, value in fleet_values(inputs, name).items()}
+        return Question(kind, flat, name, _stored(document), str(document.get("version", "")))
     for key in ("model", "accelerator", "cluster"):
         refuse_far(str(inputs.get(key) or ""), Path(name), f"report {name}: {key}")
     values: dict[str, Any] = {key: _plain(value, f"{name}: {key}") for key, value in inputs.items()
@@ -85,12 +90,16 @@ def of_report(document: Any, name: str) -> Question:
     for part in ("plan",) if kind == "simulation" else ("plan", "load"):
         section = inputs.get(part) or {}
         if not isinstance(section, dict):
-            raise BadInput(f"report {name}: `inputs.{part}` is not an object")
+            raise Malformed(f"report {name}: `inputs.{part}` is not an object")
         values |= {f"{part}.{key}": _plain(value, f"{name}: {part}.{key}") for key, value in section.items()}
-    metrics = document.get("metrics") if isinstance(document.get("metrics"), dict) else {}
-    stored = {key: float(entry["value"]) for key, entry in (metrics or {}).items()
-              if isinstance(entry, dict) and _number(entry.get("value"))}  # fmt: skip
-    return Question(kind, values, name, stored, str(document.get("version", "")))
+    return Question(kind, values, name, _stored(document.get("metrics")), str(document.get("version", "")))
+
+
+def _stored(metrics: Any) -> dict[str, float]:
+    """The metrics that a report states; a fleet's stand among its other keys."""
+    found = metrics.items() if isinstance(metrics, dict) else ()
+    return {key: float(entry["value"]) for key, entry in found
+            if isinstance(entry, dict) and _number(entry.get("value"))}  # fmt: skip
 
 
 def _of_scenario(scenario: Scenario, name: str) -> Question:
@@ -109,7 +118,7 @@ def _plain(value: Any, where: str) -> Any:
 def _amount(value: Any, where: str) -> float | int:
     # NaN is in no range, and an integer of many digits has no float
     if isinstance(value, bool) or not isinstance(value, int | float) or not -MOST <= value <= MOST:
-        raise BadInput(f"report {where}: not a number from {-MOST:g} to {MOST:g}")
+        raise Malformed(f"report {where}: not a number from {-MOST:g} to {MOST:g}")
     return value
 
 
@@ -121,6 +130,8 @@ def answer(kind: str, values: Mapping[str, Any]) -> Mapping[str, Metric]:
     """Metrics of a question. Raises BadInput where it has no answer, as the verb would."""
     if kind == "scenario":
         return headline(_scenario(values))
+    if kind == "fleet":
+        return ask_fleet(values).metrics
     return ask(kind, values).metrics
 
 
@@ -165,14 +176,14 @@ def _made(cls: Any, given: Mapping[str, Any]) -> Any:
     known = {field.name for field in fields(cls)}
     for key in given:
         if key not in known:
-            raise BadInput(f"{cls.__name__} has no {str(key)[:40]!r}; it has {', '.join(sorted(known))[:400]}")
+            raise Malformed(f"{cls.__name__} has no {str(key)[:40]!r}; it has {', '.join(sorted(known))[:400]}")
     for field in fields(cls):
         if field.name in given:
             _check(cls.__name__, field.name, str(field.type), field.default, given[field.name])
     try:
         return cls(**given)
     except TypeError as error:
-        raise BadInput(f"{cls.__name__}: {str(error).split('__init__() ')[-1]}") from None
+        raise Malformed(f"{cls.__name__}: {str(error).split('__init__() ')[-1]}") from None
 
 
 def _check(where: str, name: str, kind: str, default: Any, value: Any) -> None:
@@ -183,12 +194,12 @@ def _check(where: str, name: str, kind: str, default: Any, value: Any) -> None:
         return
     if isinstance(default, str) or kind in ("str", "Routing", "Overlap"):
         if not isinstance(value, str) or len(value) > _LONGEST:
-            raise BadInput(f"{where}: {name}: a word of at most {_LONGEST} letters is needed")
+            raise Malformed(f"{where}: {name}: a word of at most {_LONGEST} letters is needed")
     elif isinstance(default, bool):
         if not isinstance(value, bool):
-            raise BadInput(f"{where}: {name}: true or false is needed")
+            raise Malformed(f"{where}: {name}: true or false is needed")
     elif not _number(value) or not (1 if name == "imbalance" else 0) <= value <= _CAPS.get(name, MOST):
-        raise BadInput(
+        raise Malformed(
             f"{where}: {name}: a number from {1 if name == 'imbalance' else 0} to {_CAPS.get(name, MOST):g} is needed"
         )
 
@@ -197,7 +208,7 @@ def _id(values: Mapping[str, Any], name: str) -> str:
     """A name of a catalog; the file of that name in this folder where one's own part is meant."""
     value = values.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST:
-        raise BadInput(f"{name}: an id of at most {_LONGEST} letters is needed")
+        raise Malformed(f"{name}: an id of at most {_LONGEST} letters is needed")
     if not value.endswith(".toml"):
         listed(value)
     known = value.endswith(".toml") or any(value in names(folder) for folder in (ACCELERATORS, MODELS, CLUSTERS))

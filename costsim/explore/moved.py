@@ -10,7 +10,7 @@ import numpy as np
 
 from costsim.calibration.store import Laws
 from costsim.economics.cost import usd_per_mtok
-from costsim.errors import BadInput
+from costsim.errors import NothingFound, NotModelled
 from costsim.explore.inputs import SERVING, Question, ask
 from costsim.num import Num
 from costsim.predict.phases import Setting, decode, prefill, setting_for
@@ -82,7 +82,7 @@ class Asked:
 
     def __init__(self, question: Question, metric: str) -> None:
         if question.kind not in (*SERVING, "training"):
-            raise BadInput(f"{question.name}: sensitivity moves serving and training questions, not {question.kind}")
+            raise NotModelled(f"{question.name}: sensitivity moves serving and training questions, not {question.kind}")
         self.question, self.metric = question, metric
         self.report: Report = ask(question.kind, question.values)
         if metric not in self.report.metrics:
@@ -99,7 +99,7 @@ class Asked:
         self._time = self._training() if question.kind == "training" else self._serving()
         self._base = self._time({})
         if not self._base > 0:
-            raise BadInput(f"{metric}: does not follow from the time of a step, so no input moves it here")
+            raise NothingFound(f"{metric}: does not follow from the time of a step, so no input moves it here")
 
     @property
     def chip(self) -> Accelerator:

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costsim.economics.cost import usd_per_mtok
-from costsim.errors import BadInput, OutOfRange, UnknownName
+from costsim.errors import BadOption, OutOfRange, UnknownName
 from costsim.explore.families import Family, compared, family_keys
 from costsim.explore.families import Tally as FamilyTally
-from costsim.explore.grid import Block, Values, blocks, plan_count
-from costsim.explore.layouts import played_note, training_fit, training_parts, whole_layers
+from costsim.explore.grid import Block, Values, at_edge, blocks, plan_count
+from costsim.explore.layouts import played, played_words, training_fit, training_parts, whole_layers
 from costsim.explore.pareto import pareto
 from costsim.frames import Framed, Rows
 from costsim.predict.layout import Rule
@@ -43,6 +43,8 @@ PHASES = ("prefill", "decode", "serving", "training")
 OBJECTIVES = {"usd_per_mtok": 1.0, "tokens_per_s_per_gpu": -1.0, "step_s": 1.0}
 #: plans kept from each block before the frontier of all is taken
 KEEP = 256
+#: the best training plans of a grid that are played; among them the best may change places
+PLAYED = 8
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def search(
     total = plan_count(grid)
     rate = price if price is not None else default_rate(chip)
     if objective == "usd_per_mtok" and rate is None:
-        raise BadInput(
+        raise BadOption(
             f"no hourly price is known for {chip.id}; pass --price 2USD/h or --objective tokens_per_s_per_gpu"
         )
     usd = None if rate is None else in_usd(rate)
@@ -155,8 +157,26 @@ def search(
     parts = functools.partial(training_parts, model, chip, cluster) if phase == "training" else None
     sign = OBJECTIVES[objective]
     if phase == "training" and result.best is not None:
-        result = replace(result, notes=(*result.notes, played_note(model, chip, cluster, result.best.plan)))
+        near = _nearest(tally, objective)
+        result = _played(result, near, played(model, chip, cluster, usd, [one.plan for one in near]))
+    if result.best is not None and (edge := at_edge(grid, result.best.plan, max_gpus)):
+        result = replace(result, notes=(*result.notes, edge))
     return replace(result, families=compared(tally.families.families(sign), sign, parts))
+
+
+def _nearest(tally: _Tally, objective: str) -> list[Found]:
+    """The best plans of the grid in closed form, best first."""
+    ranked = sorted(tally.kept, key=lambda kept: kept[1][objective] * OBJECTIVES[objective])
+    return [Found(*kept) for kept in ranked[:PLAYED]]
+
+
+def _played(result: SearchResult, near: list[Found], game: list[dict[str, float] | None]) -> SearchResult:
+    """The result with the best of the plans that were played, by what playing says of them."""
+    sign, name = OBJECTIVES[result.objective], result.objective
+    fit = [Found(one.plan, metrics) for one, metrics in zip(near, game, strict=True) if metrics is not None]
+    best = min(fit, key=lambda one: one.metrics[name] * sign) if fit else result.best
+    words = played_words([one.metrics for one in near], game)
+    return replace(result, best=best, notes=(*result.notes, words))
 
 
 def _limits(phase: str, ttft_s: float | None, tpot_s: float | None) -> dict[str, float]:
@@ -167,7 +187,7 @@ def _limits(phase: str, ttft_s: float | None, tpot_s: float | None) -> dict[str,
         if value is None:
             continue
         if name not in has:
-            raise BadInput(f"{name.removesuffix('_s')}: does not apply to phase {phase}")
+            raise BadOption(f"{name.removesuffix('_s')}: does not apply to phase {phase}")
         if not value > 0:
             raise OutOfRange(f"{name.removesuffix('_s')} = {value:g} s: must be above zero")
         limits[name] = value
@@ -181,11 +201,11 @@ def _check_keys(phase: str, grid: Mapping[str, Values]) -> None:
         if name not in known:
             raise UnknownName(f"key of a {phase} plan", name, known)
     if len(grid.get("layers", ())) > 1:
-        raise BadInput("layers: a search cuts the model once; give one value")
+        raise BadOption("layers: a search cuts the model once; give one value")
     required = {f.name for f in (*fields(plan), *fields(load)) if f.default.__class__.__name__ == "_MISSING_TYPE"}
     missing = sorted(required - set(grid))
     if missing:
-        raise BadInput(f"{missing[0]}: needed to search {phase} plans; give one or more values")
+        raise BadOption(f"{missing[0]}: needed to search {phase} plans; give one or more values")
 
 
 def _types(phase: str) -> tuple[type[Any], type[Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, NothingFound
 from costsim.explore.search import search
 from costsim.predict.explain import Explanation, explain_inference
 from costsim.predict.explain_report import ReportTree, explain_report
@@ -143,7 +143,7 @@ def _cheapest(
         tpot_s=work.tpot if phase == "decode" else None,
     )  # fmt: skip
     if found.best is None:
-        raise BadInput(
+        raise NothingFound(
             f"no {phase} plan of up to {limit} cards works: {found.notes[-1] if found.notes else 'none fits'}"
         )
     best = dict(found.best.plan)
@@ -224,7 +224,7 @@ def headline(scenario: Scenario) -> dict[str, Metric]:
     deployment = _deploy(model, chip, best, scenario, rate)
     training, reason = _train(model, chip, scenario, rate)
     if deployment.phases is None and training is None:
-        raise BadInput(f"{model.id} on {chip.id}: {deployment.reason or reason}")
+        raise NothingFound(f"{model.id} on {chip.id}: {deployment.reason or reason}")
     prefill, decode = deployment.phases if deployment.phases is not None else (None, None)
     answers = {"prefill": prefill, "decode": decode, "training": training}
     return {

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from costsim.errors import Absent, BadInput
+from costsim.errors import Absent, BadOption, BadQuantity, CannotWrite, Exhausted, OutOfRange
 from costsim.files import read_text, write
 from costsim.version import __version__
 
@@ -56,7 +56,7 @@ def sweep(
     cannot be written, a scheduler that does not answer, and a chunk that keeps losing its workers.
     """
     if workers < 1:
-        raise BadInput(f"workers = {workers}: must be at least 1")
+        raise OutOfRange(f"workers = {workers}: must be at least 1")
     name = f"{task.__module__}.{task.__qualname__}"
     keys = [key_of(point, name) for point in points]
     done = {} if folder is None else finished(folder, set(keys))
@@ -99,7 +99,7 @@ def _run(
                     raise
                 losses[part[0]] = losses.get(part[0], 0) + 1
                 if losses[part[0]] > MAX_LOSSES:
-                    raise BadInput(f"a chunk of {len(part)} points lost its worker {MAX_LOSSES} times") from None
+                    raise Exhausted(f"a chunk of {len(part)} points lost its worker {MAX_LOSSES} times") from None
                 queue.append(part)
                 lost = lost or isinstance(error, BrokenExecutor)
                 continue
@@ -163,17 +163,17 @@ def _dask(address: str) -> Iterator[Any]:
     except ImportError:
         raise Absent("--scheduler needs Dask: pip install 'costsim[cluster]'") from None
     if re.fullmatch(r"[a-z]+://[^\s/]+:\d+", address) is None:
-        raise BadInput(f"--scheduler {address[:80]}: not an address; write it like tcp://host:8786")
+        raise BadQuantity(f"--scheduler {address[:80]}: not an address; write it like tcp://host:8786")
     try:
         client = Client(address, timeout="10s", set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
-        raise BadInput(f"--scheduler {address[:80]}: no Dask scheduler answers there ({error})") from None
+        raise BadOption(f"--scheduler {address[:80]}: no Dask scheduler answers there ({error})") from None
     with client:
         client.wait_for_workers(1, timeout=60)
         versions = client.run(_version, on_error="return")
         other = sorted({str(v) for v in versions.values()} - {__version__})
         if other:
-            raise BadInput(f"--scheduler {address[:80]}: a worker has costsim {other[0][:80]}, not {__version__}")
+            raise BadOption(f"--scheduler {address[:80]}: a worker has costsim {other[0][:80]}, not {__version__}")
         yield client
 
 
@@ -205,5 +205,5 @@ def keep(folder: Path, keys: Sequence[str], rows: Sequence[Row]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"{folder}: cannot be written ({error.strerror})") from None
+        raise CannotWrite(f"{folder}: cannot be written ({error.strerror})") from None
     write(folder / name, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from costsim.errors import BadInput, UnknownField
+from costsim.errors import DoesNotDivide, Malformed, OutOfRange, UnknownField
 from costsim.network import fabrics, nodes
 from costsim.network.topology import Counts, Topology
 from costsim.spec.cluster import Cluster
@@ -36,7 +36,7 @@ def counts(spec: TopologySpec) -> Counts:
         q = p["q"]
         delta = {0: 0, 1: 1, 3: -1}.get(q % 4)
         if delta is None:
-            raise BadInput(f"{spec.id}: slim-fly needs q = 4w or 4w ± 1; {q} is neither")
+            raise Malformed(f"{spec.id}: slim-fly needs q = 4w or 4w ± 1; {q} is neither")
         switches = 2 * q * q
         return Counts(switches * p["hosts"], switches, switches * ((3 * q - delta) // 2) // 2)
     if spec.kind == "dragonfly":
@@ -110,13 +110,13 @@ def cluster_topology(
     """
     wiring = cluster.topology
     if wiring is None:
-        raise BadInput(f"{cluster.id}: no [topology] says how it is wired; add scale_up, scale_out and up_link to it")
+        raise Malformed(f"{cluster.id}: no [topology] says how it is wired; add scale_up, scale_out and up_link to it")
     count = cluster.devices if devices is None else devices
     domain = min(cluster.scale_up_domain, count)
     if count > MOST_CARDS:
-        raise BadInput(f"{cluster.id}: a graph of {count:,} cards is too large; at most {MOST_CARDS:,}")
+        raise OutOfRange(f"{cluster.id}: a graph of {count:,} cards is too large; at most {MOST_CARDS:,}")
     if not 1 <= count <= cluster.devices or count % domain or count % min(cluster.node_devices, count):
-        raise BadInput(
+        raise DoesNotDivide(
             f"{cluster.id}: {count} devices do not fill domains of {domain}; give a multiple of it up to "
             f"{cluster.devices}"
         )
@@ -178,7 +178,7 @@ def _join_out(graph: Any, members: list[Any], cluster: Cluster, wiring: Wiring, 
         built = [fabrics.fat_tree_3(wiring.radix, link, rate, -(-len(members) // half**2))]
         leaf_of = {m: ("edge", i // half**2, i // half % half) for i, m in enumerate(members)}
     else:
-        raise BadInput(f"{cluster.id}: {kind!r} does not join domains; one of multi-plane, multi-rail, fat-tree-2, "
+        raise Malformed(f"{cluster.id}: {kind!r} does not join domains; one of multi-plane, multi-rail, fat-tree-2, "
                        "fat-tree-3 does")  # fmt: skip
     for part in built:
         nx.set_node_attributes(part, 0, "hosts")

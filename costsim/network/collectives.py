@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from costsim.errors import BadInput
+from costsim.errors import BadOption, Contradiction, OutOfRange
 from costsim.network import traffic
 from costsim.network.routing import link_loads
 from costsim.network.topology import Topology
@@ -64,7 +64,7 @@ def factors(
     ``whole_path`` counts those too.
     """
     if sent.ranks != len(topology.endpoints):
-        raise BadInput(f"{topology.name} has {len(topology.endpoints)} endpoints, the traffic {sent.ranks} ranks")
+        raise Contradiction(f"{topology.name} has {len(topology.endpoints)} endpoints, the traffic {sent.ranks} ranks")
     loads = link_loads(topology, sent.matrix, routing, seed)
     ratios = []
     for up in (True, False):
@@ -122,7 +122,7 @@ def time_collective(
     wire term, its steps the latency of a doubling. [nccl-tests; nccl-issues]
     """
     if kind not in KINDS[:5]:
-        raise BadInput(f"{kind[:40]!r} is not one of {', '.join(KINDS[:5])}")
+        raise OutOfRange(f"{kind[:40]!r} is not one of {', '.join(KINDS[:5])}")
     inside = traffic.check_ranks(ranks, domain)
     size = np.asarray(size, dtype=float)
     up, out = size, size
@@ -133,7 +133,7 @@ def time_collective(
     timed = time_sent(sent, device, found)
     if algorithm:
         if kind != "all_reduce":
-            raise BadInput(f"{kind}: only all_reduce has algorithms ({', '.join(traffic.ALGORITHMS)})")
+            raise BadOption(f"{kind}: only all_reduce has algorithms ({', '.join(traffic.ALGORITHMS)})")
         return _by_algorithm(timed, sent, device, algorithm)
     return timed
 
@@ -148,7 +148,7 @@ def time_sent(sent: Sent, device: Device, found: Factors | None = None) -> Colle
 def time_traffic(kind: str, sent: Traffic, device: Device, found: Factors | None = None) -> CollectiveTime:
     """Seconds of a dispatch, a combine or an all-to-all whose traffic is any matrix: the busiest rank sets the time."""
     if kind not in KINDS[3:]:
-        raise BadInput(f"{kind[:40]!r} with a traffic matrix is not one of {', '.join(KINDS[3:])}")
+        raise OutOfRange(f"{kind[:40]!r} with a traffic matrix is not one of {', '.join(KINDS[3:])}")
     wire = Sent(kind, sent.busiest(up=True), sent.busiest(up=False), float(sent.ranks), float(sent.domain))
     return time_sent(wire, device, found)
 

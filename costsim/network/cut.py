@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from costsim.errors import BadInput
+from costsim.errors import OutOfRange
 from costsim.network.topology import Node, Topology
 
 #: largest graph whose maximum flow is computed: networkx is a library for small graphs
@@ -72,7 +72,7 @@ def max_flow(topology: Topology, left: Sequence[Node], right: Sequence[Node]) ->
     import networkx as nx
 
     if topology.graph.number_of_edges() > MOST_FLOW_EDGES:
-        raise BadInput(f"{topology.name}: too many links for a maximum flow; ask for the bisection")
+        raise OutOfRange(f"{topology.name}: too many links for a maximum flow; ask for the bisection")
     flow = nx.DiGraph()
     for a, b, data in topology.graph.edges(data=True):
         flow.add_edge(a, b, capacity=data["bandwidth"] * data["count"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from costsim.errors import BadInput
+from costsim.errors import OutOfRange
 
 
 def _switch(graph: Any, node: Any, tier: int, place: float, hosts: int = 0, rate: float = 0.0, link: str = "") -> None:
@@ -25,7 +25,7 @@ def fat_tree_2(radix: int, link: str, bandwidth: float, leaves: int | None = Non
     graph, half = nx.Graph(), radix // 2
     leaves = radix if leaves is None else leaves
     if not 1 <= leaves <= radix:
-        raise BadInput(
+        raise OutOfRange(
             f"two layers of {radix}-port switches have 1 to {radix} leaves, {leaves} are needed; take fewer endpoints, "
             "a larger radix or three layers"
         )
@@ -55,7 +55,7 @@ def fat_tree_3(radix: int, link: str, bandwidth: float, pods: int | None = None)
     graph, half = nx.Graph(), radix // 2
     pods = radix if pods is None else pods
     if not 1 <= pods <= radix:
-        raise BadInput(
+        raise OutOfRange(
             f"three layers of {radix}-port switches have 1 to {radix} pods, {pods} are needed; take fewer endpoints "
             "or a larger radix"
         )
@@ -90,7 +90,7 @@ def slim_fly(q: int, hosts: int, link: str, bandwidth: float) -> Any:
     import networkx as nx
 
     if q < 5 or any(q % n == 0 for n in range(2, int(q**0.5) + 1)):
-        raise BadInput(f"slim-fly: q = {q} is not a prime from 5 on, and the graph is built for those; near: "
+        raise OutOfRange(f"slim-fly: q = {q} is not a prime from 5 on, and the graph is built for those; near: "
                        f"{_prime_below(q)}, {_prime_above(q)}")  # fmt: skip
     even, odd = generators(q)
     graph = nx.Graph()
@@ -136,7 +136,7 @@ def dragonfly(hosts: int, group_switches: int, global_ports: int, groups: int, l
 
     ports = group_switches * global_ports
     if groups > ports + 1:
-        raise BadInput(f"dragonfly: {groups} groups need {groups - 1} global ports a group; there are {ports}")
+        raise OutOfRange(f"dragonfly: {groups} groups need {groups - 1} global ports a group; there are {ports}")
     graph = nx.Graph()
     edge = {"link": link, "bandwidth": bandwidth}
     for group in range(groups):

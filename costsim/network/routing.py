@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput, OutOfRange
+from costsim.errors import Contradiction, NothingFound, OutOfRange
 from costsim.network import ROUTINGS
 from costsim.network.topology import Array, Node, Topology, Wires, distances
 
@@ -70,7 +70,7 @@ def link_loads(topology: Topology, matrix: Array, routing: str = "ecmp", seed: i
             away = distances(some, int(ranks[target]))
             sources = np.flatnonzero(part[:, target])
             if (away[ranks[sources]] < 0).any():
-                raise BadInput(f"{topology.name}: no path joins some endpoints that the traffic joins")
+                raise NothingFound(f"{topology.name}: no path joins some endpoints that the traffic joins")
             step(some, away, ranks[sources], part[sources, target], here, seed * 7919 + int(target))
         moved[slice(None) if arcs is None else arcs] += here
     return Loads(wires, moved)
@@ -91,9 +91,9 @@ def checked(topology: Topology, matrix: Array) -> Array:
     size = len(topology.endpoints)
     given = np.asarray(matrix, dtype=float)
     if given.shape != (size, size):
-        raise BadInput(f"traffic matrix of shape {given.shape}: {topology.name} has {size} endpoints")
+        raise Contradiction(f"traffic matrix of shape {given.shape}: {topology.name} has {size} endpoints")
     if not np.isfinite(given).all() or (given < 0).any():
-        raise BadInput("traffic matrix: bytes must be finite and not negative")
+        raise OutOfRange("traffic matrix: bytes must be finite and not negative")
     return given * (1.0 - np.eye(size))
 
 

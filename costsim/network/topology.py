@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import OutOfRange
 from costsim.spec.topology import LinkKind
 
 Node = Hashable
@@ -127,7 +127,7 @@ class Topology:
         """The same network with every endpoint as a node of its own; BadInput above :data:`MOST_ENDPOINTS`."""
         total = self.counts.endpoints
         if total > MOST_ENDPOINTS:
-            raise BadInput(f"{self.name}: {total:,} endpoints are too many to route; at most {MOST_ENDPOINTS:,}")
+            raise OutOfRange(f"{self.name}: {total:,} endpoints are too many to route; at most {MOST_ENDPOINTS:,}")
         graph = self.graph.copy()
         rank = len(self.endpoints)
         for switch, data in self.graph.nodes(data=True):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput, OutOfRange
+from costsim.errors import DoesNotDivide, OutOfRange
 from costsim.network.topology import Array
 from costsim.physics.routing import units_touched
 from costsim.spec.model import MoE
@@ -70,9 +70,9 @@ def _aligned(ranks: int, domain: int) -> NDArray[np.bool_]:
 def check_ranks(ranks: int, domain: int) -> int:
     """The domain in use: all ranks where they fit one; BadInput where they do not fill several."""
     if ranks < 2:
-        raise BadInput(f"a collective needs at least 2 ranks; {ranks} given")
+        raise OutOfRange(f"a collective needs at least 2 ranks; {ranks} given")
     if ranks > domain and ranks % domain:
-        raise BadInput(f"{ranks} ranks do not fill domains of {domain}; give a multiple of {domain}")
+        raise DoesNotDivide(f"{ranks} ranks do not fill domains of {domain}; give a multiple of {domain}")
     return min(ranks, domain)
 
 
@@ -218,9 +218,9 @@ def token_traffic(
     domain = check_ranks(ranks, domain)
     where, own = np.asarray(targets), np.asarray(sources)
     if where.ndim != 2 or own.shape != where.shape[:1]:
-        raise BadInput(f"token traffic: targets {where.shape} must be [tokens, k] and sources {own.shape} [tokens]")
+        raise OutOfRange(f"token traffic: targets {where.shape} must be [tokens, k] and sources {own.shape} [tokens]")
     if where.size and not (min(where.min(), own.min()) >= 0 and max(where.max(), own.max()) < ranks):
-        raise BadInput(f"token traffic: ranks must lie in 0 … {ranks - 1}")
+        raise OutOfRange(f"token traffic: ranks must lie in 0 … {ranks - 1}")
     up, out = np.zeros((ranks, ranks)), np.zeros((ranks, ranks))
     if low_latency:
         np.add.at(out, (np.repeat(own, where.shape[1]), where.ravel()), token_bytes)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from costsim.errors import BadInput
+from costsim.errors import Contradiction
 from costsim.placement import eplb
 from costsim.placement.moves import moved, nearby
 from costsim.placement.optimize import Goal, optimise
@@ -43,7 +43,9 @@ def spread(before: Loads, after: Loads) -> float:
     ν² = Var[ln(after/before)] − mean(1/before + 1/after) over experts that both windows have.
     """
     if before.shape != after.shape:
-        raise BadInput(f"windows of shape {before.shape} and {after.shape}: the same layers and experts are needed")
+        raise Contradiction(
+            f"windows of shape {before.shape} and {after.shape}: the same layers and experts are needed"
+        )
     both = (before > 0) & (after > 0)
     scale = before.sum(axis=1, keepdims=True) / after.sum(axis=1, keepdims=True)
     change = np.log((after * scale)[both] / before[both])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import Malformed, UnreadableFile
 from costsim.files import json_of, open_npy, read_text
 from costsim.placement.placement import Loads
 
@@ -43,16 +43,16 @@ def read_loads(path: str | Path, experts: int | None = None) -> ExpertLoads:
     file = Path(path)
     kind = file.suffix.lower()
     if kind not in FORMATS:
-        raise BadInput(f"{path}: loads are read from {', '.join(FORMATS)}")
+        raise Malformed(f"{path}: loads are read from {', '.join(FORMATS)}")
     if not file.is_file():
-        raise BadInput(f"{path}: no such file; give layers × experts token counts as {', '.join(FORMATS)}")
+        raise UnreadableFile(f"{path}: no such file; give layers × experts token counts as {', '.join(FORMATS)}")
     most = MOST_BYTES if kind == ".npy" else MOST_TEXT_BYTES
     if file.stat().st_size > most:
-        raise BadInput(f"{path}: {file.stat().st_size:,} bytes; at most {most:,} are read")
+        raise UnreadableFile(f"{path}: {file.stat().st_size:,} bytes; at most {most:,} are read")
     try:
         table = {".npy": _npy, ".csv": _csv, ".json": _json}[kind](file)
     except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"{path}: cannot be read as {kind[1:]} ({type(error).__name__})") from None
+        raise UnreadableFile(f"{path}: cannot be read as {kind[1:]} ({type(error).__name__})") from None
     return _trace(table, str(path), experts) if table.ndim == 3 else ExpertLoads(checked(table, str(path), experts))
 
 
@@ -66,15 +66,17 @@ def _csv(file: Path) -> NDArray[Any]:
         lines = read_text(file, "loads", MOST_TEXT_BYTES).splitlines()
         rows = [row for row in csv.reader(lines) if any(cell.strip() for cell in row)]
     except csv.Error as error:
-        raise BadInput(f"{file}: not CSV ({error})") from None
+        raise Malformed(f"{file}: not CSV ({error})") from None
     if rows and not any(_is_number(cell) for cell in rows[0]):
         heading, rows = [cell.strip().lower() for cell in rows[0]], rows[1:]
         if heading[0] in INDEX_COLUMNS:
-            raise BadInput(f"{file}: column {heading[0]!r} numbers the layers; leave it out, every column is an expert")
+            raise Malformed(
+                f"{file}: column {heading[0]!r} numbers the layers; leave it out, every column is an expert"
+            )
     for number, row in enumerate(rows, 1):
         for cell in row:
             if not _is_number(cell):
-                raise BadInput(f"{file}: row {number} holds {cell.strip()[:30]!r}; every cell is a token count")
+                raise Malformed(f"{file}: row {number} holds {cell.strip()[:30]!r}; every cell is a token count")
     return _rectangular([[float(cell) for cell in row] for row in rows], file)
 
 
@@ -91,7 +93,7 @@ def _json(file: Path) -> NDArray[Any]:
     if isinstance(content, dict):
         key = next((key for key in ("loads", "counts", "topk") if key in content), None)
         if key is None:
-            raise BadInput(f"{file}: no key loads, counts or topk among {', '.join(map(str, list(content)[:6]))}")
+            raise Malformed(f"{file}: no key loads, counts or topk among {', '.join(map(str, list(content)[:6]))}")
         content = content[key]
     return _rectangular(content, file)
 
@@ -99,18 +101,18 @@ def _json(file: Path) -> NDArray[Any]:
 def _rectangular(rows: Any, file: Path) -> NDArray[Any]:
     """Nested lists as an array; ragged rows and anything but numbers are refused."""
     if not isinstance(rows, list):
-        raise BadInput(f"{file}: holds {str(rows)[:30]!r}; a list of rows, one row of token counts a layer, is needed")
+        raise Malformed(f"{file}: holds {str(rows)[:30]!r}; a list of rows, one row of token counts a layer, is needed")
     if not rows:
-        raise BadInput(f"{file}: empty; one row of token counts a layer is needed")
+        raise Malformed(f"{file}: empty; one row of token counts a layer is needed")
     if all(isinstance(row, list) for row in rows) and len({len(row) for row in rows}) > 1:
         lengths = sorted({len(row) for row in rows})
-        raise BadInput(f"{file}: rows of {lengths[0]} to {lengths[-1]} cells; every layer has the same experts")
+        raise Malformed(f"{file}: rows of {lengths[0]} to {lengths[-1]} cells; every layer has the same experts")
     try:
         table = np.array(rows)
     except (ValueError, OverflowError):
-        raise BadInput(f"{file}: rows of different lengths or depths; layers × experts is needed") from None
+        raise Malformed(f"{file}: rows of different lengths or depths; layers × experts is needed") from None
     if table.dtype.kind not in "iuf":
-        raise BadInput(f"{file}: holds something other than numbers; layers × experts token counts are needed")
+        raise Malformed(f"{file}: holds something other than numbers; layers × experts token counts are needed")
     return table
 
 
@@ -119,23 +121,25 @@ def checked(table: NDArray[Any], name: str, experts: int | None = None) -> Loads
     if table.ndim == 1:
         table = table[None, :]
     if table.ndim != 2 or 0 in table.shape:
-        raise BadInput(f"{name}: shape {table.shape}; needs layers × experts (or layers × tokens × top_k)")
+        raise Malformed(f"{name}: shape {table.shape}; needs layers × experts (or layers × tokens × top_k)")
     layers, width = table.shape
     if layers > MOST_LAYERS or not 2 <= width <= MOST_EXPERTS:
-        raise BadInput(f"{name}: {layers} layers × {width} experts; at most {MOST_LAYERS} × {MOST_EXPERTS}, 2 at least")
+        raise Malformed(
+            f"{name}: {layers} layers × {width} experts; at most {MOST_LAYERS} × {MOST_EXPERTS}, 2 at least"
+        )
     if experts is not None and width != experts:
         hint = "; is it transposed?" if layers == experts else ""
-        raise BadInput(f"{name}: {width} experts a layer where the model has {experts}{hint}")
+        raise Malformed(f"{name}: {width} experts a layer where the model has {experts}{hint}")
     counts = np.array(table, dtype=float)
     for what, bad in (("NaN or infinite", ~np.isfinite(counts)), ("negative", counts < 0)):
         if bad.any():
             layer, expert = np.argwhere(bad)[0]
-            raise BadInput(f"{name}: {what} count at layer {layer}, expert {expert}; counts are finite, 0 or more")
+            raise Malformed(f"{name}: {what} count at layer {layer}, expert {expert}; counts are finite, 0 or more")
     if counts.max() > LARGEST_COUNT:
-        raise BadInput(f"{name}: a count of {counts.max():.2g}; at most {LARGEST_COUNT:g}")
+        raise Malformed(f"{name}: a count of {counts.max():.2g}; at most {LARGEST_COUNT:g}")
     empty = np.flatnonzero(counts.sum(axis=1) <= 0)
     if len(empty):
-        raise BadInput(f"{name}: layer {empty[0]} is all zero; a layer without tokens has no load to place")
+        raise Malformed(f"{name}: layer {empty[0]} is all zero; a layer without tokens has no load to place")
     return counts
 
 
@@ -143,18 +147,18 @@ def _trace(table: NDArray[Any], name: str, experts: int | None) -> ExpertLoads:
     """A trace's choices and the counts they add up to."""
     layers, tokens, top_k = table.shape
     if 0 in table.shape or layers > MOST_LAYERS or tokens > MOST_TOKENS or top_k > MOST_TOP_K:
-        raise BadInput(
+        raise Malformed(
             f"{name}: trace of shape {table.shape}; layers × tokens × top_k of at least 1 and at most "
             f"{MOST_LAYERS} × {MOST_TOKENS:,} × {MOST_TOP_K}"
         )
     if layers * tokens * top_k > MOST_BYTES // 4:
-        raise BadInput(f"{name}: {layers * tokens * top_k:,} choices; at most {MOST_BYTES // 4:,}")
+        raise Malformed(f"{name}: {layers * tokens * top_k:,} choices; at most {MOST_BYTES // 4:,}")
     if table.dtype.kind == "f" and not (np.isfinite(table).all() and (table == np.floor(table)).all()):
-        raise BadInput(f"{name}: a trace holds expert numbers, whole and finite")
+        raise Malformed(f"{name}: a trace holds expert numbers, whole and finite")
     low, high = table.min(), table.max()
     limit = experts if experts is not None else MOST_EXPERTS
     if low < 0 or high >= limit:
-        raise BadInput(f"{name}: expert numbers from {low:.0f} to {high:.0f}; they run from 0 to {limit - 1}")
+        raise Malformed(f"{name}: expert numbers from {low:.0f} to {high:.0f}; they run from 0 to {limit - 1}")
     width = experts if experts is not None else int(high) + 1
     chosen = np.asarray(table).astype(np.int16)
     counts = np.stack([np.bincount(layer.ravel(), minlength=width) for layer in chosen]).astype(float)
@@ -167,7 +171,7 @@ def lognormal(layers: int, experts: int, sigma: float, tokens: float = 1e6, seed
     No full table of a DeepSeek deployment's loads is public; fragments of single ranks have σ of 0.57 and 0.83.
     """
     if not 0.0 <= sigma <= 5.0:
-        raise BadInput(f"lognormal:{sigma:g}: sigma from 0 to 5, such as 0.8")
+        raise Malformed(f"lognormal:{sigma:g}: sigma from 0 to 5, such as 0.8")
     weight = np.exp(np.random.default_rng(seed).normal(0.0, sigma, (layers, experts)))
     return ExpertLoads(weight / weight.sum(axis=1, keepdims=True) * tokens)
 
@@ -175,7 +179,7 @@ def lognormal(layers: int, experts: int, sigma: float, tokens: float = 1e6, seed
 def power_law(layers: int, experts: int, exponent: float, tokens: float = 1e6, seed: int = 0) -> ExpertLoads:
     """Popularity rank^−a, ranks shuffled in every layer."""
     if not 0.0 <= exponent <= 5.0:
-        raise BadInput(f"powerlaw:{exponent:g}: exponent from 0 to 5, such as 0.7")
+        raise Malformed(f"powerlaw:{exponent:g}: exponent from 0 to 5, such as 0.7")
     weight = np.arange(1.0, experts + 1.0) ** -exponent
     rows = np.random.default_rng(seed).permuted(np.broadcast_to(weight, (layers, experts)), axis=1)
     return ExpertLoads(rows / weight.sum() * tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from costsim.errors import BadInput, OutOfRange
+from costsim.errors import Contradiction, OutOfRange
 from costsim.placement import local
 from costsim.placement.placement import LEAST_GAIN, Loads, Placement, Slots, count_copies
 
@@ -126,7 +126,7 @@ def _busiest(experts: Slots, loads: Loads, per_gpu: int) -> Loads:
 def refuse_other(present: Placement, new: Placement) -> None:
     """Only placements of one shape can be compared slot by slot."""
     if present.shape != new.shape or present.layers != new.layers:
-        raise BadInput(
+        raise Contradiction(
             f"the present placement has {present.layers} layers of {present.shape.slots} slots on "
             f"{present.shape.gpus} GPUs; the new one {new.layers} of {new.shape.slots} on {new.shape.gpus}"
         )

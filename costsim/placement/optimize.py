@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from costsim.errors import BadInput
+from costsim.errors import OutOfRange
 from costsim.placement import eplb, homes, leave, local
 from costsim.placement.bound import lower_bound
 from costsim.placement.placement import Loads, Placement, Shape, Slots
@@ -54,9 +54,9 @@ class Goal:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.drift <= 2.0:
-            raise BadInput(f"drift = {self.drift:g}: a relative spread from 0 to 2, such as 0.15")
+            raise OutOfRange(f"drift = {self.drift:g}: a relative spread from 0 to 2, such as 0.15")
         if self.remote_slack is not None and not 0.0 <= self.remote_slack <= 100.0:
-            raise BadInput(f"remote slack = {self.remote_slack:g}: a share of at least 0, such as 0.04")
+            raise OutOfRange(f"remote slack = {self.remote_slack:g}: a share of at least 0, such as 0.04")
 
 
 def optimise(shape: Shape, loads: Loads, choices: Choices, goal: Goal | None = None) -> Placement:

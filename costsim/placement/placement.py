@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput, OutOfRange
+from costsim.errors import DoesNotDivide, Malformed, OutOfRange
 
 Loads = NDArray[np.float64]
 Slots = NDArray[np.int64]
@@ -34,7 +34,7 @@ class Shape:
                 raise OutOfRange(f"{name} = {getattr(self, name)}: must be at least 1")
         if self.slots % self.gpus:
             near = sorted({max(self.slots // self.gpus, 1) * self.gpus, -(-self.slots // self.gpus) * self.gpus})
-            raise BadInput(
+            raise DoesNotDivide(
                 f"slots = {self.slots} do not spread evenly over gpus = {self.gpus}; "
                 f"nearest slots that work: {' or '.join(map(str, near))}"
             )
@@ -42,7 +42,7 @@ class Shape:
         self._divides("groups", self.groups, "experts", self.experts)
         if self.slots < self.experts:
             least = -(-self.experts // self.gpus) * self.gpus
-            raise BadInput(
+            raise OutOfRange(
                 f"slots = {self.slots}: every one of {self.experts} experts needs a slot; give at least {least}"
             )
 
@@ -51,7 +51,7 @@ class Shape:
         if total % parts:
             divisors = [d for d in range(1, total + 1) if total % d == 0]
             near = [max(d for d in divisors if d < parts), min((d for d in divisors if d > parts), default=total)]
-            raise BadInput(
+            raise DoesNotDivide(
                 f"{part} = {parts} does not divide {whole} = {total}; nearest {part} that work: "
                 f"{' or '.join(map(str, dict.fromkeys(near)))}"
             )
@@ -82,12 +82,12 @@ class Placement:
 
     def __post_init__(self) -> None:
         if self.expert_of.ndim != 2 or self.expert_of.shape[1] != self.shape.slots:
-            raise BadInput(f"placement of shape {self.expert_of.shape}: needs layers × {self.shape.slots} slots")
+            raise Malformed(f"placement of shape {self.expert_of.shape}: needs layers × {self.shape.slots} slots")
         if self.expert_of.min() < 0 or self.expert_of.max() >= self.shape.experts:
-            raise BadInput(f"placement names an expert outside 0…{self.shape.experts - 1}")
+            raise Malformed(f"placement names an expert outside 0…{self.shape.experts - 1}")
         if not (self.copies > 0).all():
             layer, expert = np.argwhere(self.copies == 0)[0]
-            raise BadInput(f"placement: layer {layer} has no copy of expert {expert}")
+            raise Malformed(f"placement: layer {layer} has no copy of expert {expert}")
 
     @property
     def layers(self) -> int:

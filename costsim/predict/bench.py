@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from costsim.calibration.sources.vllm_bench import Serving
-from costsim.errors import BadInput
+from costsim.errors import NothingFound
 from costsim.predict.report import Report
 from costsim.serving.arrivals import SPREAD, SPREAD_RATIO, closed_loop, open_loop
 from costsim.serving.request import Requests
@@ -57,7 +57,7 @@ def load_of(run: Serving, seed: int = 0) -> tuple[Requests, int | None]:
     Without rate and without concurrency every request was sent at once. Equal lengths would make all run in step.
     """
     if run.completed < 1:
-        raise BadInput("bench: no request of this run was answered")
+        raise NothingFound("bench: no request of this run was answered")
     count = len(run.lengths) or run.completed
     isl, osl = max(1, round(run.input_tokens / run.completed)), max(1, round(run.output_tokens / run.completed))
     ratio, longest = SPREAD_RATIO, 1.0 + SPREAD

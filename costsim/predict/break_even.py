@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from costsim.economics.break_even import ApiPrice, api_usd_per_mtok_output, break_even_share
 from costsim.economics.cost import usd_per_mtok
-from costsim.errors import BadInput
+from costsim.errors import BadOption
 from costsim.predict.report import Metric, Report
 from costsim.spec.plan import ServingLoad
 
@@ -23,7 +23,7 @@ def with_break_even(report: Report, load: ServingLoad, price: ApiPrice) -> Repor
     rent = report.inputs.get("price")
     cost = report.metrics.get("usd_per_mtok_output")
     if not isinstance(rent, dict) or cost is None:
-        raise BadInput("--api-price: the cards have no price to compare with; give --price, like 2USD/h")
+        raise BadOption("--api-price: the cards have no price to compare with; give --price, like 2USD/h")
     rate = report.metrics["output_tokens_per_s_per_gpu"]
     own = usd_per_mtok(rent["usd_per_h"], rate.value)
     # more tokens a second make each cheaper: the high end of the rate is the low end of the cost

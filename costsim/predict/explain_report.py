@@ -130,11 +130,7 @@ def _total(report: Report) -> list[tuple[str, float]] | None:
     if "optimizer_bytes" in report.memory and "moments_bytes" not in report.memory:
         terms.append(("optimizer_bytes", report.memory["optimizer_bytes"]))
     known = report.memory.get("total_bytes", 0.0)
-    # training counts what a library reserves apart from the total
-    for some in (terms, [term for term in terms if term[0] != "reserve_bytes"]):
-        if known and abs(sum(value for _, value in some) / known - 1.0) < 1e-3:
-            return some
-    return None
+    return terms if known and abs(sum(value for _, value in terms) / known - 1.0) < 1e-3 else None
 
 
 def _memory(report: Report, metric: str) -> Node:

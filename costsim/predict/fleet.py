@@ -29,7 +29,8 @@ PHASES = ("prefill", "decode")
 @dataclass(frozen=True)
 class FleetDay(Framed):
     """What a day comes to. ``units[phase]``: units by step and kind; ``nodes``: all nodes by step; ``load``: demand
-    over what the running units carry in production, by phase and step; ``hours``: the steps' hours since the start."""
+    over what the running units carry in production, by phase and step; ``hours``: the steps' hours since the start.
+    ``asked``: the day as it was given and what else was asked of it, from which it can be predicted again."""
 
     fleet: Fleet
     kinds: Mapping[str, tuple[UnitKind, ...]]
@@ -42,6 +43,7 @@ class FleetDay(Framed):
     notes: tuple[str, ...]
     policy: FleetPolicy
     what_if: WhatIf
+    asked: Mapping[str, Any]
 
     def rows(self) -> Rows:
         """``metrics``, and ``schedule``: nodes, demand and load by time."""
@@ -79,6 +81,8 @@ def predict_fleet(
     policy, what_if = policy or fleet.policy, what_if or WhatIf()
     if mix is not None:
         check_mix(mix, fleet)
+    lease = (lease_usd_per_gpu_h, lease_least_h)
+    asked = _asked(fleet, mix, what_if, lease)
     steps = max(round(DAY_S / policy.interval), len(fleet.load.hourly))
     curve = day_curve(fleet.load.hourly, steps)
     hours = np.arange(steps) * 24.0 / steps
@@ -95,12 +99,11 @@ def predict_fleet(
     apart = what_if.cache_bytes is not None
     runs = {end: _scaled(kinds, demand, policy, end, apart) for end in ("value", "high", "low")}
     units = runs["value"]
-    lease = (lease_usd_per_gpu_h, lease_least_h)
     metrics = _metrics(fleet, kinds, runs, lease, paid)
     nodes = _nodes(units, kinds)
     full = {p: utilisation(demand[p], units[p], [_kind(k) for k in kinds[p]]) for p in PHASES}
     notes = (*_notes(kinds, full, policy), *words(fleet, what_if))
-    return FleetDay(fleet, kinds, hours, units, nodes, demand, full, metrics, notes, policy, what_if)
+    return FleetDay(fleet, kinds, hours, units, nodes, demand, full, metrics, notes, policy, what_if, asked)
 
 
 def rule_of(policy: FleetPolicy, steps: int) -> Rule:
@@ -295,9 +298,26 @@ def published_nodes(fleet: Fleet, hours: Array) -> Array | None:
 
 
 def inputs_of(day: FleetDay) -> dict[str, Any]:
-    """What the day was predicted from."""
+    """What the day was predicted from: its load as a what-if left it, and under ``day`` as it was given."""
     fleet = day.fleet
     return {
         "fleet": fleet.id, "model": fleet.model, "load": fleet.load.model_dump(), "policy": day.policy.model_dump(),
-        "hours_per_step": 24.0 / len(day.hours), "seconds_per_hour": HOUR_S,
+        "hours_per_step": 24.0 / len(day.hours), "seconds_per_hour": HOUR_S, **day.asked,
+    }  # fmt: skip
+
+
+def _asked(
+    fleet: Fleet, mix: Mapping[str, float] | None, what_if: WhatIf, lease: tuple[float, float]
+) -> dict[str, Any]:
+    """What :func:`predict_fleet` was given, as plain values; the policy stands apart."""
+    night = {
+        "price": what_if.night_price,
+        "shift": what_if.night_shift,
+        "from": what_if.night[0],
+        "to": what_if.night[1],
+    }
+    return {
+        "day": fleet.model_dump(mode="json", exclude={"published", "policy", "model", "sources"}),
+        "mix": None if mix is None else dict(mix), "cache_bytes": what_if.cache_bytes, "night": night,
+        "lease": {"usd_per_gpu_h": lease[0], "least_h": lease[1]},
     }  # fmt: skip

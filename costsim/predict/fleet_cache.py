@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import Malformed, OutOfRange
 from costsim.physics.attention import kv_bytes_per_layer_token
 from costsim.predict.loads import load_trace
 from costsim.spec.fleet import FleetLoad
@@ -38,7 +38,7 @@ def reuse(trace: str = TRACE) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     """(seconds since a prefix block was last used, ascending; share of all hit tokens that come back within them)."""
     requests = load_trace(trace)
     if requests.blocks is None:
-        raise BadInput(f"trace {trace}: no hash ids of prompts in it")
+        raise Malformed(f"trace {trace}: no hash ids of prompts in it")
     last: dict[int, float] = {}
     gaps = []
     for blocks, now in zip(requests.blocks, requests.arrival_s.tolist(), strict=True):
@@ -66,7 +66,7 @@ def hits(load: FleetLoad, model: ModelSpec, cache_bytes: float, kv_dtype: str = 
     Raises BadInput for a size below zero.
     """
     if not cache_bytes >= 0:
-        raise BadInput(f"cache {cache_bytes:g}: must be at least 0 bytes")
+        raise OutOfRange(f"cache {cache_bytes:g}: must be at least 0 bytes")
     each = kv_bytes_per_layer_token(model.attention, kv_dtype) * model.layers
     most = load.cached_tokens / load.input_tokens
 

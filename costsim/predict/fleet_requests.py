@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import BadOption, OutOfRange
 from costsim.predict.engine import engine_for
 from costsim.predict.fleet import FleetDay
 from costsim.predict.fleet_units import UnitKind
@@ -72,7 +72,7 @@ def group_requests(day: FleetDay, groups: NDArray[np.float64], hour_s: float, se
     rate = day.demand["decode"] / groups * (load.input_tokens / load.output_tokens + 1.0) / load.context
     counts = rng.poisson(rate * step_s)
     if counts.sum() > MAX_REQUESTS or counts.sum() < 1:
-        raise BadInput(f"about {counts.sum():,} requests: play each hour for a shorter or longer time")
+        raise OutOfRange(f"about {counts.sum():,} requests: play each hour for a shorter or longer time")
     arrival = np.sort(np.repeat(np.arange(len(groups)), counts) * step_s + rng.random(counts.sum()) * step_s)
     isl, osl = lengths_of(load, int(counts.sum()), rng)
     hit = np.round(load.cached_tokens / load.input_tokens * isl / CACHE_BLOCK).astype(int)
@@ -87,9 +87,9 @@ def play(
     Raises BadInput for a mixed fleet, whose units are not all alike, and for hours too short or too long.
     """
     if day.mixed:
-        raise BadInput("request level: the day as it was is needed; leave --mix, --cache and the night out")
+        raise BadOption("request level: the day as it was is needed; leave --mix, --cache and the night out")
     if not 5.0 <= hour_s <= 3600.0:
-        raise BadInput(f"hour_s = {hour_s:g}: each hour is played for 5 to 3600 seconds")
+        raise OutOfRange(f"hour_s = {hour_s:g}: each hour is played for 5 to 3600 seconds")
     began = time.process_time()
     prefill, decode = day.kinds["prefill"][0], day.kinds["decode"][0]
     groups = day.units["decode"][:, 0] / decode.unit.per_group

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from costsim.errors import BadInput
+from costsim.errors import BadOption, OutOfRange
 from costsim.predict.inference import predict_inference
 from costsim.predict.phases import PRODUCTION_UTILISATION
 from costsim.predict.report import Report
@@ -74,7 +74,7 @@ def kinds_of(
                 most = max(needed, most or 0)
             found.append(replace(kind, most=most or 1))
     if not found:
-        raise BadInput(f"fleet {fleet.id}: no {phase} unit; give one with `most`, or --mix with shares")
+        raise BadOption(f"fleet {fleet.id}: no {phase} unit; give one with `most`, or --mix with shares")
     return tuple(sorted(found, key=lambda kind: kind.usd_per_token))
 
 
@@ -82,11 +82,11 @@ def check_mix(mix: Mapping[str, float], fleet: Fleet) -> None:
     known = sorted({unit.accelerator for unit in fleet.unit})
     for name, share in mix.items():
         if name not in known:
-            raise BadInput(f"mix: {fleet.id} describes no unit of {name[:40]!r}; it has {', '.join(known)}")
+            raise OutOfRange(f"mix: {fleet.id} describes no unit of {name[:40]!r}; it has {', '.join(known)}")
         if not 0 <= share <= 1:
-            raise BadInput(f"mix: {name} = {share:g}: a share from 0 to 1 is needed")
+            raise OutOfRange(f"mix: {name} = {share:g}: a share from 0 to 1 is needed")
     if abs(sum(mix.values()) - 1.0) > 1e-6:
-        raise BadInput(f"mix: shares sum to {sum(mix.values()):g}; they must sum to 1")
+        raise OutOfRange(f"mix: shares sum to {sum(mix.values()):g}; they must sum to 1")
 
 
 def _kind_of(fleet: Fleet, unit: FleetUnit, kept: float) -> UnitKind:
@@ -104,5 +104,5 @@ def _kind_of(fleet: Fleet, unit: FleetUnit, kept: float) -> UnitKind:
     report = predict_inference(model, chip, plan, load)
     rate = parse_rate(unit.price, "price") if unit.price is not None else default_rate(chip)
     if rate is None:
-        raise BadInput(f"no hourly price is known for {chip.id}; give the unit a price")
+        raise BadOption(f"no hourly price is known for {chip.id}; give the unit a price")
     return UnitKind(unit, chip, report, kept, unit.most or 1, in_usd(rate))

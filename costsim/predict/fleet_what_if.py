@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import OutOfRange
 from costsim.predict.fleet_cache import TRACE, hits
 from costsim.spec.catalog import load_model
 from costsim.spec.fleet import Fleet, FleetLoad
@@ -33,10 +33,10 @@ class WhatIf:
     def __post_init__(self) -> None:
         for name, value in (("night price", self.night_price), ("night shift", self.night_shift)):
             if not 0 <= value <= 1:
-                raise BadInput(f"{name} {value:g}: a share from 0 to 1 is needed")
+                raise OutOfRange(f"{name} {value:g}: a share from 0 to 1 is needed")
         first, last = self.night
         if not (0 <= first < 24 and 0 < last <= 24 and first != last):
-            raise BadInput(f"night {first:g}-{last:g}: two different hours of the day are needed, like 0.5-8.5")
+            raise OutOfRange(f"night {first:g}-{last:g}: two different hours of the day are needed, like 0.5-8.5")
 
     @property
     def asked(self) -> bool:

@@ -199,11 +199,13 @@ def _report(
     base = predict_training(model, chip, plan, load, rate, where)
     step = base.metrics["step_s"]
     low, high = ((end or step.value) / step.value for end in (step.low, step.high))
+    peak = base.metrics["peak_memory_bytes"]
+    less, more = ((end or peak.value) / peak.value for end in (peak.low, peak.high))
     metrics: dict[str, Metric] = {}
     for name, level in (("bf16", levels[0]), ("fp8", levels[-1])):
         metrics[f"{name}_step_s"] = Metric(level.step_s, "s", level.step_s * low, level.step_s * high, step.grade)
         size = level.memory_bytes
-        metrics[f"{name}_memory_bytes"] = Metric(size, "B", 0.9 * size, 1.1 * size, "C")
+        metrics[f"{name}_memory_bytes"] = Metric(size, "B", size * less, size * more, peak.grade)
         if level.usd is not None:
             metrics[f"{name}_usd"] = Metric(level.usd, "USD", level.usd * low, level.usd * high, step.grade)
     for before, after in itertools.pairwise(levels):

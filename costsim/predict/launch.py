@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from costsim.errors import BadInput, UnknownName
+from costsim.errors import Contradiction, UnknownName
 from costsim.predict.phases import KV_SHARE
 from costsim.serving.policy import Policy
 from costsim.spec.accelerator import Accelerator
@@ -103,7 +103,7 @@ def launch(engine: str, wanted: Wanted) -> Launch:
     if engine not in ENGINES:
         raise UnknownName("engine", engine, ENGINES)
     if wanted.plan.overlap != "none" and wanted.ep == 1:
-        raise BadInput(f"--launch: overlap {wanted.plan.overlap} hides the exchange of experts; ep = 1 has none")
+        raise Contradiction(f"--launch: overlap {wanted.plan.overlap} hides the exchange of experts; ep = 1 has none")
     if engine == "trtllm":
         return _trtllm(wanted)
     if engine == "vllm":
@@ -133,7 +133,7 @@ def _sglang(w: Wanted) -> Launch:
     plan, policy = w.plan, w.policy
     wide = w.ep > 1 and w.dp > 1
     if wide and w.ep != w.ranks // w.pp:
-        raise BadInput(
+        raise Contradiction(
             f"--launch sglang: with DeepEP experts spread over all {w.ranks // w.pp} ranks of a stage, not over ep = "
             f"{w.ep}; use ep {w.ranks // w.pp}"
         )
@@ -181,7 +181,7 @@ def _vllm(w: Wanted, build: str) -> Launch:
     """vLLM: experts always span tp × dp; limits are for one attention replica. [vllm-engine-args; vllm-ascend-docs]"""
     plan, policy, ascend = w.plan, w.policy, build == "vllm-ascend"
     if w.ep not in (1, w.tp * w.dp):
-        raise BadInput(
+        raise Contradiction(
             f"--launch vllm: its expert parallelism spans tp × dp = {w.tp * w.dp} ranks, not ep = {w.ep}; "
             f"use ep {w.tp * w.dp} or 1"
         )
@@ -234,7 +234,7 @@ def _vllm_nodes(w: Wanted, flags: list[tuple[str, Any]]) -> tuple[str, ...]:
         return (_line(["vllm", "serve", MODEL], flags),)
     local = w.dp // w.nodes
     if local < 1 or w.dp % w.nodes:
-        raise BadInput(
+        raise Contradiction(
             f"--launch vllm: {w.dp} attention replicas do not spread over {w.nodes} nodes; lower tp, or launch it with "
             "sglang"
         )
@@ -253,7 +253,7 @@ def _trtllm(w: Wanted) -> Launch:
     """TensorRT-LLM: attention runs either split over all ranks or whole on each. [tensorrt-llm-docs]"""
     plan, policy = w.plan, w.policy
     if w.dp > 1 and w.tp > 1:
-        raise BadInput(
+        raise Contradiction(
             f"--launch trtllm: attention is split over all {w.ranks // w.pp} ranks or whole on each; tp = {w.tp} is "
             f"neither; use tp {w.ranks // w.pp} or 1"
         )

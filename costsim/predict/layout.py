@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput, DoesNotDivide, OutOfRange, UnsupportedDtype
+from costsim.errors import BadInput, BadQuantity, DoesNotDivide, OutOfRange, UnsupportedDtype
 from costsim.num import Num
 from costsim.physics.layout import Layout, expert_slots
 from costsim.spec.accelerator import Accelerator
@@ -52,7 +52,7 @@ def check_choices(plan: ServingPlan, chip: Accelerator) -> None:
     if plan.recipe not in ("", *recipes()):
         raise OutOfRange(f"recipe: {plan.recipe[:40]!r} is not one of {', '.join(recipes())}")
     if plan.framework_version and not _VERSION.fullmatch(plan.framework_version):
-        raise BadInput(f"framework_version: {plan.framework_version[:40]!r} is no version; write it like 0.5.9")
+        raise BadQuantity(f"framework_version: {plan.framework_version[:40]!r} is no version; write it like 0.5.9")
     if plan.precision == "fp4" and not chip.known("fp4"):
         raise UnsupportedDtype(
             f"precision: {chip.id} has no fp4 arithmetic; w4 keeps weights in 4 bits and multiplies in 16"

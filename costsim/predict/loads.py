@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from costsim.errors import BadInput, UnknownName
+from costsim.errors import BadOption, BadQuantity, NothingFound, OutOfRange, UnknownName
 from costsim.serving.clients import read_clients
 from costsim.serving.request import Requests
 from costsim.serving.traces import read_trace
@@ -39,18 +39,18 @@ def load_of(asked: Mapping[str, Any]) -> tuple[Requests, int | None]:
     """
     for key, value in asked.items():
         if key not in ASKED:
-            raise BadInput(f"load: {key[:40]!r} is not one of {', '.join(ASKED)}")
+            raise OutOfRange(f"load: {key[:40]!r} is not one of {', '.join(ASKED)}")
         if key in ("trace", "priorities") or value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise BadInput(f"load: {key}: a number is needed")
+            raise BadQuantity(f"load: {key}: a number is needed")
     a = {**ASKED, **asked}
     requests, concurrency = _requests(a)
     if a["priorities"] is not None:
         try:
             shares = [float(share) for share in str(a["priorities"])[:200].split(",")]
         except ValueError:
-            raise BadInput("load: priorities: shares with commas are needed, like 0.1,0.9") from None
+            raise BadQuantity("load: priorities: shares with commas are needed, like 0.1,0.9") from None
         requests = requests.drawn(shares, int(a["seed"]))
     return requests, concurrency
 
@@ -63,7 +63,7 @@ def _requests(a: Mapping[str, Any]) -> tuple[Requests, int | None]:
         requests = load_trace(str(a["trace"]), a["start_s"], a["end_s"], seed)
         return (requests if count is None else requests.first(count)).faster(a["speed"]), concurrency
     if (concurrency is None) == (a["rate"] is None):
-        raise BadInput("load: give a trace, a rate or a concurrency")
+        raise BadOption("load: give a trace, a rate or a concurrency")
     isl, osl = longest(a["isl"]), longest(a["osl"])
     if concurrency is not None:
         return closed_loop(count or 10 * concurrency, isl, osl, SPREAD_RATIO, seed), concurrency
@@ -89,7 +89,7 @@ def load_trace(name: str, start_s: float = 0.0, end_s: float | None = None, seed
         return requests
     chosen = (requests.arrival_s >= start_s) & (requests.arrival_s < (float("inf") if end_s is None else end_s))
     if not chosen.any():
-        raise BadInput(
+        raise NothingFound(
             f"{path.name}: no request between {start_s:g} and {end_s} s; it lasts {requests.arrival_s[-1]:g} s"
         )
     return requests.where(chosen)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from costsim.calibration.store import device_for
-from costsim.errors import BadInput
+from costsim.errors import Contradiction
 from costsim.num import Num
 from costsim.physics.layout import Layout
 from costsim.physics.memory import Footprint, footprint
@@ -105,7 +105,7 @@ def setting_for(model: ModelSpec, chip: Accelerator, plan: ServingPlan, cluster:
     """Resolve the plan on its cluster; refuses unknown words and missing number formats."""
     check_choices(plan, chip)
     if cluster is not None and cluster.accelerator != chip.id:
-        raise BadInput(f"cluster {cluster.id} is made of {cluster.accelerator}, not {chip.id}")
+        raise Contradiction(f"cluster {cluster.id} is made of {cluster.accelerator}, not {chip.id}")
     if cluster is None:
         cluster = standard_cluster(chip, most_cards(plan.gpus))
     framework = _framework(model, chip, plan)

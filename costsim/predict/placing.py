@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from costsim.errors import BadInput, DoesNotFit
+from costsim.errors import DoesNotDivide, DoesNotFit
 from costsim.physics.layout import expert_slots
 from costsim.predict.inference import predict_inference
 from costsim.predict.report import Metric
@@ -17,7 +17,7 @@ from costsim.spec.price import Price
 from costsim.units import GIGA
 
 #: bytes of one weight by the plan's precision, for what a moved expert weighs
-WEIGHT_BYTES = {"fp8": 1.0, "int8": 1.0, "w4": 0.5, "fp4": 0.5625, "bf16": 2.0}
+WEIGHT_BYTES = {"fp8": 1.0, "int8": 1.0, "w4": 0.5, "w4a8": 0.53125, "fp4": 0.5625, "bf16": 2.0}
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,9 @@ def move_s(deployment: Deployment, moved_per_layer: float) -> float:
 def cluster_of(chip: Accelerator, gpus: int, per_node: int) -> Cluster:
     """The standard cluster with nodes of ``per_node`` ranks."""
     if gpus % chip.dies or per_node % chip.dies:
-        raise BadInput(f"gpus = {gpus}, {per_node} a node: {chip.id} has {chip.dies} dies a card; count dies, in pairs")
+        raise DoesNotDivide(
+            f"gpus = {gpus}, {per_node} a node: {chip.id} has {chip.dies} dies a card; count dies, in pairs"
+        )
     cards = per_node // chip.dies
     standard = standard_cluster(chip, gpus // chip.dies)
     return standard.model_copy(update={"scale_up_domain": cards, "node_devices": cards})

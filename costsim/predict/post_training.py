@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from costsim.economics.cost import wall_power
-from costsim.errors import BadInput, OutOfRange
+from costsim.errors import Contradiction, OutOfRange
 from costsim.predict.bands import sources_of, step_band
 from costsim.predict.post.fine_tuning import fine_tuned
 from costsim.predict.post.lengths import length_law
@@ -86,7 +86,7 @@ def _check(plan: PostTrainingPlan, load: Load, chip: Accelerator) -> None:
     tuned = isinstance(load, FineTuningLoad)
     if tuned == (plan.algorithm in REINFORCED):
         needs = "samples and a batch (FineTuningLoad)" if not tuned else "prompts and answers (PostTrainingLoad)"
-        raise BadInput(f"algorithm {plan.algorithm} needs {needs}")
+        raise Contradiction(f"algorithm {plan.algorithm} needs {needs}")
     numbers: dict[str, Any] = {"gpus": plan.gpus, "micro_tokens": plan.micro_tokens}
     names = (
         ("samples", "tokens_mean", "tokens_max", "batch", "epochs")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from costsim.errors import BadInput
+from costsim.errors import Contradiction, DoesNotFit
 from costsim.num import Num
 from costsim.predict.engine import engine_for, policy_for, ranks_of
 from costsim.predict.handover import handover
@@ -88,7 +88,7 @@ def serve_events(setting: Setting, load: ServingLoad) -> Served:
     each = replica_gpus(setting)
     replicas = round(gpus / each)
     if replicas < 1:
-        raise BadInput(f"gpus = {gpus:g}: one replica of this plan takes {each:g}")
+        raise Contradiction(f"gpus = {gpus:g}: one replica of this plan takes {each:g}")
     policy = policy_for(setting.framework, float(load.isl), float(load.concurrency))
     engine = engine_for(setting, policy, "both", float(load.mtp_tokens), float(load.mtp_acceptance))
     return _run(Deployment((Pool(engine, replicas),), frontend_s=frontend(setting)), load, gpus, setting)
@@ -102,7 +102,7 @@ def serve_disaggregated(prefill: Setting, decode: Setting, pools: Disaggregated,
         drafts = (float(load.mtp_tokens), float(load.mtp_acceptance)) if role == "decode" else (0.0, 0.0)
         replicas = pool.workers * round(float(np.max(pool.plan.gpus)) / replica_gpus(setting))
         if replicas < 1:
-            raise BadInput(f"{role} gpus = {pool.plan.gpus:g}: one replica takes {replica_gpus(setting):g}")
+            raise Contradiction(f"{role} gpus = {pool.plan.gpus:g}: one replica takes {replica_gpus(setting):g}")
         parts.append(Pool(engine_for(setting, policy, role, *drafts), replicas))
     deployment = Deployment(tuple(parts), transfer_s=handover(prefill, decode), frontend_s=frontend(prefill))
     return _run(deployment, load, pools.gpus, prefill)
@@ -122,7 +122,7 @@ def _run(deployment: Deployment, load: ServingLoad, gpus: float, setting: Settin
     requests = closed_loop(rounds * concurrency, isl, osl, ratio, SEED)
     outcome = simulate(deployment, requests, concurrency)
     if not bool(np.any(outcome.finished)):
-        raise BadInput(f"isl + osl = {isl + float(load.osl):g}: no request fits into the KV cache of one replica")
+        raise DoesNotFit(f"isl + osl = {isl + float(load.osl):g}: no request fits into the KV cache of one replica")
     late = setting.framework.host.first_round_s if setting.framework is not None else 0.0
     return Served(outcome, concurrency, gpus, late)
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from costsim import units
-from costsim.errors import BadInput
+from costsim.errors import Malformed
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.base import read_toml
 from costsim.spec.catalog import ROOT
@@ -67,7 +67,7 @@ def system_for(torch_device: str) -> System:
             sources=tuple(dict.fromkeys(sources)),
         )
     except KeyError as error:
-        raise BadInput(f"{PATH.name}: no entry {error}") from None
+        raise Malformed(f"{PATH.name}: no entry {error}") from None
 
 
 def system_of(chip: Accelerator) -> System:

@@ -10,7 +10,7 @@ import numpy as np
 from costsim.economics.break_even import Step, api_usd_per_h, break_even_load, fleet_usd_per_h, usd_at_share
 from costsim.predict.break_even import API, OWN, SHARE
 from costsim.report.document import Chart, Section
-from costsim.report.figures import PALETTE, Figure, _axis, _layout
+from costsim.report.figures import PALETTE, Figure, _axis, _layout, log_ticks
 from costsim.report.words import number, percent
 from costsim.units import HOUR_S
 
@@ -34,7 +34,7 @@ def load_section(metrics: Mapping[str, Mapping[str, Any]]) -> Section:
     figure = {"data": data, "layout": _layout(
         "A million answer tokens, prompts included", height=420,
         xaxis=_axis("share of full load that comes", tickformat=".0%", range=[0, 1.02]),
-        yaxis=_axis("USD per Mtok", type="log", dtick="D2"))}  # fmt: skip
+        yaxis=_axis("USD per Mtok", **log_ticks([*high.tolist(), *low.tolist(), api])))}  # fmt: skip
     if share["value"] < 1:
         mark(figure, float(share["value"]), "break-even")
     return Section("Break-even with an API", [_share_words(share)], (), [Chart(figure, _curve_words(own, api))])

@@ -22,7 +22,7 @@ MAIN = (
     "usd_per_mtok_output", "usd_per_mtok_input", "tokens_per_s_per_gpu", "output_tokens_per_s_per_gpu", "tpot_s",
     "ttft_s", "step_s", "gpu_hours", "usd_per_run", "decode_usd_per_mtok_output", "prefill_usd_per_mtok_input",
     "training_gpu_hours", "training_usd_per_run", "final_run_usd", "experiments_usd", "staff_usd", "days",
-    "ttft_p90_s", "tpot_p90_s",
+    "ttft_p90_s", "tpot_p90_s", "usd_per_day", "revenue_usd", "margin", "mean_nodes",
 )  # fmt: skip
 _WORDS = (
     "Parts are Shapley values: each input's change, averaged over the orders in which the inputs can change. They add "

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from costsim.report.document import Chart
-from costsim.report.figures import PALETTE, Figure, _axis, _layout
+from costsim.report.figures import PALETTE, Figure, _axis, _layout, log_ticks
 from costsim.report.words import label, number, quantity
+from costsim.units import KILO
 
 #: phase -> (latency, throughput, cost) of its report
 CURVES = {
@@ -44,7 +45,7 @@ def _point_words(row: Mapping[str, Any], varied: str, latency: str, name: str) -
 
 
 def _figure(rows: Sequence[Mapping[str, Any]], varied: str, latency: str, name: str) -> Figure:
-    x = [row["metrics"][latency]["value"] for row in rows]
+    x = [row["metrics"][latency]["value"] * KILO for row in rows]
     found = [row["metrics"][name] for row in rows]
     texts = [f"{label(varied)} {row['point'][varied]:g}" for row in rows]
     spans = [(entry["low"] or entry["value"], entry["high"] or entry["value"]) for entry in found]
@@ -55,10 +56,10 @@ def _figure(rows: Sequence[Mapping[str, Any]], varied: str, latency: str, name: 
          "fillcolor": "rgba(0,114,178,0.15)", "line": {"width": 0}},
         {"type": "scatter", "mode": "lines+markers", "x": x, "y": [entry["value"] for entry in found], "text": texts,
          "name": label(name), "line": {"color": PALETTE[0]}, "marker": {"size": 7},
-         "hovertemplate": f"%{{text}}<br>%{{x:.3~s}}s, %{{y:.4g}} {unit}<extra></extra>"},
+         "hovertemplate": f"%{{text}}<br>%{{x:.4g}} ms, %{{y:.4g}} {unit}<extra></extra>"},
     ]  # fmt: skip
     layout = _layout(
         f"{label(name)} against {label(latency)}", height=400,
-        xaxis=_axis(label(latency), type="log", tickformat="~s", ticksuffix="s"), yaxis=_axis(unit, rangemode="tozero"),
+        xaxis=_axis(f"{label(latency)}, ms", **log_ticks(x)), yaxis=_axis(unit, rangemode="tozero"),
     )  # fmt: skip
     return {"data": data, "layout": layout}

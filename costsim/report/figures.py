@@ -114,6 +114,11 @@ def log_ticks(values: Sequence[float]) -> dict[str, Any]:
     return {"type": "log", "tickmode": "array", "tickvals": ticks, "ticktext": [_short(tick) for tick in ticks]}
 
 
+def _symbol(index: int) -> str:
+    """The marker of a series: another one in each round of the colours, so that no two of 49 look alike."""
+    return _SYMBOLS[(index + index // len(PALETTE)) % len(_SYMBOLS)]
+
+
 def _short(value: float) -> str:
     """``20``, ``0.05``, ``30k``, ``80G``."""
     for letter, scale in (("P", PETA), ("T", TERA), ("G", GIGA), ("M", MEGA), ("k", 10.0 * KILO)):
@@ -195,7 +200,7 @@ def predicted_against_measured(
             "x": [measured for measured, _, _ in group], "y": [predicted for _, predicted, _ in group],
             "text": [_plain(text) for _, _, text in group],
             "marker": {"color": PALETTE[index % len(PALETTE)], "size": 8, "opacity": 0.8,
-                       "symbol": _SYMBOLS[index % len(_SYMBOLS)]},
+                       "symbol": _symbol(index)},
             "hovertemplate": "%{text}<br>measured %{x:.4g}, predicted %{y:.4g}<extra>" + _plain(name) + "</extra>",
         })  # fmt: skip
     axes = {
@@ -258,7 +263,7 @@ def curves(
     data = [
         {"type": "scatter", "mode": "lines+markers", "name": _plain(name), "x": list(x), "y": list(values),
          "line": {"color": PALETTE[index % len(PALETTE)]},
-         "marker": {"symbol": _SYMBOLS[index % len(_SYMBOLS)], "size": 7},
+         "marker": {"symbol": _symbol(index), "size": 7},
          "hovertemplate": f"{_plain(name)}: %{{x:.4g}}: %{{y:.4g}} {_plain(unit)}<extra></extra>"}
         for index, (name, values) in enumerate(series.items())
     ]  # fmt: skip
@@ -284,7 +289,8 @@ def icicle(terms: Sequence[tuple[str, str, str, float]], title: str, unit: str) 
         "type": "icicle", "ids": [term[0] for term in terms], "parents": [term[1] for term in terms],
         "labels": [_plain(term[2]) for term in terms], "values": [term[3] for term in terms],
         "branchvalues": "total", "tiling": {"orientation": "h"}, "root": {"color": "rgba(128,128,128,0.1)"},
-        "marker": {"colors": [PALETTE[i % len(PALETTE)] for i in range(len(terms))]},
+        "marker": {"colors": [PALETTE[i % len(PALETTE)] for i in range(len(terms))],
+                   "line": {"color": "#FFFFFF", "width": 1.5}},
         "hovertemplate": f"%{{label}}: %{{value:.4g}} {_plain(unit)}, %{{percentRoot:.1%}}<extra></extra>",
     }  # fmt: skip
     return {"data": [data], "layout": _layout(title, height=480, margin={"l": 5, "r": 5, "t": 50, "b": 10})}

@@ -154,7 +154,7 @@ def _payload(day: FleetDay, exact: Mapping[str, float], notes: list[str]) -> dic
         if stated:
             figures[name]["relative_error"] = metric.value / stated - 1.0
     return {
-        **figures, "schedule": _schedule(day), "accounting": dict(exact),
+        "kind": "fleet", **figures, "schedule": _schedule(day), "accounting": dict(exact),
         "kinds": [
             {
                 "phase": p, "accelerator": kind.chip.id, "gpus": kind.unit.gpus, "nodes": kind.nodes, "most": kind.most,

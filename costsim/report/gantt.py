@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import OutOfRange
 from costsim.report.figures import PALETTE, Figure, _axis, _layout
 from costsim.schedule import COMPUTE, KIND_NAMES, Kind, Timeline
 from costsim.units import MILLI
@@ -64,7 +64,7 @@ def gantt(
     shown = chosen_ranks(timeline, max(2, MAX_BARS // per_rank)) if ranks is None else list(ranks)
     wrong = [rank for rank in shown if not 0 <= rank < timeline.program.ranks]
     if wrong or not shown:
-        raise BadInput(f"gantt: ranks {wrong or shown}; the timeline has 0 to {timeline.program.ranks - 1}")
+        raise OutOfRange(f"gantt: ranks {wrong or shown}; the timeline has 0 to {timeline.program.ranks - 1}")
     here, axis = np.isin(timeline.rank, shown), TimeAxis.of(timeline)
     data = []
     for kind, colour in COLOURS.items():

@@ -12,7 +12,7 @@ from costsim.report.words import label, quantity
 from costsim.units import GIGA
 
 #: sums and limits among the parts; what they stand for is drawn otherwise
-_NOT_PARTS = ("total_bytes", "capacity_bytes", "optimizer_bytes")
+_NOT_PARTS = ("allocated_bytes", "total_bytes", "capacity_bytes")
 _RANK = re.compile(r"rank_(\d+)_bytes")
 
 
@@ -33,13 +33,17 @@ def memory_charts(memory: Mapping[str, float]) -> list[Chart]:
     return charts
 
 
+def beside(memory: Mapping[str, float], name: str) -> bool:
+    """Whether an entry is counted elsewhere: a rank's total, or the optimiser where its parts stand for themselves."""
+    whole = name == "optimizer_bytes" and {"master_bytes", "moments_bytes"} <= memory.keys()
+    return whole or _RANK.fullmatch(name) is not None
+
+
 def _parts(memory: Mapping[str, float]) -> dict[str, float]:
-    """Kinds of bytes, largest first; ``optimizer`` is masters and moments together where they stand beside it."""
-    apart = {"master_bytes", "moments_bytes"} <= memory.keys()
-    skipped = _NOT_PARTS if apart else _NOT_PARTS[:2]
+    """Kinds of bytes, largest first."""
     found = {
         name: value for name, value in memory.items()
-        if name.endswith("bytes") and name not in skipped and not _RANK.fullmatch(name) and value > 0
+        if name.endswith("bytes") and name not in _NOT_PARTS and not beside(memory, name) and value > 0
     }  # fmt: skip
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 

@@ -9,6 +9,7 @@ from costsim.predict.report import Line, Metric, Report
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
 from costsim.report.figures import breakdown_bar
 from costsim.report.jsonable import dumps
+from costsim.report.memory import beside
 from costsim.report.words import band, label, number, percent, quantity, value_text
 
 #: what the grades mean, in the words that every report repeats
@@ -97,7 +98,12 @@ def hidden_name(line: Line) -> str:
 
 
 def _memory_table(memory: Mapping[str, float]) -> Table:
-    rows: list[list[Content]] = [[label(name), Cell(memory_text(name, value), value)] for name, value in memory.items()]
+    """Parts that add up to the total; sums of parts and other ranks have their chart and stay in the JSON."""
+    rows: list[list[Content]] = [
+        [label(name), Cell(memory_text(name, value), value)]
+        for name, value in memory.items()
+        if not beside(memory, name)
+    ]
     return Table(("part", "size"), rows)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from costsim.explore.placing import Outcome, Question, Study, node_heat
 from costsim.report.document import Chart
-from costsim.report.figures import PALETTE, Figure, _axis, _layout, grouped_bar
+from costsim.report.figures import PALETTE, Figure, _axis, _layout, grouped_bar, log_ticks
 
 
 def heat_map(z: Any, title: str, x: str, y: str, unit: str, limits: tuple[float, float]) -> Figure:
@@ -131,7 +131,7 @@ def interval_chart(study: Study) -> Chart:
         "hovertemplate": "every %{x} windows: %{y:.5g} token/s<extra></extra>",
     }  # fmt: skip
     layout = _layout("Net tokens/s of a GPU by time between rebalances", height=360,
-                     xaxis=_axis("windows between rebalances", type="log"), yaxis=_axis("token/s"))  # fmt: skip
+                     xaxis=_axis("windows between rebalances", **log_ticks(x)), yaxis=_axis("token/s"))  # fmt: skip
     return Chart({"data": [trace], "layout": layout}, f"From {max(y):,.0f} to {min(y):,.0f} token/s.")
 
 

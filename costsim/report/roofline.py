@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from costsim.report.document import Chart
-from costsim.report.figures import PALETTE, Figure, _axis, _layout, _plain
+from costsim.report.figures import PALETTE, Figure, _axis, _layout, _plain, log_ticks
 from costsim.report.words import percent, quantity
 from costsim.spec.accelerator import PEAK_OF
 
@@ -67,7 +67,8 @@ def _figure(ops: list[Mapping[str, Any]], sheet: Mapping[str, float]) -> Figure:
             "hovertemplate": "%{text}<br>%{x:.3g} FLOP/byte, %{y:.3~s}FLOP/s<extra></extra>",
         })  # fmt: skip
     layout = _layout(
-        "Roofline", height=480, xaxis=_axis("FLOP per byte", type="log"),
-        yaxis=_axis("FLOP/s", type="log", tickformat="~s"),
+        "Roofline", height=480,
+        xaxis=_axis("FLOP per byte", **log_ticks([v for trace in data for v in trace["x"]])),
+        yaxis=_axis("FLOP/s", **log_ticks([v for trace in data for v in trace["y"]])),
     )  # fmt: skip
     return {"data": data, "layout": layout}

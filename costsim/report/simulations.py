@@ -12,7 +12,7 @@ import numpy as np
 from costsim.predict.report import Report
 from costsim.predict.simulation import Simulated, latencies
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
-from costsim.report.figures import Figure, _axis, _layout
+from costsim.report.figures import Figure, _axis, _layout, log_ticks
 from costsim.report.pages import document_of
 from costsim.report.words import percent, quantity
 from costsim.serving.outcome import Outcome
@@ -157,7 +157,7 @@ def latency_figure(window: Window) -> Figure:
             })  # fmt: skip
     layout = _layout(
         "Latency of requests",
-        xaxis=_axis("seconds", type="log", dtick="D2"),
+        xaxis=_axis("seconds", **log_ticks([x for trace in data for x in trace["x"]])),
         yaxis=_axis("share of requests", tickformat=".0%"),
     )
     return {"data": data, "layout": layout}

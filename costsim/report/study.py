@@ -247,13 +247,14 @@ def _time(study: Study) -> Section:
 
 
 def _memory(study: Study) -> Section:
-    keys = ("weights_bytes", "kv_bytes", "activations_bytes", "communication_bytes", "total_bytes", "capacity_bytes")
+    keys = ("weights_bytes", "kv_bytes", "activations_bytes", "communication_bytes", "reserve_bytes", "total_bytes",
+            "capacity_bytes")  # fmt: skip
     rows: list[list[Content]] = [
         [d.accelerator, *(Cell(f"{d.phases[1].memory[key] / GIGA:.1f}", d.phases[1].memory[key]) for key in keys)]
         for d in study.deployments
         if d.phases is not None
     ]
-    columns = ("decode, GB a rank", "weights", "KV", "activations", "buffers", "total", "there")
+    columns = ("decode, GB a rank", "weights", "KV", "activations", "buffers", "reserve", "total", "there")
     return Section("Memory per device", (), [Table(columns, rows)] if rows else ())
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table as RichTable
@@ -132,31 +134,69 @@ def _section(section: Section) -> list[RenderableType]:
     parts.extend(Text(paragraph) for paragraph in section.paragraphs)
     if not section.tables:  # a table says the same in full
         parts.extend(Text(chart.label, style="italic") for chart in section.charts)
-    parts.extend(rich_table(table) for table in section.tables)
+    parts.extend(Fitted(table) for table in section.tables)
     if section.sources:
         parts.append(Text(f"sources: {', '.join(section.sources)}", style="dim"))
     return parts
 
 
-def rich_table(table: Table) -> RichTable:
+@dataclass(frozen=True)
+class Fitted:
+    """A document's table, drawn for the width that there is: prose wraps and gaps shrink before anything is cut."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield rich_table(self.table, options.max_width)
+
+
+def rich_table(table: Table, width: int = 80) -> RichTable:
     """A document's table; columns of numbers are set right, a column headed "grade" is coloured."""
-    gap = 2 if len(table.columns) < _MANY else 1
+    gap, widths = _widths(table, width)
     drawn = _compact(gap, title=table.caption or None, title_justify="left", title_style="dim")
     for index, name in enumerate(table.columns):
-        cells = [row[index] for row in table.rows]
-        numeric = is_numeric(cells)
-        # names, numbers and short words keep their width where prose wraps; no heading is broken
-        longest = max((len(text_of(cell)) for cell in cells), default=0)
-        kept = numeric or index == 0 or longest <= _SHORT
-        drawn.add_column(
-            Text(name),
-            justify="right" if numeric else "left",
-            min_width=max(max(map(len, name.split()), default=0), min(longest, _NAME_WIDTH) if kept else 0),
-            overflow="ellipsis" if kept else "fold",
-        )
+        numeric = is_numeric([row[index] for row in table.rows])
+        drawn.add_column(Text(name), justify="right" if numeric else "left", width=widths[index],
+                         overflow="ellipsis" if _kept(table, index) else "fold")  # fmt: skip
     for row in table.rows:
         drawn.add_row(*(_cell(name, content) for name, content in zip(table.columns, row, strict=True)))
     return drawn
+
+
+def _widths(table: Table, most: int) -> tuple[int, list[int]]:
+    """Spaces between columns (and one), and letters of each column: as wide as their text where there is room, else
+    those with the most to spare give way, a heading breaking between its words."""
+    count = len(table.columns)
+    least = [_least(table, index) for index in range(count)]
+    widths = [max(_longest(table, index), cell_len(name)) for index, name in enumerate(table.columns)]
+    usual = 2 if count < _MANY else 1
+    fits = (gap for letters in (sum(widths), sum(least)) for gap in range(usual, -1, -1)
+            if letters + count * (gap + 1) <= most)  # fmt: skip
+    gap = next(fits, 0)
+    over = sum(widths) + count * (gap + 1) - most
+    for _ in range(max(over, 0)):
+        spare = [have - need for have, need in zip(widths, least, strict=True)]
+        if max(spare, default=0) <= 0:
+            break
+        widths[spare.index(max(spare))] -= 1
+    return gap, widths
+
+
+def _longest(table: Table, index: int) -> int:
+    return max((cell_len(text_of(row[index])) for row in table.rows), default=0)
+
+
+def _kept(table: Table, index: int) -> bool:
+    """Names, numbers and short words keep their width where prose wraps."""
+    return index == 0 or is_numeric([row[index] for row in table.rows]) or _longest(table, index) <= _SHORT
+
+
+def _least(table: Table, index: int) -> int:
+    """Letters that a column takes at least; no heading is broken within a word, nor a word of up to _NAME_WIDTH."""
+    heading = max(map(cell_len, table.columns[index].split()), default=0)
+    words = (word for row in table.rows for word in text_of(row[index]).split())
+    longest = _longest(table, index) if _kept(table, index) else max(map(cell_len, words), default=0)
+    return max(heading, min(longest, _NAME_WIDTH))
 
 
 def _compact(gap: int = 2, **more: Any) -> RichTable:

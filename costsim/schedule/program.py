@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput, Deadlock
+from costsim.errors import Contradiction, Deadlock
 from costsim.schedule.task import KIND_NAMES, Kind, Task
 
 Index = NDArray[np.int64]
@@ -78,7 +78,7 @@ def compiled(orders: Sequence[Sequence[Task]], stages: int, micro_batches: int) 
     split = kind[b_at] == Kind.B
     w_at = _once("weight gradient", kind == Kind.W, stage, micro, shape, split)
     if (rank[f_at] != rank[b_at]).any() or (rank[w_at] != rank[b_at])[split].any():
-        raise BadInput("schedule: a stage's forward and backward of one micro-batch are on different ranks")
+        raise Contradiction("schedule: a stage's forward and backward of one micro-batch are on different ranks")
 
     n = len(kind)
     before = np.full((n, 3), -1, dtype=np.int64)
@@ -121,12 +121,12 @@ def _once(
     inside = (stage[tasks] >= 0) & (stage[tasks] < shape[0]) & (micro[tasks] >= 0) & (micro[tasks] < shape[1])
     if not inside.all():
         task = tasks[np.argmin(inside)]
-        raise BadInput(f"schedule: {what} of stage {stage[task]}, micro-batch {micro[task]}, outside of {shape}")
+        raise Contradiction(f"schedule: {what} of stage {stage[task]}, micro-batch {micro[task]}, outside of {shape}")
     times = np.bincount(stage[tasks] * shape[1] + micro[tasks], minlength=shape[0] * shape[1]).reshape(shape)
     wrong = np.argwhere(times != (1 if wanted is None else wanted))
     if len(wrong):
         s, m = wrong[0]
-        raise BadInput(f"schedule: {what} of stage {s}, micro-batch {m} runs {times[s, m]} times, not once")
+        raise Contradiction(f"schedule: {what} of stage {s}, micro-batch {m} runs {times[s, m]} times, not once")
     at = np.zeros(shape, dtype=np.int64)
     at[stage[tasks], micro[tasks]] = tasks
     return at

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import Contradiction
 
 Seconds = NDArray[np.float64]
 
@@ -41,7 +41,7 @@ class StageTimes:
     def __post_init__(self) -> None:
         forward = np.asarray(self.forward_s, dtype=float)
         if forward.ndim != 1 or not forward.size:
-            raise BadInput(f"stage times: forward_s has shape {forward.shape}; give one number per stage")
+            raise Contradiction(f"stage times: forward_s has shape {forward.shape}; give one number per stage")
         n = len(forward)
         shapes = {"forward_s": (n,), "backward_input_s": (n,), "weight_s": (n,), "send_s": (n - 1,),
                   "forward_wire_s": (n,), "backward_wire_s": (n,)}  # fmt: skip
@@ -54,7 +54,7 @@ class StageTimes:
             long = getattr(self, wire) > getattr(self, chunk) * (1 + 1e-9)
             if long.any():
                 stage = int(np.argmax(long))
-                raise BadInput(
+                raise Contradiction(
                     f"stage times: {wire} of stage {stage} ({getattr(self, wire)[stage]:.4g} s) is longer than the "
                     f"{chunk} that contains it ({getattr(self, chunk)[stage]:.4g} s); what is exposed belongs into both"
                 )
@@ -90,9 +90,9 @@ def _filled(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]
     """``value`` as a float array of ``shape``, from a number or an array of that shape; read-only, finite, ≥ 0."""
     array = np.asarray(value, dtype=float)
     if array.ndim and array.shape != shape:
-        raise BadInput(f"stage times: {name} has shape {array.shape}; give {shape} or one number")
+        raise Contradiction(f"stage times: {name} has shape {array.shape}; give {shape} or one number")
     if not np.isfinite(array).all() or (array < 0).any():
-        raise BadInput(f"stage times: {name} has a negative or non-finite time; give seconds of 0 or more")
+        raise Contradiction(f"stage times: {name} has a negative or non-finite time; give seconds of 0 or more")
     array = np.broadcast_to(array, shape).copy()
     array.flags.writeable = False
     return array

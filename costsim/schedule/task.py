@@ -9,7 +9,7 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from costsim.errors import BadInput, DoesNotDivide, OutOfRange
+from costsim.errors import DoesNotDivide, OutOfRange
 from costsim.num import Num
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def check_counts(name: str, pp: int, micro_batches: int, vpp: int = 1, interleav
     if vpp > 1 and not interleaves:
         raise DoesNotDivide(f"{name}: vpp {vpp} needs the interleaved schedule; give vpp 1")
     if 3 * pp * micro_batches * vpp > MAX_TASKS:
-        raise BadInput(
+        raise OutOfRange(
             f"{name}: pp {pp} × {micro_batches} micro-batches × vpp {vpp} is more than {MAX_TASKS:,} tasks; "
             "use the closed form or fewer micro-batches"
         )

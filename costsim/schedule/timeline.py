@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import Contradiction, OutOfRange
 from costsim.schedule.program import COMPUTE, Index, Program
 from costsim.schedule.stage import Seconds, StageTimes
 from costsim.schedule.task import Kind
@@ -51,7 +51,7 @@ def varied_step_seconds(program: Program, times: StageTimes, variation: float, d
     """
     if not (np.isfinite(variation) and variation >= 0) or draws < 1 or draws * program.tasks > MAX_DRAWN:
         most = max(1, MAX_DRAWN // program.tasks)
-        raise BadInput(f"timeline: variation {variation}, draws {draws}; give 0 or more, and 1 to {most} draws")
+        raise OutOfRange(f"timeline: variation {variation}, draws {draws}; give 0 or more, and 1 to {most} draws")
     width = np.sqrt(np.log1p(variation**2))
     compute = program.lane == COMPUTE
     normal = np.random.default_rng(seed).standard_normal((int(compute.sum()), draws))
@@ -64,10 +64,10 @@ def varied_step_seconds(program: Program, times: StageTimes, variation: float, d
 def durations(program: Program, times: StageTimes, slowdown: ArrayLike = 1.0) -> Seconds:
     """Seconds of each task, [tasks]."""
     if times.stages != program.stages:
-        raise BadInput(f"timeline: stage times of {times.stages} stages for a schedule of {program.stages}")
+        raise Contradiction(f"timeline: stage times of {times.stages} stages for a schedule of {program.stages}")
     stretch = np.asarray(slowdown, dtype=float)
     if stretch.shape not in ((), (program.ranks,)) or not np.isfinite(stretch).all() or (stretch <= 0).any():
-        raise BadInput(f"timeline: slowdown must be a positive number or one for each of {program.ranks} ranks")
+        raise OutOfRange(f"timeline: slowdown must be a positive number or one for each of {program.ranks} ranks")
     stage, back, kind = program.stage, program.back_stage, program.kind
     seconds = np.zeros(program.tasks)
     for one, values in (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import OutOfRange
 from costsim.serving.request import MAX_REQUESTS, MAX_TOKENS, Requests
 
 #: lengths where nothing says their range: within 10 % of nominal, so that their mean is what was asked for and
@@ -22,9 +22,9 @@ def longest(nominal: float) -> int:
 def lengths(rng: np.random.Generator, count: int, nominal: int, ratio: float) -> NDArray[np.int64]:
     """Whole numbers uniform in [ratio·nominal, nominal]: what serving benchmarks call the random range ratio."""
     if not 0.0 < ratio <= 1.0:
-        raise BadInput(f"length ratio {ratio:g}: must be above 0 and at most 1")
+        raise OutOfRange(f"length ratio {ratio:g}: must be above 0 and at most 1")
     if not 1 <= nominal <= MAX_TOKENS:
-        raise BadInput(f"length {nominal:g}: must be at least 1 and at most {MAX_TOKENS:,}")
+        raise OutOfRange(f"length {nominal:g}: must be at least 1 and at most {MAX_TOKENS:,}")
     low = max(1, round(nominal * ratio))
     return rng.integers(low, nominal + 1, size=count, dtype=np.int64)
 
@@ -45,9 +45,9 @@ def open_loop(
     """
     _count(count)
     if not 0 < rate_per_s < float("inf"):
-        raise BadInput(f"rate {rate_per_s:g}: must be above zero requests per second")
+        raise OutOfRange(f"rate {rate_per_s:g}: must be above zero requests per second")
     if not 0 <= cv <= 100:
-        raise BadInput(f"cv {cv:g}: must be from 0 (a metronome) to 100")
+        raise OutOfRange(f"cv {cv:g}: must be from 0 (a metronome) to 100")
     rng = np.random.default_rng(seed)
     mean = 1.0 / rate_per_s
     # below this a gamma of that shape is a metronome, and its shape has no float
@@ -57,4 +57,4 @@ def open_loop(
 
 def _count(count: int) -> None:
     if not 1 <= count <= MAX_REQUESTS:
-        raise BadInput(f"requests: {count}; from 1 to {MAX_REQUESTS:,} can be simulated")
+        raise OutOfRange(f"requests: {count}; from 1 to {MAX_REQUESTS:,} can be simulated")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput, OutOfRange
+from costsim.errors import OutOfRange
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -29,7 +29,7 @@ class Kind:
         if not self.capacity > 0:
             raise OutOfRange(f"a unit's capacity must be above zero, not {self.capacity:g}")
         if not 0 <= self.least <= self.most:
-            raise BadInput(f"units: least = {self.least} and most = {self.most}; least must not exceed most")
+            raise OutOfRange(f"units: least = {self.least} and most = {self.most}; least must not exceed most")
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ def schedule(demand: Array, kinds: Sequence[Kind], rule: Rule) -> Counts:
     would leave less than that share of the rest's capacity free.
     """
     if len(demand) == 0 or not np.all(np.isfinite(demand)) or np.any(demand < 0):
-        raise BadInput("demand: finite values of at least zero are needed")
+        raise OutOfRange("demand: finite values of at least zero are needed")
     if not kinds:
-        raise BadInput("a pool needs at least one kind of unit")
+        raise OutOfRange("a pool needs at least one kind of unit")
     raw = demand
     ahead = [np.roll(raw, -i) for i in range(rule.lead + 1)] if rule.forecast else [np.roll(raw, rule.lead)]
     seen = np.max(ahead, axis=0)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, Malformed, NothingFound, OutOfRange, UnreadableFile
 from costsim.serving.request import MAX_REQUESTS, MAX_TOKENS, Requests
 
 _MAX_BYTES = 50_000_000
@@ -51,15 +51,15 @@ class Clients:
         rng = np.random.default_rng(seed)
         last = len(self.clients[0].rate_per_s) * self.window_s
         if not 0 <= start_s < end_s <= last:
-            raise BadInput(f"a time span must lie within 0 and {last:g} s of the day")
+            raise OutOfRange(f"a time span must lie within 0 and {last:g} s of the day")
         if not 0 < scale < 1e6:
-            raise BadInput(f"rate factor {scale:g}: must be above zero")
+            raise OutOfRange(f"rate factor {scale:g}: must be above zero")
         expected = float(np.sum(self.rate_per_s)) * self.window_s * scale * (end_s - start_s) / last
         if expected > MAX_REQUESTS:
-            raise BadInput(f"about {expected:.3g} requests: at most {MAX_REQUESTS:,} can be simulated")
+            raise OutOfRange(f"about {expected:.3g} requests: at most {MAX_REQUESTS:,} can be simulated")
         parts = [part for client in self.clients for part in self._draw(client, start_s, end_s, scale, rng)]
         if not parts:
-            raise BadInput("no requests in this time span; make it longer or the rate higher")
+            raise NothingFound("no requests in this time span; make it longer or the rate higher")
         arrival, isl, osl = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.argsort(arrival, kind="stable")
         return Requests(arrival[order] - start_s, isl[order], osl[order])
@@ -100,7 +100,7 @@ def read_clients(path: Path) -> Clients:
         with gzip.open(path, "rb") as file:
             raw = file.read(_MAX_BYTES + 1)
         if len(raw) > _MAX_BYTES:
-            raise BadInput(f"{path.name}: larger than {_MAX_BYTES:,} bytes")
+            raise UnreadableFile(f"{path.name}: larger than {_MAX_BYTES:,} bytes")
         document = json.loads(raw)
         clients = tuple(_client(entry) for entry in document["clients"])
         window_s, quarter_s = float(document["window_s"]), float(document["quarter_s"])
@@ -109,11 +109,11 @@ def read_clients(path: Path) -> Clients:
             raise ValueError("window_s and quarter_s above zero, and as many windows for every client")
         return Clients(window_s, quarter_s, clients)
     except (OSError, EOFError, zlib.error) as error:
-        raise BadInput(f"{path}: cannot be read ({error})") from None
+        raise UnreadableFile(f"{path}: cannot be read ({error})") from None
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"{path.name}: not a clients file ({type(error).__name__}: {error})") from None
+        raise Malformed(f"{path.name}: not a clients file ({type(error).__name__}: {error})") from None
 
 
 def _client(entry: Any) -> Client:

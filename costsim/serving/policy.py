@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from costsim.errors import BadInput
+from costsim.errors import OutOfRange
 
 #: what an iteration may hold: decode tokens first and prompt chunks beside them (vLLM v1), prompts alone while there
 #: are any (SGLang), or whole prompts beside the decode tokens (TensorRT-LLM's in-flight batching)
@@ -52,9 +52,9 @@ class Policy:
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
-            raise BadInput(f"order: {self.order[:40]!r} is not one of {', '.join(ORDERS)}")
+            raise OutOfRange(f"order: {self.order[:40]!r} is not one of {', '.join(ORDERS)}")
         if self.spread not in SPREADS:
-            raise BadInput(f"spread: {self.spread[:40]!r} is not one of {', '.join(SPREADS)}")
+            raise OutOfRange(f"spread: {self.spread[:40]!r} is not one of {', '.join(SPREADS)}")
         for name, value in (
             ("token_budget", self.token_budget),
             ("max_running", self.max_running),
@@ -62,11 +62,11 @@ class Policy:
             ("poll", self.poll),
         ):
             if value < 1:
-                raise BadInput(f"{name} = {value}: must be at least 1")
+                raise OutOfRange(f"{name} = {value}: must be at least 1")
         for name, value in (("reserve_tokens", self.reserve_tokens), ("max_waiting", self.max_waiting)):
             if value < 0:
-                raise BadInput(f"{name} = {value}: must be at least 0")
+                raise OutOfRange(f"{name} = {value}: must be at least 0")
         if not 0.0 <= self.reserve <= 1.0:
-            raise BadInput(f"reserve = {self.reserve:g}: must be from 0 to 1")
+            raise OutOfRange(f"reserve = {self.reserve:g}: must be from 0 to 1")
         if not self.timeout_s > 0:
-            raise BadInput(f"timeout_s = {self.timeout_s:g}: must be above zero")
+            raise OutOfRange(f"timeout_s = {self.timeout_s:g}: must be above zero")

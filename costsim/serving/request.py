@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import Contradiction, OutOfRange
 
 MAX_REQUESTS = 20_000_000
 MAX_TOKENS = 100_000_000
@@ -32,18 +32,18 @@ class Requests:
     def __post_init__(self) -> None:
         n = len(self.isl)
         if not 1 <= n <= MAX_REQUESTS:
-            raise BadInput(f"requests: {n}; from 1 to {MAX_REQUESTS:,} can be simulated")
+            raise OutOfRange(f"requests: {n}; from 1 to {MAX_REQUESTS:,} can be simulated")
         if len(self.osl) != n or len(self.arrival_s) != n:
-            raise BadInput("requests: arrival_s, isl and osl must be equally long")
+            raise Contradiction("requests: arrival_s, isl and osl must be equally long")
         for name, values in (("isl", self.isl), ("osl", self.osl)):
             bad = np.flatnonzero((values < 1) | (values > MAX_TOKENS))
             if bad.size:
                 i = int(bad[0])
-                raise BadInput(f"request {i + 1}: {name} = {int(values[i])} must be from 1 to {MAX_TOKENS:,}")
+                raise OutOfRange(f"request {i + 1}: {name} = {int(values[i])} must be from 1 to {MAX_TOKENS:,}")
         if not np.all(np.isfinite(self.arrival_s)) or np.any(np.diff(self.arrival_s) < 0):
-            raise BadInput("requests: arrival times must be finite and ascending")
+            raise OutOfRange("requests: arrival times must be finite and ascending")
         if self.blocks is not None and len(self.blocks) != n:
-            raise BadInput("requests: one list of prefix blocks for each request")
+            raise Contradiction("requests: one list of prefix blocks for each request")
 
     def __len__(self) -> int:
         return len(self.isl)
@@ -51,7 +51,7 @@ class Requests:
     def faster(self, factor: float) -> Requests:
         """The same requests ``factor`` times as fast: the usual way to load a recorded trace higher or lower."""
         if not 0 < factor < float("inf"):
-            raise BadInput(f"rate factor {factor:g}: must be above zero")
+            raise OutOfRange(f"rate factor {factor:g}: must be above zero")
         return replace(self, arrival_s=self.arrival_s / factor)
 
     def where(self, chosen: NDArray[np.bool_]) -> Requests:
@@ -71,9 +71,9 @@ class Requests:
         """The same requests with priorities 0, 1, … drawn by ``shares``. Raises BadInput where these do not sum to
         one, or where the requests have priorities of their own."""
         if not all(0 <= share <= 1 for share in shares) or abs(sum(shares) - 1.0) > 1e-6:
-            raise BadInput(f"priorities: shares sum to {sum(shares):g}; they must sum to 1")
+            raise OutOfRange(f"priorities: shares sum to {sum(shares):g}; they must sum to 1")
         if self.priority is not None:
-            raise BadInput("priorities: these requests have priorities of their own")
+            raise Contradiction("priorities: these requests have priorities of their own")
         rng = np.random.default_rng([seed, len(shares)])
         return replace(self, priority=rng.choice(len(shares), len(self), p=np.array(shares)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from costsim.errors import BadInput
+from costsim.errors import OutOfRange
 from costsim.serving.cache import nearest
 from costsim.serving.policy import ROUTERS
 from costsim.serving.replica import Replica
@@ -18,7 +18,7 @@ def router(name: str) -> Router:
         "round-robin": round_robin, "least-loaded": lambda: least_loaded, "cache-aware": lambda: cache_aware,
     }  # fmt: skip
     if name not in makers:
-        raise BadInput(f"router: {name[:40]!r} is not one of {', '.join(ROUTERS)}")
+        raise OutOfRange(f"router: {name[:40]!r} is not one of {', '.join(ROUTERS)}")
     return makers[name]()
 
 

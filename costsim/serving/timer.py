@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from costsim.errors import BadInput
+from costsim.errors import OutOfRange
 
 
 class StepTimer(Protocol):
@@ -45,9 +45,9 @@ class Curve:
 
     def __post_init__(self) -> None:
         if len(self.x) < 2 or len(self.x) != len(self.y):
-            raise BadInput("curve: needs at least two points, as many x as y")
+            raise OutOfRange("curve: needs at least two points, as many x as y")
         if any(b <= a for a, b in zip(self.x, self.x[1:], strict=False)):
-            raise BadInput("curve: x must increase")
+            raise OutOfRange("curve: x must increase")
 
     def __call__(self, value: float) -> float:
         x, y = self.x, self.y

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from costsim.errors import BadInput
+from costsim.errors import Malformed, UnreadableFile
 from costsim.serving.request import MAX_TOKENS, Requests
 
 #: most that is read of a trace, after unpacking
@@ -60,10 +60,10 @@ def read_trace(path: Path) -> Requests:
         if reader is None:
             reader = _form(row, where)
         if len(columns.isl) >= MAX_ROWS:
-            raise BadInput(f"{path.name}: more than {MAX_ROWS:,} requests")
+            raise Malformed(f"{path.name}: more than {MAX_ROWS:,} requests")
         reader(row, where, columns)
     if not columns.isl:
-        raise BadInput(f"{path.name}: no requests")
+        raise Malformed(f"{path.name}: no requests")
     return _requests(columns)
 
 
@@ -93,18 +93,18 @@ def _lines(path: Path) -> Iterator[str]:
             while line := file.readline(MAX_LINE):
                 total += len(line)
                 if len(line) >= MAX_LINE or total > MAX_BYTES:
-                    raise BadInput(f"{path.name}: a line or the whole is longer than a trace may be")
+                    raise Malformed(f"{path.name}: a line or the whole is longer than a trace may be")
                 yield line
     except (OSError, EOFError, zlib.error) as error:
-        raise BadInput(f"trace {path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        raise UnreadableFile(f"trace {path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     except UnicodeDecodeError:
-        raise BadInput(f"trace {path}: not UTF-8 text") from None
+        raise Malformed(f"trace {path}: not UTF-8 text") from None
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Row]]:
     """(line number, fields) of each request."""
     if not path.is_file():
-        raise BadInput(f"trace {path}: no such file")
+        raise UnreadableFile(f"trace {path}: no such file")
     name = path.name.removesuffix(".gz")
     if name.endswith(".jsonl"):
         for number, line in enumerate(_lines(path), start=1):
@@ -116,18 +116,18 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
             for row in reader:
                 yield reader.line_num, row
         except csv.Error as error:
-            raise BadInput(f"{path.name} line {reader.line_num}: {error}") from None
+            raise Malformed(f"{path.name} line {reader.line_num}: {error}") from None
     else:
-        raise BadInput(f"trace {path.name}: must end in .csv or .jsonl (or either with .gz)")
+        raise Malformed(f"trace {path.name}: must end in .csv or .jsonl (or either with .gz)")
 
 
 def _json(line: str, where: str) -> Row:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
-        raise BadInput(f"{where}: not JSON") from None
+        raise Malformed(f"{where}: not JSON") from None
     if not isinstance(row, dict):
-        raise BadInput(f"{where}: one object a line is expected")
+        raise Malformed(f"{where}: one object a line is expected")
     return row
 
 
@@ -136,7 +136,7 @@ def _form(row: Row, where: str) -> Callable[[Row, str, _Columns], None]:
     for key, reader in (("arrival_s", _own), ("TIMESTAMP", _azure), ("timestamp", _mooncake)):
         if key in row:
             return reader
-    raise BadInput(f"{where}: no column arrival_s (seconds), TIMESTAMP (Azure) or timestamp (Mooncake, ms)")
+    raise Malformed(f"{where}: no column arrival_s (seconds), TIMESTAMP (Azure) or timestamp (Mooncake, ms)")
 
 
 def _number(row: Row, name: str, where: str) -> float:
@@ -146,14 +146,14 @@ def _number(row: Row, name: str, where: str) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise BadInput(f"{where}: {name} = {str(value)[:40]!r} is not a number")
+        raise Malformed(f"{where}: {name} = {str(value)[:40]!r} is not a number")
     return number
 
 
 def _tokens(row: Row, name: str, where: str) -> int:
     number = _number(row, name, where)
     if not 0 <= number <= MAX_TOKENS:
-        raise BadInput(f"{where}: {name} = {number:g} must be from 1 to {MAX_TOKENS:,}")
+        raise Malformed(f"{where}: {name} = {number:g} must be from 1 to {MAX_TOKENS:,}")
     return max(1, round(number))  # traces hold a few empty answers; an engine makes at least one token
 
 
@@ -169,7 +169,7 @@ def _priority(row: Row, where: str) -> int:
         return 0
     number = _number(row, "priority", where)
     if abs(number) > MAX_PRIORITY:
-        raise BadInput(f"{where}: priority = {number:g} must be from {-MAX_PRIORITY:,} to {MAX_PRIORITY:,}")
+        raise Malformed(f"{where}: priority = {number:g} must be from {-MAX_PRIORITY:,} to {MAX_PRIORITY:,}")
     return round(number)
 
 
@@ -179,7 +179,7 @@ def _azure(row: Row, where: str, columns: _Columns) -> None:
         # Seven digits of a second are one more than Python reads.
         columns.arrival_s.append(datetime.fromisoformat(stamp.strip()[:26]).timestamp())
     except (ValueError, OverflowError, OSError):
-        raise BadInput(f"{where}: TIMESTAMP = {stamp[:40]!r} is not a date and time") from None
+        raise Malformed(f"{where}: TIMESTAMP = {stamp[:40]!r} is not a date and time") from None
     columns.isl.append(_tokens(row, "ContextTokens", where))
     columns.osl.append(_tokens(row, "GeneratedTokens", where))
 
@@ -190,5 +190,5 @@ def _mooncake(row: Row, where: str, columns: _Columns) -> None:
     columns.osl.append(_tokens(row, "output_length", where))
     blocks = row.get("hash_ids", [])
     if not isinstance(blocks, list) or len(blocks) > MAX_BLOCKS or not all(type(b) is int for b in blocks):
-        raise BadInput(f"{where}: hash_ids must be a list of at most {MAX_BLOCKS:,} whole numbers")
+        raise Malformed(f"{where}: hash_ids must be a list of at most {MAX_BLOCKS:,} whole numbers")
     columns.blocks.append(blocks)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import model_validator
 
 from costsim import units
-from costsim.errors import BadInput, OutOfRange, UnknownName
+from costsim.errors import BadQuantity, OutOfRange, UnknownName
 from costsim.spec.accelerator import Confidence
 from costsim.spec.base import Frozen, build, read_toml
 from costsim.spec.catalog import ROOT
@@ -64,7 +64,7 @@ class Assumption(Frozen):
         if value < 0 or (value == 0 and self.low > 0):
             raise OutOfRange(f"{self.id}: {text!r} must be above zero")
         if self.dimension == "ratio" and self.high <= 1.0 < value:
-            raise BadInput(f"{self.id}: {text!r} is a share; write it from 0 to 1, like {self.text!r}")
+            raise BadQuantity(f"{self.id}: {text!r} is a share; write it from 0 to 1, like {self.text!r}")
         if self.dimension == "ratio" and self.low >= 1.0 > value:
             raise OutOfRange(f"{self.id}: {text!r} is below 1; it is a factor on what it adds to, like {self.text!r}")
         changed = {"value": value, "low": value, "high": value, "text": text, "confidence": "A", "note": "given"}
@@ -97,7 +97,7 @@ def assume(changes: Sequence[str] = ()) -> Mapping[str, Assumption]:
         name, equals, text = change.partition("=")
         key = name.strip().lower().replace("-", "_")
         if not equals:
-            raise BadInput(f"assumption {change[:60]!r}: write it as name=value, like final_run_share=30%")
+            raise BadQuantity(f"assumption {change[:60]!r}: write it as name=value, like final_run_share=30%")
         if key not in chosen:
             raise UnknownName("assumption", name.strip(), chosen)
         chosen[key] = chosen[key].moved(text.strip())

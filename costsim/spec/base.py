@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
-from costsim.errors import BadInput, Malformed
+from costsim.errors import Malformed
 from costsim.files import MAX_SPEC_BYTES, read_text, toml_of
 
 __all__ = [
@@ -71,14 +71,14 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+ -]*")
 def plain(name: str) -> str:
     """The name, where it can stand in the name of a file: no path, no sign that a shell or a terminal would obey."""
     if len(name) > 100 or _ID.fullmatch(name) is None:
-        raise BadInput(f"{name[:60]!r}: letters, digits and . _ + - alone make a name, the first a letter or digit")
+        raise Malformed(f"{name[:60]!r}: letters, digits and . _ + - alone make a name, the first a letter or digit")
     return name
 
 
 def listed(name: str) -> str:
     """The name that a file gives, where it can be an id of a catalog: what a file says is never followed as a path."""
     if name and (plain(name).endswith((".toml", ".json")) or Path(name).is_dir()):
-        raise BadInput(f"{name[:60]!r} is not an id of a catalog; a file may not name another file here")
+        raise Malformed(f"{name[:60]!r} is not an id of a catalog; a file may not name another file here")
     return name
 
 
@@ -97,4 +97,4 @@ def refuse_far(name: str, file: Path, where: str) -> None:
         except (OSError, RuntimeError, ValueError):
             near = [False]
         if not any(near):
-            raise BadInput(f"{where}: {name[:60]!r} lies outside the folder of {file.name} and the current one")
+            raise Malformed(f"{where}: {name[:60]!r} lies outside the folder of {file.name} and the current one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from costsim.errors import BadInput, UnknownName
+from costsim.errors import Malformed, UnknownName
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.base import build, read_toml
 from costsim.spec.cluster import Cluster
@@ -27,7 +27,17 @@ WHAT_IF = ROOT / "hwprofiles" / "what_if"
 
 def names(folder: Path) -> list[str]:
     """The ids of a catalog folder, one TOML file each."""
-    return sorted(path.stem for path in folder.glob("*.toml"))
+    try:
+        changed = folder.stat().st_mtime_ns
+    except OSError:
+        return []
+    return list(_names(folder, changed))
+
+
+@lru_cache(maxsize=64)
+def _names(folder: Path, _changed: int) -> tuple[str, ...]:
+    """Asked for thousands of times by one listing; read again when a file has come or gone."""
+    return tuple(sorted(path.stem for path in folder.glob("*.toml")))
 
 
 def _find(kind: str, name: str, folder: Path) -> Path:
@@ -56,7 +66,7 @@ def load_accelerator(name: str) -> Accelerator:
     laws = chip.calibration or f"{chip.id}.json"
     if Path(laws).name != laws or laws == "..":  # what a file says is never followed as a path
         field = "calibration" if chip.calibration else "id"
-        raise BadInput(f"{path.name}: {field}: {laws[:60]!r} is not the plain name of a file beside it")
+        raise Malformed(f"{path.name}: {field}: {laws[:60]!r} is not the plain name of a file beside it")
     beside = path.parent / laws
     return chip.model_copy(update={"calibration": str(beside) if beside.is_file() else "", "file": name})
 

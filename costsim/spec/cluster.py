@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from costsim import units
-from costsim.errors import BadInput
+from costsim.errors import OutOfRange
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.base import Frozen
 from costsim.spec.topology import Wiring
@@ -52,7 +52,7 @@ class Cluster(Frozen):
 def standard_cluster(chip: Accelerator, devices: int) -> Cluster:
     """The node and network that the datasheet states, repeated to ``devices`` cards."""
     if not 1 <= devices <= MOST_DEVICES:
-        raise BadInput(f"gpus = {devices:g}: must be from 1 to {MOST_DEVICES:,}")
+        raise OutOfRange(f"gpus = {devices:g}: must be from 1 to {MOST_DEVICES:,}")
     domain = chip.datasheet["scale_up_domain"].value
     return Cluster(
         id=f"{chip.id}-standard",

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from costsim import units
-from costsim.errors import BadInput, UnknownName
+from costsim.errors import BadQuantity, UnknownName
 from costsim.spec.base import Frozen, build, read_toml
 from costsim.spec.catalog import ROOT
 
@@ -214,9 +214,22 @@ def recipe_in(source: str) -> Recipe | None:
     return next((one for one in map(recipe_of, recipes()) if one.match in source), None)
 
 
-def published_band(metric: str) -> tuple[float, float]:
-    """P10 and P90 of measured over predicted ``metric`` (tpot, ttft) in published runs that nothing was fitted on."""
-    low, high = _file()["band"][metric]["value"]
+#: times the requests in flight a card that the judged runs had, up to which their band holds
+CROWDED = 2.0
+
+
+def published_band(metric: str, model: str = "", accelerator: str = "", in_flight: float = 0.0) -> tuple[float, float]:
+    """P10 and P90 of measured over predicted ``metric`` (tpot, ttft) in published runs that nothing was fitted on.
+
+    Of the runs that reports print where this model on this accelerator is one of their kinds (or none is named) and
+    ``in_flight`` requests a card are no more than twice theirs, else of all the others.
+    """
+    table = _file()["band"]
+    like = not model or any(
+        model.startswith(begin) and accelerator == part and in_flight <= CROWDED * most
+        for begin, part, most in table["judged"]
+    )
+    low, high = table[metric]["value" if like else "elsewhere"]
     return float(low), float(high)
 
 
@@ -235,7 +248,7 @@ def _values(table: dict[str, Any], where: str) -> dict[str, Any]:
         value = given["value"] if isinstance(given, dict) else given
         field, kind = _QUANTITIES.get(key, (key, ""))
         if kind and not isinstance(value, str):
-            raise BadInput(f'{where}.{key}: a quantity with its unit is needed, like "1 ms"')
+            raise BadQuantity(f'{where}.{key}: a quantity with its unit is needed, like "1 ms"')
         out[field] = units.parse(value, kind, f"{where}.{key}") if kind else value
     return out
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, Malformed
 from costsim.files import read_json
 from costsim.spec.base import build
 from costsim.spec.model import MAX_COUNT, MAX_LAYERS, ModelSpec
@@ -35,7 +35,7 @@ class _Config:
     where: str
 
     def fail(self, key: str, problem: str) -> BadInput:
-        return BadInput(f"{self.where}: {key}: {problem}")
+        return Malformed(f"{self.where}: {key}: {problem}")
 
     def _value(self, key: str, default: Any) -> Any:
         """The value; ``default`` where it is absent or null, as Hugging Face reads it."""
@@ -106,7 +106,7 @@ def _read_object(path: Path, where: str) -> Table:
     """The JSON object in the file; NaN and infinity refused with their key."""
     data = read_json(path, "config")
     if not isinstance(data, dict):
-        raise BadInput(f"{where}: expected a JSON object with model_type, not {type(data).__name__}")
+        raise Malformed(f"{where}: expected a JSON object with model_type, not {type(data).__name__}")
     _refuse_non_finite(data, where)
     return data
 
@@ -117,7 +117,7 @@ def _refuse_non_finite(data: Table, where: str) -> None:
     while stack:
         key, value = stack.pop()
         if isinstance(value, float) and not math.isfinite(value):
-            raise BadInput(f"{where}: {_printable(key)}: {value} is not a finite number")
+            raise Malformed(f"{where}: {_printable(key)}: {value} is not a finite number")
         if isinstance(value, dict):
             stack += [(f"{key}.{inner}"[:80], item) for inner, item in value.items()]
         elif isinstance(value, list):

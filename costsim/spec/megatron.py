@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from costsim.errors import BadInput, DoesNotDivide
+from costsim.errors import Contradiction, DoesNotDivide, Malformed
 from costsim.spec.megatron_rules import contradiction
 from costsim.spec.model import ModelSpec
 from costsim.spec.shell import Script, read_script
@@ -99,11 +99,11 @@ def read_megatron(text: str, model: ModelSpec, where: str) -> MegatronJob:
     script = read_script(text, where)
     found, repeated = _arguments(script)
     if not any(name in found for name in (*INTEGERS.values(), "--bf16", "--fp16")):
-        raise BadInput(f"{where}: no argument of Megatron-LM in it, like --tensor-model-parallel-size 2")
+        raise Malformed(f"{where}: no argument of Megatron-LM in it, like --tensor-model-parallel-size 2")
     _refuse_misspelt(found, where)
     problem = contradiction(found)
     if problem:
-        raise BadInput(f"{where}: {problem}")
+        raise Malformed(f"{where}: {problem}")
     _check_model(found, model, where)
     ints = {key: _integer(found, name, where) for key, name in INTEGERS.items() if name in found}
     sizes = {**_DEFAULTS, **{key: value for key, value in ints.items() if key in _DEFAULTS}}
@@ -173,7 +173,7 @@ def _refuse_misspelt(found: Mapping[str, tuple[str, ...]], where: str) -> None:
             continue
         near = difflib.get_close_matches(name, READ, n=1, cutoff=0.9)
         if near:
-            raise BadInput(f"{where}: {name} is no argument of Megatron-LM; {near[0]} is")
+            raise Malformed(f"{where}: {name} is no argument of Megatron-LM; {near[0]} is")
 
 
 def _integer(found: Mapping[str, tuple[str, ...]], name: str, where: str) -> int:
@@ -181,7 +181,7 @@ def _integer(found: Mapping[str, tuple[str, ...]], name: str, where: str) -> int
     text = values[0] if values else ""
     if not re.fullmatch(r"\d{1,12}", text) or int(text) < 1:
         why = "its variable is never set here" if "$" in text else "must be a whole number of at least 1"
-        raise BadInput(f"{where}: {name} {text[:40]!r}: {why}".replace(" ''", ""))
+        raise Malformed(f"{where}: {name} {text[:40]!r}: {why}".replace(" ''", ""))
     return int(text)
 
 
@@ -195,7 +195,7 @@ def _check_model(found: Mapping[str, tuple[str, ...]], model: ModelSpec, where: 
         stated = _integer(found, name, where)
         if own != stated:
             has = "none" if own is None else f"{own:g}"
-            raise BadInput(f"{where}: {name} {stated} is not {model.id}, which has {has}; give the right --model")
+            raise Contradiction(f"{where}: {name} {stated} is not {model.id}, which has {has}; give the right --model")
 
 
 def _virtual(found: Mapping[str, tuple[str, ...]], pp: int, model: ModelSpec, where: str) -> int:
@@ -222,7 +222,7 @@ def _virtual(found: Mapping[str, tuple[str, ...]], pp: int, model: ModelSpec, wh
     else:
         return 1
     if vpp > 1 and pp == 1:
-        raise BadInput(f"{where}: virtual stages need --pipeline-model-parallel-size above 1")
+        raise Malformed(f"{where}: virtual stages need --pipeline-model-parallel-size above 1")
     return vpp
 
 
@@ -235,10 +235,10 @@ def layout_stages(text: str, where: str) -> int:
             break
         body, times = (match[1], int(match[2])) if match[2] else (match[3], int(match[4]))
         if len(body) * times + len(flat) > 100_000:
-            raise BadInput(f"{where}: --pipeline-model-parallel-layout repeats too often")
+            raise Malformed(f"{where}: --pipeline-model-parallel-layout repeats too often")
         flat = flat[: match.start()] + body * times + flat[match.end() :]
     if not re.fullmatch(r"[A-Za-z|*\d]+", flat):
-        raise BadInput(
+        raise Malformed(
             f"{where}: --pipeline-model-parallel-layout {text[:40]!r} is not understood; write it like Et*3|L"
         )
     return flat.count("|") + 1

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from costsim.errors import BadInput
+from costsim.errors import Malformed
 from costsim.spec.megatron import INTEGERS, MODULES, SELECTIVE
 from costsim.spec.model import ModelSpec
 
@@ -80,7 +80,7 @@ def _precision(precision: str, blocks: bool) -> list[str]:
         return ["--bf16", "--fp8-format e4m3", f"--fp8-recipe {'blockwise' if blocks else 'tensorwise'}"]
     if precision == "bf16":
         return ["--bf16"]
-    raise BadInput(f"precision {precision}: Megatron-LM trains in bf16 or fp8")
+    raise Malformed(f"precision {precision}: Megatron-LM trains in bf16 or fp8")
 
 
 def _recompute(policy: str, model: ModelSpec) -> list[str]:
@@ -89,11 +89,11 @@ def _recompute(policy: str, model: ModelSpec) -> list[str]:
     if policy == "full":
         return ["--recompute-granularity full", "--recompute-method uniform", "--recompute-num-layers 1"]
     names = {tensor: module for module, tensor in MODULES.items()}
-    tensors = [part.strip() for part in policy.split(",")]
+    tensors = [part.strip() for part in policy.replace("+", ",").split(",")]
     modules = list(SELECTIVE) if policy == "selective" else [names.get(t, t) for t in tensors]
     unknown = [module for module in modules if module not in MODULES]
     if unknown:
-        raise BadInput(
+        raise Malformed(
             f"recompute {unknown[0][:40]!r}: Megatron-LM has no module of that name; it has {', '.join(MODULES)}"
         )
     if model.attention.kind != "mla" and policy == "selective":

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydantic import Field, model_validator
 
 from costsim import units
-from costsim.errors import BadInput, UnknownName
+from costsim.errors import BadQuantity, Malformed, OutOfRange, UnknownName
 from costsim.spec.accelerator import Accelerator, Confidence
 from costsim.spec.base import Frozen, build, read_toml
 from costsim.spec.catalog import ROOT, load_accelerator
@@ -104,11 +104,11 @@ def parse_rate(text: str, field: str) -> Price:
     text = str(text).strip()
     if text[:1].isdigit() or text[:1] in ("", "+", "-", "."):
         if units.parse(text, "money_rate", field) < 0:
-            raise BadInput(f"{field}: {text!r} is negative; write it like '2 USD/h'")
+            raise BadQuantity(f"{field}: {text!r} is negative; write it like '2 USD/h'")
         return build(Price, {"id": "given", "kind": "given", "value": text, "confidence": "A"}, field)
     price = load_price(text)
     if KINDS[price.kind] != "money_rate":
-        raise BadInput(f"{field}: {price.id} is of kind {price.kind} ({price.text}), not an hourly rate like 2 USD/h")
+        raise OutOfRange(f"{field}: {price.id} is of kind {price.kind} ({price.text}), not an hourly rate like 2 USD/h")
     return price
 
 
@@ -118,7 +118,7 @@ def in_usd(price: Price) -> float:
         return price.value
     if price.currency == "CNY":
         return price.value / _constant("cny_per_usd").value
-    raise BadInput(f"price {price.id}: {price.text!r} cannot be converted to USD; write it in USD or CNY")
+    raise BadQuantity(f"price {price.id}: {price.text!r} cannot be converted to USD; write it in USD or CNY")
 
 
 def default_rate(chip: Accelerator) -> Price | None:
@@ -172,7 +172,7 @@ def _best(accelerator: str, *kinds: str) -> Price | None:
 def _constant(kind: str) -> Price:
     price = _best("*", kind)
     if price is None:
-        raise BadInput(f"{PRICES.name}: no entry of kind {kind!r}; add one")
+        raise Malformed(f"{PRICES.name}: no entry of kind {kind!r}; add one")
     return price
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import Field, model_validator
 
-from costsim.errors import BadInput
+from costsim.errors import UnknownName
 from costsim.spec.base import CatalogId, Frozen, build, read_toml
 from costsim.spec.catalog import ROOT, names
 
@@ -92,6 +92,6 @@ def load_run(name: str) -> RunSpec:
     path = RUNS / f"{name}.toml"
     if name not in known_runs():
         if not name.endswith(".toml"):
-            raise BadInput(f"run {name[:60]!r}: neither one of {', '.join(known_runs())} nor a .toml file")
+            raise UnknownName("run", name, known_runs())
         path = Path(name)
     return build(RunSpec, read_toml(path, "run"), path.name)

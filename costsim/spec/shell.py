@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from costsim.errors import BadInput
+from costsim.errors import Malformed
 
 #: bounds of what a script may expand to, and of nested substitution
 MAX_WORDS, MAX_VALUE, MAX_DEPTH = 20_000, 200_000, 12
@@ -62,7 +62,7 @@ def read_script(text: str, where: str) -> Script:
         found = _statement(line, values, f"{where}, line {number}")
         words += len(found)
         if words > MAX_WORDS:
-            raise BadInput(f"{where}: expands to more than {MAX_WORDS:,} words")
+            raise Malformed(f"{where}: expands to more than {MAX_WORDS:,} words")
         if found:
             commands.append(found)
     return Script(tuple(commands), values, tuple(skipped))
@@ -142,13 +142,13 @@ def _split(text: str, where: str, between: str = "") -> list[str]:
         lexer.whitespace_split, lexer.commenters = True, ""
         return list(lexer)
     except ValueError as error:
-        raise BadInput(f"{where}: {str(error).lower()}; is this a shell script or a list of arguments?") from None
+        raise Malformed(f"{where}: {str(error).lower()}; is this a shell script or a list of arguments?") from None
 
 
 def _assign(values: dict[str, str], name: str, more: str, value: str, where: str) -> None:
     whole = f"{values.get(name, '')} {value}" if more else value
     if len(whole) > MAX_VALUE:
-        raise BadInput(f"{where}: {name} grows beyond {MAX_VALUE:,} characters")
+        raise Malformed(f"{where}: {name} grows beyond {MAX_VALUE:,} characters")
     values[name] = whole
 
 
@@ -157,7 +157,7 @@ def expand(text: str, values: dict[str, str], where: str, depth: int = 0) -> str
     if "$" not in text:
         return text
     if depth > MAX_DEPTH:
-        raise BadInput(f"{where}: variables nest more than {MAX_DEPTH} deep")
+        raise Malformed(f"{where}: variables nest more than {MAX_DEPTH} deep")
 
     def value(match: re.Match[str]) -> str:
         if match["sum"] is not None:
@@ -171,7 +171,7 @@ def expand(text: str, values: dict[str, str], where: str, depth: int = 0) -> str
 
     out = _VARIABLE.sub(value, text)
     if len(out) > MAX_VALUE:
-        raise BadInput(f"{where}: a value grows beyond {MAX_VALUE:,} characters")
+        raise Malformed(f"{where}: a value grows beyond {MAX_VALUE:,} characters")
     return out if out == text else expand(out, values, where, depth + 1)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import Malformed
 
 #: limits that a real trace does not reach; beyond them names and shapes are pooled, and spans refused
 MAX_SPANS = 60_000_000
@@ -83,7 +83,7 @@ class Columns:
         self._times[1].append(duration)
         self.count += 1
         if self.count > MAX_SPANS:
-            raise BadInput(f"trace: more than {MAX_SPANS:,} spans; profile fewer steps")
+            raise Malformed(f"trace: more than {MAX_SPANS:,} spans; profile fewer steps")
 
     def spans(self, zero_us: float) -> Spans:
         """The columns as arrays, in order of start and the longest first, so that a parent stands before its parts."""

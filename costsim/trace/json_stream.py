@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from costsim.errors import BadInput
+from costsim.errors import BadInput, Malformed
 
 #: the longest single event or header value, in characters; a real event with its call stack has under 0.1 MB
 MAX_VALUE = 4_000_000
@@ -76,7 +76,7 @@ class EventStream:
             else:
                 self._step_over()
         if not found:
-            raise BadInput(
+            raise Malformed(
                 f"trace {self._name}: has no traceEvents; give a trace of torch.profiler or another Chrome trace"
             )
 
@@ -200,4 +200,4 @@ class EventStream:
 
     def _wrong(self, what: str) -> BadInput:
         where = f"at character {self._before + self._at:,}"
-        return BadInput(f"trace {self._name}: cannot be read as a trace: {what} ({where})")
+        return Malformed(f"trace {self._name}: cannot be read as a trace: {what} ({where})")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costsim.calibration.measurement import SHAPE, TIME_S, Measurement
-from costsim.errors import BadInput
+from costsim.errors import Malformed
 from costsim.physics.op import ELEMENT_BYTES, Op, batched_gemm, gemm, stream
 from costsim.trace.columns import Spans
 from costsim.trace.intervals import overlap_of
@@ -56,7 +56,7 @@ def trace_rows(path: Path) -> list[Measurement]:
     found = extracted(work_of(read_trace(path)))
     if not found.rows:
         lost = f" ({found.disturbed:,} calls ran beside other work)" if found.disturbed else ""
-        raise BadInput(
+        raise Malformed(
             f"trace {path.name}: no operator with shapes that a law is for{lost}; profile with record_shapes=True"
         )
     return found.rows

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from costsim.errors import BadInput
+from costsim.errors import Malformed
 from costsim.trace.columns import (
     MAX_DETAIL,
     MAX_DETAILS,
@@ -95,7 +95,7 @@ class _Reader:
         stack = self._open.setdefault(f"{event.get('pid')}/{event.get('tid')}"[:MAX_NAME], [])
         if phase == "B":
             if len(stack) >= _MAX_OPEN or len(self._open) > MAX_TRACKS:
-                raise BadInput(
+                raise Malformed(
                     f"trace {self._name}: more than {_MAX_OPEN:,} spans are open at once; this is no profiler's trace"
                 )
             stack.append(event)
@@ -157,7 +157,7 @@ class _Reader:
         key = f"{'d' if on_device else 'h'}/{pid}/{tid}"[:MAX_NAME]
         track = self.tracks.number(key, key)
         if track == NONE:
-            raise BadInput(
+            raise Malformed(
                 f"trace {self._name}: more than {MAX_TRACKS:,} threads and streams; this is no profiler's trace"
             )
         self.columns[kind].add(
@@ -200,7 +200,7 @@ class _Reader:
         starts = next((start for columns in self.columns.values() if (start := columns.starts_us()).size), None)
         if starts is None:
             lost = f" ({_counted(self.dropped)})" if self.dropped else ""
-            raise BadInput(f"trace {path.name}: holds no span with a start and a duration{lost}")
+            raise Malformed(f"trace {path.name}: holds no span with a start and a duration{lost}")
         tracks = told_apart_tracks([self._track(key) for key in self.tracks.values])
         # from the first kernel that is no stray, so that a start of 0 costs no digits; then strays are dropped
         middle = float(np.partition(starts, starts.size // 2)[starts.size // 2])  # one of them, also of two

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from costsim.errors import BadInput, UnreadableFile
+from costsim.errors import BadInput, Malformed, UnreadableFile
 
 #: text of one trace; a trace of 1 GB holds about five million events
 MAX_TRACE_BYTES = 64_000_000_000
@@ -40,9 +40,11 @@ class TraceText:
         data = self._unpacked() if self._packed else self._raw.read(PIECE_BYTES)
         self.bytes_read += len(data)
         if self.bytes_read > MAX_TRACE_BYTES:
-            raise BadInput(f"trace {self._name}: more than {MAX_TRACE_BYTES:,} bytes of text; profile fewer steps")
+            raise UnreadableFile(
+                f"trace {self._name}: more than {MAX_TRACE_BYTES:,} bytes of text; profile fewer steps"
+            )
         if self._packed and self.bytes_read > max(RATIO_FROM_BYTES, MAX_RATIO * self._taken):
-            raise BadInput(
+            raise Malformed(
                 f"trace {self._name}: unpacks to over {MAX_RATIO} times its size, which no profiler's file does"
             )
         return self._decoder.decode(data, final=not data)
@@ -72,7 +74,7 @@ class TraceText:
                     self.cut = True
                     return b""
         except zlib.error as error:
-            raise BadInput(f"trace {self._name}: the gzip data are damaged ({error})") from None
+            raise Malformed(f"trace {self._name}: the gzip data are damaged ({error})") from None
 
 
 @contextmanager
@@ -81,7 +83,7 @@ def open_trace(path: Path) -> Iterator[TraceText]:
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
-            raise BadInput(f"trace {path}: is not a plain file")
+            raise UnreadableFile(f"trace {path}: is not a plain file")
         raw = path.open("rb")
     except BadInput:
         raise
@@ -91,8 +93,8 @@ def open_trace(path: Path) -> Iterator[TraceText]:
         start = raw.read(8)
         raw.seek(0)
         if not start:
-            raise BadInput(f"trace {path}: is empty")
+            raise Malformed(f"trace {path}: is empty")
         for magic, kind in _OTHER.items():
             if start.startswith(magic):
-                raise BadInput(f"trace {path}: is {kind}; give JSON as it is or packed with gzip")
+                raise Malformed(f"trace {path}: is {kind}; give JSON as it is or packed with gzip")
         yield TraceText(raw, path.name)

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from costsim.errors import BadInput
+from costsim.errors import BadOption, CannotWrite, Malformed
 from costsim.files import replacing
 from costsim.trace.recording import printable
 from costsim.trace.source import open_trace
@@ -69,7 +69,7 @@ def installed() -> bool:
 def plugin_tables(path: Path) -> PluginTables:
     """The plugin's tables of one trace file; BadInput where it is absent, or cannot read the file."""
     if not installed():
-        raise BadInput(f"--operators {ABSENT}")
+        raise BadOption(f"--operators {ABSENT}")
     _refuse_large(path)
     with _quiet_plugin(), tempfile.TemporaryDirectory(prefix="costsim-trace-") as cache:
         # this import first: torch_tb_profiler.run before it is circular
@@ -82,7 +82,7 @@ def plugin_tables(path: Path) -> PluginTables:
             profile = RunGenerator("worker", None, data).generate_run_profile()
         except (Exception, SystemExit) as error:
             text = " ".join(str(error).split())[:120]
-            raise BadInput(
+            raise Malformed(
                 f"trace {path.name}: torch-tb-profiler cannot read it: {type(error).__name__}: {text}"
             ) from None
         operators = tuple(map(_operator, _records(profile.operation_table_by_name)))
@@ -107,7 +107,7 @@ def _refuse_large(path: Path) -> None:
     with open_trace(path) as text:
         while text():
             if text.bytes_read > MAX_PLUGIN_BYTES:
-                raise BadInput(
+                raise BadOption(
                     f"--operators: trace {path.name} is longer than {MAX_PLUGIN_BYTES:,} bytes, and torch-tb-profiler "
                     "holds all of it in memory; leave the option out"
                 )
@@ -152,9 +152,9 @@ def write_logdir(folder: Path, files: Sequence[tuple[Path, int]]) -> list[Path]:
     """
     ranks = [rank for _, rank in files]
     if twice := [rank for rank in ranks if ranks.count(rank) > 1]:
-        raise BadInput(f"--tensorboard: rank {twice[0]} occurs twice; give the traces of different ranks of one run")
+        raise BadOption(f"--tensorboard: rank {twice[0]} occurs twice; give the traces of different ranks of one run")
     if folder.exists() and not folder.is_dir():
-        raise BadInput(f"--tensorboard {folder}: is not a directory; name one, it is made where it is missing")
+        raise CannotWrite(f"--tensorboard {folder}: is not a directory; name one, it is made where it is missing")
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ def write_logdir(folder: Path, files: Sequence[tuple[Path, int]]) -> list[Path]:
                 shutil.copyfileobj(source, stream)
             written.append(target)
     except OSError as error:
-        raise BadInput(f"--tensorboard {folder}: cannot be written ({error.strerror or error})") from None
+        raise CannotWrite(f"--tensorboard {folder}: cannot be written ({error.strerror or error})") from None
     return written
 
 

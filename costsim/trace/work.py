@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import Malformed
 from costsim.trace.columns import Spans
 from costsim.trace.families import ROLES, Family, Role, family_of
 from costsim.trace.hccl import cut_by_tasks
@@ -69,7 +69,7 @@ def work_of(trace: Trace) -> Work:
     carried = np.array([bool(COLLECTIVE_SPAN.match(name)) for name in trace.names])
     collectives = trace.ranges.where(carried[trace.ranges.name])
     if not len(spans) and not len(collectives):
-        raise BadInput(f"trace {trace.file}: holds neither kernels nor operators; profile with activities")
+        raise Malformed(f"trace {trace.file}: holds neither kernels nor operators; profile with activities")
     both = Spans.joined(spans, collectives)
     # a piece that is a later part of its call keeps its mark through the merge, by the sign of its block count
     marked = both.blocks < 0

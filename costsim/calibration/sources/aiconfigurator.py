@@ -45,7 +45,7 @@ from costsim.calibration.sources.silicon_kernels import (
     read_gemm,
     read_stream,
 )
-from costsim.errors import Absent, BadInput, UnknownName
+from costsim.errors import Absent, Malformed, UnknownName
 
 #: our accelerator ids → the package's system folders
 SYSTEMS = {
@@ -123,7 +123,7 @@ def _load(folder: str, table: str) -> list[pd.DataFrame]:
     try:
         return [pd.read_parquet(path) for path in found]
     except (OSError, ValueError) as error:
-        raise BadInput(
+        raise Malformed(
             f"{found[0].name}: not a readable parquet table ({error}); reinstall aiconfigurator-core"
         ) from None
 

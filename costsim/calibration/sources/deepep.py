@@ -15,7 +15,7 @@ from pathlib import Path
 from costsim.calibration.measurement import Measurement
 from costsim.calibration.sources.silicon_comm import copies, touched
 from costsim.calibration.sources.text import number, read_log
-from costsim.errors import BadInput
+from costsim.errors import Malformed
 from costsim.physics.op import act_bytes
 
 _CONFIG = re.compile(r"\b(num_tokens|hidden|num_topk|num_experts)=(\d+)")
@@ -48,10 +48,10 @@ class Setup:
                  "experts": self.experts, "domain": self.domain}  # fmt: skip
         missing = [name for name, value in known.items() if value <= 0]
         if missing:
-            raise BadInput(f"{where}: the log does not say {', '.join(missing)}; give Setup({missing[0]}=...)")
+            raise Malformed(f"{where}: the log does not say {', '.join(missing)}; give Setup({missing[0]}=...)")
         apart = self.ranks > self.domain and self.ranks % self.domain
         if self.experts % self.ranks or self.top_k > self.experts or apart:
-            raise BadInput(
+            raise Malformed(
                 f"{where}: top {self.top_k} of {self.experts} experts do not divide over {self.ranks} ranks "
                 f"in domains of {self.domain}"
             )
@@ -79,7 +79,7 @@ def read(path: Path, setup: Setup | None = None, source: str = "") -> list[Measu
                 continue
         rows += _line(line, known, place, source or where)
     if not rows:
-        raise BadInput(
+        raise Malformed(
             f"{where}: no timing; expected lines such as `[tuning] Best dispatch (FP8): SMs ...`, "
             "`[rank 0] Dispatch bandwidth: ...` or `* EP: 0/16 | dispatch: ...`"
         )
@@ -103,7 +103,7 @@ def _line(line: str, setup: Setup, place: str, source: str) -> Iterator[Measurem
     elif match := _V2.search(line):
         yield _elastic(match, setup, place, source)
     elif "Best dispatch" in line or "Dispatch bandwidth" in line:
-        raise BadInput(f"{place}: looks like a DeepEP timing but is cut short; give the whole line")
+        raise Malformed(f"{place}: looks like a DeepEP timing but is cut short; give the whole line")
 
 
 def _normal(match: re.Match[str], setup: Setup, place: str, source: str) -> Measurement:
@@ -117,7 +117,7 @@ def _normal(match: re.Match[str], setup: Setup, place: str, source: str) -> Meas
     else:
         links = {name: number(value, name, place, positive=True) for value, name in _LINK.findall(rest)}
         if not links:
-            raise BadInput(f"{place}: neither a time in us nor a bandwidth in GB/s")
+            raise Malformed(f"{place}: neither a time in us nor a bandwidth in GB/s")
         ranks, nodes = touched(setup.top_k, setup.experts, setup.ranks, setup.nodes)
         name = "NVL" if "NVL" in links else "RDMA"
         moved = setup.tokens * setup.hidden * each * (ranks if name == "NVL" else nodes)

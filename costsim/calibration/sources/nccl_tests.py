@@ -13,7 +13,7 @@ from typing import Any
 
 from costsim.calibration.measurement import Measurement
 from costsim.calibration.sources.text import number, read_log, read_object
-from costsim.errors import BadInput
+from costsim.errors import Malformed, OutOfRange
 
 #: program name before ``_perf`` → our family
 COLLECTIVES = {
@@ -41,14 +41,14 @@ def read(path: Path, collective: str = "", ranks: int = 0, domain: int = 0, sour
     hosts = _hosts_json(document) if as_json else _hosts(text)
     total = ranks or sum(hosts.values())
     if total < 2:
-        raise BadInput(f"{where}: how many ranks ran is not in the file; give ranks (at least 2)")
+        raise OutOfRange(f"{where}: how many ranks ran is not in the file; give ranks (at least 2)")
     if total > MAX_RANKS:
-        raise BadInput(f"{where}: {total:,} ranks ran by its header; at most {MAX_RANKS:,} are read")
+        raise OutOfRange(f"{where}: {total:,} ranks ran by its header; at most {MAX_RANKS:,} are read")
     inside = domain or max([*hosts.values(), 0]) or total
     table = _rows_json(document, where) if as_json else _rows(text, where)
     rows = [_measurement(kind, size, time_s, total, inside, source or where) for size, time_s in table]
     if not rows:
-        raise BadInput(f"{where}: no measured size; expected lines of `size count type redop root time algbw busbw`")
+        raise Malformed(f"{where}: no measured size; expected lines of `size count type redop root time algbw busbw`")
     return rows
 
 
@@ -56,12 +56,12 @@ def _kind(text: str, given: str, where: str) -> str:
     if given:
         name = given.removesuffix("_perf")
         if name not in COLLECTIVES and name not in COLLECTIVES.values():
-            raise BadInput(f"collective {given[:40]!r} is not read; known: {', '.join(COLLECTIVES)}")
+            raise OutOfRange(f"collective {given[:40]!r} is not read; known: {', '.join(COLLECTIVES)}")
         return COLLECTIVES.get(name, name)
     found = {match.group(1) for match in _PROGRAM.finditer(text)}
     if len(found) != 1:
         what = "names no nccl-tests program" if not found else f"names several programs ({', '.join(sorted(found))})"
-        raise BadInput(f"{where}: {what}; give collective, one of {', '.join(COLLECTIVES)}")
+        raise Malformed(f"{where}: {what}; give collective, one of {', '.join(COLLECTIVES)}")
     return COLLECTIVES[found.pop()]
 
 
@@ -104,7 +104,7 @@ def _rows(text: str, where: str) -> Iterator[tuple[float, float]]:
             if words[:2] == ["size", "count"]:
                 names = ["time" if word == "cputime" else word for word in words]
                 if "time" not in names:
-                    raise BadInput(f"{where} line {count}: the table's header has no column `time`")
+                    raise Malformed(f"{where} line {count}: the table's header has no column `time`")
                 column = names.index("time")
             continue
         if len(words) < column + 3 or not words[0].isdigit():
@@ -113,7 +113,9 @@ def _rows(text: str, where: str) -> Iterator[tuple[float, float]]:
         size, time_us = number(words[0], "size", place), number(words[column], "time", place, positive=True)
         algbw = number(words[column + 1], "algbw", place)
         if algbw >= 1 and not 0.9 < size / (time_us * 1e3) / algbw < 1.1:
-            raise BadInput(f"{place}: size / time is not algbw ({words[column + 1]} GB/s); columns are not nccl-tests'")
+            raise Malformed(
+                f"{place}: size / time is not algbw ({words[column + 1]} GB/s); columns are not nccl-tests'"
+            )
         if size > 0:
             yield size, time_us * _US
 
@@ -121,12 +123,12 @@ def _rows(text: str, where: str) -> Iterator[tuple[float, float]]:
 def _rows_json(document: dict[str, Any], where: str) -> Iterator[tuple[float, float]]:
     results = document.get("results")
     if not isinstance(results, list):
-        raise BadInput(f"{where}: no list `results`; expected the file that nccl-tests writes with -J")
+        raise Malformed(f"{where}: no list `results`; expected the file that nccl-tests writes with -J")
     for index, row in enumerate(results):
         place = f"{where} results[{index}]"
         body = (row.get("out_of_place") or row.get("in_place")) if isinstance(row, dict) else None
         if not isinstance(body, dict):
-            raise BadInput(f"{place}: neither out_of_place nor in_place")
+            raise Malformed(f"{place}: neither out_of_place nor in_place")
         size = number(row.get("size"), "size", place)
         time_us = number(body.get("time", body.get("cpu_time")), "time", place, positive=True)
         if size > 0:

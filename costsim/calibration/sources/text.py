@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from costsim.errors import BadInput
+from costsim.errors import Malformed
 from costsim.files import json_of, read_text
 
 MAX_LOG_BYTES = 64_000_000
@@ -21,7 +21,7 @@ def read_object(text: str, where: str) -> dict[str, Any]:
     """A JSON object, or BadInput with the place at fault."""
     document = json_of(text, where)
     if not isinstance(document, dict):
-        raise BadInput(f"{where}: expected a JSON object at the top, found {type(document).__name__}")
+        raise Malformed(f"{where}: expected a JSON object at the top, found {type(document).__name__}")
     return document
 
 
@@ -33,7 +33,7 @@ def number(value: Any, name: str, where: str, positive: bool = False) -> float:
         found = math.nan
     if not math.isfinite(found) or found < 0 or (positive and found == 0):
         shown = repr(value)[:40]
-        raise BadInput(
+        raise Malformed(
             f"{where}: {name} = {shown} must be a {'positive' if positive else 'finite, not negative'} number"
         )
     return found

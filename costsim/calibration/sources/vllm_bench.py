@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from costsim.calibration.sources.text import number, read_log, read_object
-from costsim.errors import BadInput
+from costsim.errors import Malformed
 
 _STATISTICS = ("mean", "median", "p50", "p90", "p99")
 _LATENCIES = ("ttft", "tpot", "itl", "e2el")
@@ -63,7 +63,7 @@ def read_runs(path: Path) -> list[Serving]:
     if len(lines) < 2 or not all(line.lstrip().startswith("{") and line.rstrip().endswith("}") for _, line in lines):
         return [_serving(read_object(text, path.name), path.name)]
     if len(lines) > MAX_RUNS:
-        raise BadInput(f"{path.name}: more than {MAX_RUNS:,} runs")
+        raise Malformed(f"{path.name}: more than {MAX_RUNS:,} runs")
     return [_serving(read_object(line, f"{path.name} line {n}"), f"{path.name} line {n}") for n, line in lines]
 
 
@@ -79,7 +79,9 @@ def _serving(document: dict[str, Any], where: str) -> Serving:
         if document.get(key := f"{statistic}_{other}_ms") is not None
     }
     if not latency:
-        raise BadInput(f"{where}: no latency such as mean_ttft_ms; expected a file of `vllm bench serve --save-result`")
+        raise Malformed(
+            f"{where}: no latency such as mean_ttft_ms; expected a file of `vllm bench serve --save-result`"
+        )
     rate = document.get("request_throughput")
     throughput = document.get("output_throughput")
     concurrency = document.get("max_concurrency")
@@ -137,7 +139,7 @@ def _lengths(document: dict[str, Any], where: str) -> tuple[tuple[int, int], ...
     if not isinstance(prompts, list) or not isinstance(answers, list) or len(prompts) != len(answers):
         return ()
     if len(prompts) > MAX_REQUESTS:
-        raise BadInput(f"{where}: more than {MAX_REQUESTS:,} requests")
+        raise Malformed(f"{where}: more than {MAX_REQUESTS:,} requests")
     pairs = (
         (int(number(i, "input_lens", where)), int(number(o, "output_lens", where)))
         for i, o in zip(prompts, answers, strict=True)
@@ -147,5 +149,5 @@ def _lengths(document: dict[str, Any], where: str) -> tuple[tuple[int, int], ...
 
 def _need(document: dict[str, Any], key: str, where: str) -> float:
     if key not in document:
-        raise BadInput(f"{where}: no key {key!r}; expected a file of `vllm bench serve --save-result`")
+        raise Malformed(f"{where}: no key {key!r}; expected a file of `vllm bench serve --save-result`")
     return number(document[key], key, where, positive=True)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from costsim.errors import BadInput, UnknownName
+from costsim.errors import Malformed, UnknownName
 from costsim.evidence.claims.figure import Figure, Figures
 from costsim.frames import Framed, Rows
 from costsim.spec.base import Frozen, build, read_toml
@@ -144,7 +144,7 @@ def claim(name: str) -> Claim:
 def _end(figures: Figures, name: str) -> float:
     base, _, end = name.partition(".")
     if base not in figures or end not in ("", "low", "high"):
-        raise BadInput(f"claims: no figure {name!r}; there are {', '.join(figures)}")
+        raise UnknownName("figure of claims", name, figures)
     figure = figures[base]
     found = getattr(figure, end) if end else figure.value
     return figure.value if found is None else float(found)
@@ -155,7 +155,7 @@ def verdict_of(claim: Claim, figures: Figures) -> Rule:
     for rule in claim.rules:
         if rule.holds(figures):
             return rule
-    raise BadInput(f"claims: {claim.id}: no rule holds; end the list with one without tests")
+    raise Malformed(f"claims: {claim.id}: no rule holds; end the list with one without tests")
 
 
 def filled(template: str, figures: Figures) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from costsim.errors import BadInput
+from costsim.errors import OutOfRange
 
 #: tensors that a policy may drop after the forward pass and compute again
 TENSORS = ("norm", "act", "mla_up_proj", "core_attn", "mlp", "moe")
@@ -33,7 +33,7 @@ def recomputed_tensors(text: str) -> frozenset[str]:
             continue
         name = _ALIAS.get(word, word)
         if name not in TENSORS:
-            raise BadInput(
+            raise OutOfRange(
                 f"recompute: {word[:40]!r} is not known; none, selective, full, or a list of {', '.join(TENSORS)}"
             )
         found.add(name)

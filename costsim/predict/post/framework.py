@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from costsim import units
-from costsim.errors import BadInput, UnknownName
+from costsim.errors import Malformed, UnknownName
 from costsim.spec.base import read_toml
 from costsim.spec.catalog import ROOT
 
@@ -79,4 +79,4 @@ def framework(name: str) -> Framework:
             sources=tuple(entry["source"]),
         )
     except KeyError as error:
-        raise BadInput(f"{PATH.name}: {name} has no entry {error}") from None
+        raise Malformed(f"{PATH.name}: {name} has no entry {error}") from None

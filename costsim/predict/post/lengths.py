@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from costsim.errors import BadInput, OutOfRange
+from costsim.errors import OutOfRange
 from costsim.num import Num
 from costsim.spec.post_training import LENGTH_LAWS
 
@@ -82,7 +82,7 @@ def length_law(kind: str, mean: Num, most: Num, sigma: Num) -> LengthLaw:
         raise OutOfRange(f"law: {kind[:40]!r} is not one of {', '.join(LENGTH_LAWS)}")
     mean, most, sigma = (np.asarray(v, dtype=float) for v in (mean, most, sigma))
     if np.any(mean > most):
-        raise BadInput(f"response_mean = {float(np.max(mean)):g} is above response_max = {float(np.min(most)):g}")
+        raise OutOfRange(f"response_mean = {float(np.max(mean)):g} is above response_max = {float(np.min(most)):g}")
     if not np.all((sigma > 0) & (sigma <= 3)):
         raise OutOfRange(f"sigma = {float(np.min(sigma)):g}: must be above 0 and at most 3")
     fixed = mean >= most * (1.0 - _NO_TAIL)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from costsim.errors import BadInput
+from costsim.errors import Contradiction
 from costsim.physics.memory import kv_bytes_per_rank, weight_bytes_per_rank
 from costsim.physics.parameters import parameters
 from costsim.predict.phases import Setting, setting_for
@@ -69,15 +69,15 @@ def job_for(
 ) -> Job:
     """Resolve layouts, lengths and runtime; refuses pools that do not add up."""
     if plan.rollout is None:
-        raise BadInput(f"algorithm {plan.algorithm} samples answers: it needs a rollout layout")
+        raise Contradiction(f"algorithm {plan.algorithm} samples answers: it needs a rollout layout")
     generating, training, cards = (float(np.max(v)) for v in (plan.rollout.gpus, plan.train.gpus, plan.gpus))
     if not is_split(plan) and not generating == training == cards:
-        raise BadInput(
+        raise Contradiction(
             f"gpus = {cards:g}: generation on {generating:g} and training on {training:g} must each be all of them "
             "(colocated) or add up to them (split)"
         )
     if plan.schedule == "one-step-off" and not is_split(plan):
-        raise BadInput("schedule one-step-off overlaps generation with training: give generation cards of its own")
+        raise Contradiction("schedule one-step-off overlaps generation with training: give generation cards of its own")
     setting = setting_for(model, chip, plan.rollout, cluster)
     law = length_law(load.law, load.response_mean, load.response_max, load.sigma)
     answers = float(np.max(load.prompts)) * float(np.max(load.group))

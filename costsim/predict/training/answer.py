@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from costsim.economics.cost import wall_power
-from costsim.errors import BadInput, DoesNotDivide
+from costsim.errors import DoesNotDivide, OutOfRange
 from costsim.num import single
 from costsim.physics.op import Op, Wire
 from costsim.predict.bands import sources_of
@@ -88,7 +88,7 @@ def predict_training(
             "load": asdict(load),
             "price": None if rate is None else {"id": rate.id, "text": rate.text, "usd_per_h": in_usd(rate)},
         },
-        metrics=_metrics(setting, step, parts, band, memory["total_bytes"], rate, game),
+        metrics=_metrics(setting, step, parts, band, memory["allocated_bytes"], rate, game),
         breakdown=_breakdown(step, parts),
         memory=memory,
         sources=tuple(dict.fromkeys([
@@ -107,7 +107,7 @@ def timeline_of(
     refuse(training_rules(model, chip, plan, load), DoesNotDivide)
     setting = training_setting(model, chip, plan, load, cluster)
     if not playable(setting):
-        raise BadInput("timeline: too many tasks to play; give fewer micro-batches (global_batch) or pipeline stages")
+        raise OutOfRange("timeline: too many tasks to play; give fewer micro-batches (global_batch) or pipeline stages")
     return played(setting, single(send_seconds(setting))).timeline
 
 

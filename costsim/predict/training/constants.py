@@ -10,7 +10,7 @@ import numpy as np
 
 from costsim import units
 from costsim.calibration.store import device_for
-from costsim.errors import BadInput
+from costsim.errors import Malformed
 from costsim.num import Num
 from costsim.predict.system import PATH
 from costsim.spec.accelerator import Accelerator
@@ -78,7 +78,7 @@ def constants_for(architecture: str) -> TrainingConstants:
         if field.name == "sources":
             continue
         if field.name not in merged:
-            raise BadInput(f"{PATH.name}: no entry training.default.{field.name}")
+            raise Malformed(f"{PATH.name}: no entry training.default.{field.name}")
         entry = merged[field.name]
         for one in entry if isinstance(entry, list) else [entry]:
             named = one.get("source", [])

@@ -61,16 +61,18 @@ def rank_memory(setting: TrainingSetting, game: Played) -> list[dict[str, float]
 
 
 def memory_by_rank(setting: TrainingSetting, game: Played | None) -> dict[str, float]:
-    """The fullest rank by kind; ``total_bytes`` is what the framework allocates, ``reserve_bytes`` what driver, streams
-    and fragments take beside it, ``rank_N_bytes`` every rank's total."""
+    """The fullest rank by kind. ``allocated_bytes`` is what the framework allocates, ``reserve_bytes`` what driver,
+    streams and fragments take beside it, ``total_bytes`` both; ``optimizer_bytes`` is masters and moments again, and
+    ``rank_N_bytes`` what is allocated on every pipeline rank."""
     capacity = setting.chip.rank().need("memory")
     ranks = [_terms(training_footprint(setting))] if game is None else rank_memory(setting, game)
     totals = [sum(rank.values()) for rank in ranks]
     fullest = dict(ranks[int(np.argmax(totals))])
     fullest["optimizer_bytes"] = fullest["master_bytes"] + fullest["moments_bytes"]
     by_rank = {f"rank_{i}_bytes": total for i, total in enumerate(totals)} if len(totals) > 1 else {}
-    return fullest | {"kv_bytes": 0.0, "reserve_bytes": RESERVE_SHARE * capacity, "total_bytes": max(totals),
-                      "capacity_bytes": capacity} | by_rank  # fmt: skip
+    reserve = RESERVE_SHARE * capacity
+    return fullest | {"kv_bytes": 0.0, "allocated_bytes": max(totals), "reserve_bytes": reserve,
+                      "total_bytes": max(totals) + reserve, "capacity_bytes": capacity} | by_rank  # fmt: skip
 
 
 def _terms(footprint: TrainingFootprint) -> dict[str, float]:
@@ -79,7 +81,7 @@ def _terms(footprint: TrainingFootprint) -> dict[str, float]:
 
 def refuse_memory(setting: TrainingSetting, memory: dict[str, float]) -> None:
     """Raise DoesNotFit where allocation and reserve exceed the capacity, naming the nearest change that fits."""
-    needed, capacity = memory["total_bytes"] + memory["reserve_bytes"], memory["capacity_bytes"]
+    needed, capacity = memory["total_bytes"], memory["capacity_bytes"]
     if needed <= capacity:
         return
     kinds = ("weights", "gradients", "optimizer", "activations", "transient", "communication")

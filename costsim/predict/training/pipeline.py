@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from costsim.errors import BadInput
+from costsim.errors import Contradiction
 from costsim.num import single
 from costsim.predict.training.blocks import Blocks, beside_transfers, blocks_of
 from costsim.predict.training.chunk import layer_pair, play, wall_s
@@ -193,7 +193,7 @@ def program_of(setting: TrainingSetting) -> Program:
     if setting.overlap != "pair" or schedule.overlaps:
         return schedule.program(pp, m, vpp)
     if setting.schedule not in ("1f1b", "interleaved"):
-        raise BadInput(f"overlap: pair needs 1f1b, interleaved, dualpipe or dualpipev, not {setting.schedule}")
+        raise Contradiction(f"overlap: pair needs 1f1b, interleaved, dualpipe or dualpipev, not {setting.schedule}")
     return _paired_program(schedule.name, pp, m, vpp)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costsim.calibration.store import cores_of, device_for
-from costsim.errors import BadInput
+from costsim.errors import NotModelled, OutOfRange
 from costsim.num import Num
 from costsim.physics.training.passes import Recipe
 from costsim.physics.training.recompute import recomputed_tensors
@@ -95,7 +95,7 @@ def schedule_word(plan: TrainingPlan) -> str:
     """The schedule by its one name."""
     word = _SCHEDULE_ALIAS.get(plan.schedule, plan.schedule)
     if word not in SCHEDULE_WORDS:
-        raise BadInput(f"schedule: {plan.schedule[:40]!r} is not one of {', '.join(SCHEDULE_WORDS)}")
+        raise OutOfRange(f"schedule: {plan.schedule[:40]!r} is not one of {', '.join(SCHEDULE_WORDS)}")
     if word == "auto":
         return "interleaved" if bool(np.any(as_array(plan.vpp) > 1)) else "1f1b"
     return word
@@ -112,7 +112,7 @@ def check_words(plan: TrainingPlan, chip: Accelerator) -> None:
         ("graphs", plan.graphs, GRAPHS),
     ):
         if value not in known:
-            raise BadInput(f"{field}: {str(value)[:40]!r} is not one of {', '.join(known)}")
+            raise OutOfRange(f"{field}: {str(value)[:40]!r} is not one of {', '.join(known)}")
     schedule_word(plan)
     recomputed_tensors(plan.recompute)
     chip.peak(plan.precision)
@@ -134,10 +134,10 @@ def training_setting(
     """Resolve a plan. Raises BadInput for unknown words."""
     check_words(plan, chip)
     if model.linear is not None:
-        raise BadInput(f"{model.id}: linear attention is predicted in inference only, not in training")
+        raise NotModelled(f"{model.id}: linear attention is predicted in inference only, not in training")
     if plan.layers is not None and plan.layers != model.layers:
         if not 1 <= plan.layers <= model.layers:
-            raise BadInput(f"layers = {plan.layers}: {model.id} has 1 to {model.layers}")
+            raise OutOfRange(f"layers = {plan.layers}: {model.id} has 1 to {model.layers}")
         model = cut_layers(model, int(plan.layers))
     schedule = schedule_word(plan)
     dual = schedule in ("dualpipe", "dualpipev")

@@ -1,12 +1,28 @@
-"""Readers that sit inside a verb or a library call, reached without the rest of it."""
+"""Readers of user data as functions of a path: imported when first used, or reached inside a verb or a library call."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from costsim.errors import BadInput
+
+Read = Callable[[Path], Any]
+
+
+def imported(module: str, name: str, *after: Any, wrap: Callable[[Path], Any] = lambda path: path) -> Read:
+    """A reader that is imported when it is first used."""
+
+    @lru_cache(maxsize=1)
+    def function() -> Callable[..., Any]:
+        import importlib
+
+        return getattr(importlib.import_module(module), name)
+
+    return lambda path: function()(wrap(path), *after)
 
 
 def prices(path: Path) -> Any:
@@ -96,3 +112,65 @@ def model_config(path: Path) -> Any:
         return DeepSeekConfig.from_hf(path.parent)
     except ConfigError as error:
         raise BadInput(str(error)) from None
+
+
+def megatron(path: Path) -> Any:
+    from costsim.spec.base import read_text
+    from costsim.spec.catalog import load_model
+    from costsim.spec.megatron import read_megatron
+
+    return read_megatron(read_text(path, "job"), load_model("deepseek-v2-lite"), path.name)
+
+
+def report(path: Path) -> Any:
+    from costsim.explore.inputs import answer, read_question
+
+    question = read_question(str(path))
+    return answer(question.kind, question.values)
+
+
+def state(path: Path) -> Any:
+    """A link's query, as the dashboard reads it, on every page."""
+    import json
+
+    from dashboards import state
+    from dashboards.pages import all_pages
+
+    try:
+        query = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        raise BadInput("no query") from None
+    given = {str(key): str(value) for key, value in query.items()} if isinstance(query, dict) else {"m": str(query)}
+    return [state.checked(page, given, by_short=True) for page in all_pages().values()]
+
+
+def upload(path: Path) -> Any:
+    """A question that a reader of the dashboard uploads."""
+    from dashboards import state, uploads
+    from dashboards.pages import all_pages
+
+    data = uploads.table_of(path.read_bytes())
+    values = data.get("values", {})
+    if not isinstance(values, dict):
+        raise BadInput("values: a table is needed")
+    return [state.checked(page, values, by_short=False) for page in all_pages().values()]
+
+
+def chip(path: Path) -> Any:
+    from costsim.spec.accelerator import Accelerator
+    from costsim.spec.base import build
+    from dashboards import uploads
+
+    return build(Accelerator, uploads.table_of(path.read_bytes()), "your chip")
+
+
+def checkpoint(path: Path) -> Any:
+    from contextlib import ExitStack
+
+    from model.checkpoint import CheckpointError, _open
+
+    with ExitStack() as stack:
+        try:
+            return _open(path.parent, stack)
+        except CheckpointError as error:
+            raise BadInput(str(error)) from None
