@@ -36,7 +36,7 @@ _MOVED = re.compile(rf"[a-z\-]+ {_QUANTITY}")
 _BRACKETS = re.compile(r" \((.+?)\)")
 _SCALES = {" thousand": " 千", " million": " 百万", " billion": " 十亿", " trillion": " 万亿", " cards": " 卡"}
 #: words of identifiers and units that Chinese texts write as they are
-_PLAIN = re.compile(r"[^A-Za-z]*|.*[\d_=/·×-].*|[A-Z][A-Za-z]*[A-Z]\w*|[A-Z]+s?|ms|s|µs|h|min|token|tokens|x")
+_PLAIN = re.compile(r"[^A-Za-z]*|.*[\d_=/·×-].*|[A-Z][A-Za-z]*[A-Z]\w*|[A-Z]+s?|ms|s|µs|h|d|min|token|tokens|x")
 
 
 @lru_cache(maxsize=4096)
@@ -90,7 +90,7 @@ def _part(name: str, value: str) -> str | None:
     if kind == "q":
         for scale, words in _SCALES.items():
             value = value.replace(scale, words)
-        return value
+        return value if plain(value) else None  # a word that is no unit
     if kind == "l":
         return _entries(value)
     return value if kind == "w" and plain(value) else chinese(value)
@@ -98,6 +98,7 @@ def _part(name: str, value: str) -> str | None:
 
 def _options(text: str) -> str | None:
     """Options as they are; what is said in brackets behind one, in Chinese."""
+    text = text.replace("--ep all ranks", "--ep 全部 rank")
     fixed, said = _BRACKETS.sub("\0", text).split("\0"), _BRACKETS.findall(text)
     known = [chinese(clause) for clause in said]
     if None in known:
@@ -108,10 +109,10 @@ def _options(text: str) -> str | None:
 def _entries(text: str) -> str | None:
     """``name quantity, name quantity``, each name in Chinese."""
     entries = _ENTRY.findall(text)
-    names = [chinese(name) for name, _ in entries]
-    if not entries or None in names or not re.fullmatch(rf"(?:{_ENTRY.pattern})+", text):
+    names, sizes = [chinese(name) for name, _ in entries], [_part("q", size) for _, size in entries]
+    if not entries or None in names or None in sizes or not re.fullmatch(rf"(?:{_ENTRY.pattern})+", text):
         return None
-    return "，".join(f"{name} {_part('q', size)}" for name, (_, size) in zip(names, entries, strict=True))
+    return "，".join(f"{name} {size}" for name, size in zip(names, sizes, strict=True))
 
 
 @lru_cache(maxsize=1)

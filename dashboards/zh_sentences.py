@@ -177,6 +177,11 @@ _LAUNCH = {
 
 _REFUSALS = {
     "does not fit: {q_a} needed on each rank of {o_chip}, {q_b} there; the largest term is {w_term} with {q_c}; it fits with {c_how}": "放不下：{o_chip} 每 rank 需 {q_a}，只有 {q_b}；最大的一项是{w_term}（{q_c}）；取 {c_how} 即可放下",
+    "does not fit: {q_a} needed on each rank of {o_chip}, {q_b} there; the largest term is {w_term} with {q_c}; {w_cure}": "放不下：{o_chip} 每 rank 需 {q_a}，只有 {q_b}；最大的一项是{w_term}（{q_c}）；{w_cure}",
+    "raise ep or tp, or use a smaller precision": "可增大专家并行或张量并行，或用更低精度", "lower tokens_per_gpu": "可减小每卡每步 token",
+    "lower batch_per_gpu or context, or use kv_dtype fp8": "可减小每卡请求数或平均上下文，或用 FP8 的 KV 缓存",
+    "lower batch_per_gpu or tokens_per_gpu": "可减小每卡请求数或每卡每步 token", "kv": "KV 缓存",
+    "{o_key} {q_n}: {w_why}": "{o_key} {q_n}：{w_why}",
 }  # fmt: skip
 
 TEMPLATES: dict[str, str] = (

@@ -41,7 +41,7 @@ ASKED: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("search", "deployment", {"gpus": "16,32"}),
     ("search", "deployment", {"gpus": "16", "confirm": 0, "load": "1,2req/s"}),
     ("simulation", "rate", {"requests": 80, "osl": 60}), ("simulation", "concurrency", {"requests": 80, "osl": 60}),
-    ("run", "", {}), ("fp8", "", {}),
+    ("run", "", {}), ("fp8", "", {}), ("inference", "decode", {"batch_per_gpu": "64,256,512,768,1024,2048"}),
 )  # fmt: skip
 
 
@@ -144,9 +144,20 @@ def test_operations_are_made_of_what_they_work_on_and_what_is_done() -> None:
     assert all((*OPERATIONS.values(), *SUFFIXES.values(), *PREFIXES.values()))
 
 
+def test_refusals_and_points_without_an_answer() -> None:
+    text = "does not fit: 83.8 GB needed on each rank of h800-sxm, 80.0 GB there; the largest term is kv with 55.3 GB; "
+    shown = chinese(f"batch_per_gpu 192.0: {text}lower batch_per_gpu or context, or use kv_dtype fp8")
+    assert shown is not None
+    assert shown.startswith("batch_per_gpu 192.0：放不下：h800-sxm 每 rank 需 83.8 GB")
+    assert chinese("2 more points cannot be answered") == "另有 2 个点无法求解"
+    assert chinese(f"{text}wish for more") is None
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "3 strange points cannot be answered",
+        "7 wonders plans costed, 5 feasible, 2 on the frontier.",
         "Largest parts of the step: experts 2 ms (40.0%), nonsense 1 ms (1%).",
         "price: 2 USD/h from x, 2025-01-01, confidence A (an unknown reason)",
         "Decode: my model on h800-sxm, 8 GPUs and more",

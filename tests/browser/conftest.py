@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "out" / "screenshots"
 #: patience with a page, longer on a machine that others use
 WAIT_MS = int(os.environ.get("BROWSER_WAIT_MS", "60000"))
+#: between two looks at whether the page is at work
+SLICE_MS = 4000
 playwright.expect.set_options(timeout=WAIT_MS)  # its own 5 s are for a machine of one's own
 #: without a screen, spinners and fades are painted by the processor that the answer needs
 _STILL = """addEventListener('DOMContentLoaded', () => {
@@ -126,12 +128,27 @@ class Visitor:
         self.settled().page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")
         return self
 
+    def _while_it_works(self, holds: Callable[[float], None], wait_ms: float = WAIT_MS) -> None:
+        """Wait until something holds. A question under way is no reason to give up, however few processors there are:
+        patience runs only while the page says that nothing is being computed. The test's own limit stays.
+        """
+        end = time.monotonic() + wait_ms / 1000
+        while True:
+            try:
+                return holds(SLICE_MS)
+            except AssertionError:
+                if self.page.get_by_role("button", name="Stop", exact=True).count():
+                    end = time.monotonic() + wait_ms / 1000
+                elif time.monotonic() > end:
+                    raise
+
     def sees(self, text: str, wait_ms: float = WAIT_MS) -> Visitor:
         """Wait for a text; a defect on the page is the end of the wait, not the text."""
         main = self.page.get_by_test_id("stMain")
-        playwright.expect(main).to_contain_text(re.compile(f"{re.escape(text)}|{DEFECT}"), timeout=wait_ms)
-        if text not in (found := main.text_content() or "") and DEFECT in found:
-            pytest.fail(found[found.index(DEFECT) :][:300])
+        found = re.compile(f"{re.escape(text)}|{DEFECT}")
+        self._while_it_works(lambda slice_ms: playwright.expect(main).to_contain_text(found, timeout=slice_ms), wait_ms)
+        if text not in (shown := main.text_content() or "") and DEFECT in shown:
+            pytest.fail(shown[shown.index(DEFECT) :][:300])
         return self
 
     def drawn(self, least: int = 1) -> Visitor:
@@ -142,7 +159,7 @@ class Visitor:
     def number(self, name: str, key: str) -> Visitor:
         """Wait until the large number ``key`` shows ``name``."""
         card = self.page.locator(f"[class*='card_{key}'] [data-testid=stMetricValue]").first
-        playwright.expect(card).to_have_text(name, timeout=WAIT_MS)
+        self._while_it_works(lambda slice_ms: playwright.expect(card).to_have_text(name, timeout=slice_ms))
         return self
 
     def type_in(self, label: str, value: str) -> Visitor:
