@@ -114,7 +114,8 @@ def in_usd(price: Price) -> float:
         return price.value
     if price.currency == "CNY":
         return price.value / _constant("cny_per_usd").value
-    raise BadQuantity(f"price {price.id}: {price.text!r} cannot be converted to USD; write it in USD or CNY")
+    name = "price" if price.id == "given" else f"price {price.id}:"
+    raise BadQuantity(f"{name} {price.text!r} cannot be converted to USD; write it in USD or CNY")
 
 
 def default_rate(chip: Accelerator) -> Price | None:
