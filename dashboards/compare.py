@@ -59,7 +59,7 @@ def inputs(first: Document, second: Document) -> Table:
 
 def numbers(page: Page, first: Document, second: Document) -> Table:
     """Every number of both, with bands and grades."""
-    a, b = show.metrics_of(first, page.numbers), show.metrics_of(second, page.numbers)
+    a, b = show.metrics_of(first, page.screen.numbers), show.metrics_of(second, page.screen.numbers)
     rows = [[name_of(name), *_cells(name, a.get(name)), *_cells(name, b.get(name))] for name in dict.fromkeys([*a, *b])]
     return Table((tr("number"), "A", "A: P10 … P90", "grade", "B", "B: P10 … P90", "grade"), rows)
 

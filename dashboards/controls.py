@@ -9,15 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
+from dashboards.patterns import GRID
+
 Kind = Literal["word", "whole", "real", "text", "flag", "words"]
 
-#: what may be typed into a text control: a list or range of numbers, a quantity, requests or tokens in a time,
-#: an hourly rate or the id of a price
-GRID = r"^[0-9][0-9eE.,:+\- ]{0,119}$"
-QUANTITY = r"^[0-9][0-9.eE+]{0,15} ?[A-Za-zµ/%]{1,12}$"
-LOAD = r"^[0-9][0-9_.]{0,15}[kMBT]? ?(req|tok)/(s|min|h|d|day)$"
-RATE = r"^([0-9][0-9.]{0,11} ?(USD|CNY)/h|[a-z][a-z0-9\-]{0,59})$"
-TITLE = r"^[^\x00-\x1f]{1,120}$"
+#: headings of folds
+MORE, LAYOUT, ENGINE = "More settings", "Layout", "Engine"
+POOL = "Separate prefill pool"
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,8 @@ class Control:
 
     ``default`` may depend on the page's mode. ``options``: words to choose from, or a function that lists them.
     ``modes``: where the control is shown, all if empty. A value of None means the verb's own default; ``empty`` says
-    what that is. ``help`` is an example of what to type, ``note`` a sentence about this page's use of the setting.
+    what that is. ``fold`` is the heading that it is folded away under. ``help`` is an example of what to type, ``note``
+    a sentence about this page's use of the setting.
     """
 
     name: str
@@ -35,11 +34,10 @@ class Control:
     label: str
     default: Any = None
     options: Sequence[str] | Callable[[], Sequence[str]] = ()
-    low: float = 0
-    high: float = 1e9
+    span: tuple[float, float] = (0, 1e9)
     pattern: str = GRID
     modes: tuple[str, ...] = ()
-    more: bool = False
+    fold: str = ""
     help: str = ""
     note: str = ""
     option: str = ""
@@ -78,7 +76,7 @@ class Control:
         if self.kind in ("word", "words"):
             one = Annotated[str, AfterValidator(lambda text: _among(text, known))]
             return TypeAdapter(Annotated[list[one], Field(max_length=24)] if self.kind == "words" else one)
-        return _plain_type(self.kind, self.low, self.high, self.pattern)
+        return _plain_type(self.kind, *self.span, self.pattern)
 
 
 def _among(text: str, known: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import streamlit as st
 from dashboards import glossary, state, uploads
 from dashboards.controls import Control
 from dashboards.page import Page
-from dashboards.words import language, spoken, tr
+from dashboards.words import language, safe, spoken, tr
 
 #: beyond this a number is shown with its power of ten; words of a mode that stand side by side
 _WRITTEN_OUT, _SIDE_BY_SIDE = 1e12, 5
@@ -19,21 +19,22 @@ _WRITTEN_OUT, _SIDE_BY_SIDE = 1e12, 5
 def controls(page: Page) -> dict[str, Any]:
     """Draw every control of the page and return the values chosen."""
     values: dict[str, Any] = {}
-    mode = page.default_mode
-    for control in page.controls:
-        if control.name == page.mode:
-            mode = str(_widget(page, "", control) or page.default_mode)
+    mode = page.question.default_mode
+    for control in page.question.controls:
+        if control.name == page.question.mode:
+            mode = str(_widget(page, "", control) or page.question.default_mode)
             values[control.name] = mode
-    shown = [control for control in page.controls if control.shown(mode) and control.name != page.mode]
+    asked = page.question
+    shown = [control for control in asked.controls if control.shown(mode) and control.name != asked.mode]
     for control in shown:
-        if not control.more:
+        if not control.fold:
             values[control.name] = _widget(page, mode, control)
-    rest = [control for control in shown if control.more]
-    if rest:
-        with st.expander(tr("More settings")):
-            for control in rest:
-                values[control.name] = _widget(page, mode, control)
-    order = [control.name for control in page.controls if control.name in values]
+    for fold in dict.fromkeys(control.fold for control in shown if control.fold):
+        with st.expander(tr(fold)):
+            for control in shown:
+                if control.fold == fold:
+                    values[control.name] = _widget(page, mode, control)
+    order = [control.name for control in page.question.controls if control.name in values]
     return {name: values[name] for name in order}
 
 
@@ -55,13 +56,8 @@ def _widget(page: Page, mode: str, control: Control) -> Any:
     if control.kind == "words":
         return st.multiselect(text, _options(control, current), current, format_func=_shown, **shared)
     if control.kind == "text":
-        value = st.text_input(text, current or "", max_chars=160, placeholder=tr(control.empty), **shared)
-        try:
-            return control.checked((value or "").strip())
-        except ValueError:
-            st.error(f"{text}: {tr('write it like')} `{control.help or control.at(mode)}`")
-            st.stop()
-    return _word(text, control, mode, current, shared, few=control.name == page.mode)
+        return _text(text, control, mode, current, shared)
+    return _word(text, control, mode, current, shared, few=control.name == page.question.mode)
 
 
 def _number(text: str, control: Control, mode: str, current: Any, shared: dict[str, Any]) -> Any:
@@ -75,10 +71,25 @@ def _number(text: str, control: Control, mode: str, current: Any, shared: dict[s
             st.session_state[name] = current
         current = None
     if control.kind == "whole":
-        return st.number_input(text, int(control.low), int(control.high), current, step=1, **shared)
-    form = "%.3e" if control.high > _WRITTEN_OUT else "%.6g"
+        return st.number_input(text, *map(int, control.span), current, step=1, **shared)
+    form = "%.3e" if control.span[1] > _WRITTEN_OUT else "%.6g"
     value = None if current is None else float(current)
-    return st.number_input(text, float(control.low), float(control.high), value, format=form, **shared)
+    return st.number_input(text, *map(float, control.span), value, format=form, **shared)
+
+
+def _text(text: str, control: Control, mode: str, current: Any, shared: dict[str, Any]) -> str | None:
+    """A line of text. What cannot be read is said and the last that could is asked: everything else stays in place."""
+    value = st.text_input(text, current or "", max_chars=160, placeholder=tr(control.empty), **shared)
+    last = f"{shared['key']}!"
+    try:
+        found: str | None = control.checked((value or "").strip())
+    except ValueError:
+        found = st.session_state.get(last, control.at(mode))
+        words = tr("{0} is not understood; write it like {1}. Until then {2} is asked.")
+        instead = tr(control.empty) if found is None else found
+        st.error(words.format(f"“{safe(value[:40])}”", f"`{control.help or control.at(mode)}`", f"“{safe(instead)}”"))
+    st.session_state[last] = found
+    return found
 
 
 def _word(text: str, control: Control, mode: str, current: Any, shared: dict[str, Any], few: bool) -> str | None:
@@ -103,12 +114,12 @@ def _options(control: Control, value: Any) -> list[str]:
     """The words, with what is chosen even where it has gone since: the answer then says what is wrong."""
     known = list(control.choices())
     chosen = value if isinstance(value, list) else [value]
-    return [*known, *(word for word in chosen if word is not None and word not in known)]
+    return [*known, *(word for word in chosen if word and word not in known)]
 
 
 def _shown(word: str, empty: str = "") -> str:
     if not word:
-        return tr(empty)
+        return f"({tr(empty)})"  # one of the words may be called as what stands for none: routing has "default"
     if word.startswith(uploads.OWN):
         return f"{uploads.own_chips().get(word, tr('gone'))} ({tr('yours')})"
     return spoken(word)

@@ -30,7 +30,7 @@ def attributed(name: str, first: Document, second: Document) -> None:
     """Why two answers differ, input by input, adding up."""
     if has("diff", first) and has("diff", second) and first.payload.get("kind") == second.payload.get("kind"):
         st.subheader(tr("What the difference is made of"), anchor=False)
-        _asked(f"{name}.diff", ("diff", _file(first), _file(second)), "diff")
+        _asked(f"{name}.diff", ("diff", _file(first), _file(second)), f"{name}.diff")
 
 
 @st.fragment
@@ -39,13 +39,15 @@ def sensitivity(seen: Seen) -> None:
     from dashboards.compare import kept
 
     page, document = seen.page, seen.document
-    names = [name for name in page.headline if name in show.metrics_of(document)]
+    names = [name for name in page.screen.headline if name in show.metrics_of(document)]
     metric = st.selectbox(tr("Number"), names, format_func=name_of, key=f"{page.id}/sensitive")
     if not metric:
         return
     first = kept(page)
     others = [_file(first)] if first is not None and has("sensitivity", first) else []
-    _asked(f"{page.id}.sensitivity", ("sensitivity", _file(document), *others, f"--metric={metric}"), "tornado")
+    _asked(
+        f"{page.id}.sensitivity", ("sensitivity", _file(document), *others, f"--metric={metric}"), f"{page.id}.tornado"
+    )
 
 
 def _asked(name: str, argv: tuple[str, ...], key: str) -> None:
@@ -58,7 +60,9 @@ def _asked(name: str, argv: tuple[str, ...], key: str) -> None:
         return
     if found is not None:
         show.sections(found, key)
-        origin.command(tuple("answer.json" if word.startswith("/") else word for word in argv))
+        letters = iter("ba" if argv[0] == "sensitivity" else "ab")
+        origin.command(tuple(f"{next(letters)}.json" if word.startswith("/") else word for word in argv))
+        st.caption(tr("a.json and b.json: the two answers, each saved with --json > FILE or by the JSON button below."))
 
 
 def _file(document: Document) -> str:

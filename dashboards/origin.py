@@ -8,13 +8,14 @@ import streamlit as st
 
 from costsim.errors import BadInput, UnknownName
 from costsim.report.document import Cell, Chart, Document, Table
+from costsim.report.explained import bridge_terms
 from costsim.report.figures import waterfall
 from costsim.report.jsonable import dumps
 from costsim.report.words import band, percent, quantity, value_text
 from costsim.spec.catalog import ROOT
 from dashboards import answers, show, uploads
 from dashboards.page import Page
-from dashboards.words import name_of, safe, tr
+from dashboards.words import name_of, safe, said, tr
 
 #: kinds of answers that `costsim explain --report` reads back
 SAVED = ("training", "post_training", "training_run", "simulation")
@@ -39,14 +40,14 @@ def explained(page: Page, values: dict[str, Any], document: Document, metric: st
         except UnknownName:
             pass  # a number that another one follows from: its parts and notes say the rest
         except (BadInput, answers.Defect) as error:
-            if page.explains:
+            if page.question.explains:
                 show.refusal(error)
         else:
             _tree(found, key)
             show.sections(found, f"explain.{key}")
             show.references(found.payload.get("sources", ()))
             return
-    metrics = show.metrics_of(document, page.numbers)
+    metrics = show.metrics_of(document, page.screen.numbers)
     if metric in metrics:
         found_metric = metrics[metric]
         grade = found_metric.grade
@@ -58,13 +59,13 @@ def explained(page: Page, values: dict[str, Any], document: Document, metric: st
     for number, part in enumerate(rest):
         show.section(part, f"explain.{key}.{number}")
     show.references(document.payload.get("sources", ()))
-    command(page.argv(values))
+    command(page.question.argv(values))
 
 
 def question(page: Page, values: dict[str, Any], document: Document, metric: str) -> answers.Argv | None:
     """How `costsim explain` is asked about a number: by the page's options, or from the answer itself."""
-    if page.explains:
-        return page.argv(values, "explain", (metric,))
+    if page.question.explains:
+        return page.question.argv(values, "explain", (metric,))
     answer = show.payload(document)
     read_back = answer.get("kind") in SAVED or {"node_hours", "schedule"} <= answer.keys()  # the last: a fleet's day
     if read_back and answers.has_option("explain", "--report"):
@@ -77,12 +78,13 @@ def _tree(found: Document, key: str) -> None:
     """The first level of the tree as a bridge that ends in the number."""
     payload = found.payload
     tree = payload["tree"]
-    terms = [(str(term["name"]), float(term["value"])) for term in tree.get("children", ()) if term["value"]]
-    st.markdown(f"**{safe(found.title)}**")
+    terms = bridge_terms(tree)
+    name, _, value = found.title.partition(" = ")
+    st.markdown(f"**{safe(f'{name_of(name)} = {value}' if value else found.title)}**")
     if len(terms) > 1:
         unit = str(payload["tree_unit"])
         figure = waterfall(terms, tr("The terms that it is the sum of"), unit, total=str(tree["name"]))
-        words = ", ".join(f"{name} {quantity(value, unit)}" for name, value in terms)
+        words = ", ".join(f"{said(term)} {quantity(size, unit)}" for term, size in terms)
         show.chart(Chart(figure, f"{words}."), f"tree.{key}.{payload['metric']}")
 
 
@@ -100,7 +102,7 @@ def command(*asked: tuple[str, ...]) -> None:
     import shlex
 
     st.caption(tr("The same on the command line"))
-    plain = [[w.replace(f"{uploads.folder()}/", "").replace(f"{ROOT}/", "") for w in argv] for argv in asked]
+    plain = [[uploads.readable(w).replace(f"{ROOT}/", "") for w in argv] for argv in asked]
     st.code("\n".join(shlex.join(["costsim", *words]) for words in plain), language="bash", wrap_lines=True)
 
 

@@ -24,7 +24,7 @@ def all_pages() -> dict[str, Page]:
     found = []
     for entry in pkgutil.iter_modules(views.__path__):
         page = importlib.import_module(f"{views.__name__}.{entry.name}").PAGE
-        if all(has_option(page.verb, option) for option in ("--json", *page.needs)):
+        if all(has_option(page.question.verb, option) for option in ("--json", *page.question.needs)):
             found.append(page)
     found.sort(key=lambda page: page.order)
     return {page.id: page for page in found}

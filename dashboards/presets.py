@@ -59,7 +59,7 @@ def links() -> None:
     with st.container(horizontal=True, key="presets"):
         for preset in available():
             page = known[preset.page]
-            values = {**page.defaults(page.mode_of(preset.values)), **preset.values}
+            values = {**page.question.defaults(page.question.mode_of(preset.values)), **preset.values}
             query = {**state.link_keys(page, values, whole=False), "v": state.VERSION}
             with st.container(border=True, width=CARD_WIDTH):
                 st.page_link(pages.streamlit_page(page), label=tr(preset.title), icon=page.icon, query_params=query)

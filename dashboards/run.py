@@ -39,7 +39,7 @@ def run(page: Page) -> None:
     st.markdown(tr(page.lead))
     if notices:
         st.warning("  \n".join(notices), icon=":material/edit_note:")
-    if not page.controls:
+    if not page.question.controls:
         _answer(page, {})
         return
     left, right = st.columns([1, 3.1], gap="medium")
@@ -50,14 +50,14 @@ def run(page: Page) -> None:
 
 
 def _answer(page: Page, values: dict[str, Any]) -> None:
-    if page.show is not None:
+    if page.screen.show is not None:
         state.publish(page, values, "")
-        page.show(page, values)
+        page.screen.show(page, values)
         return
     slot = st.container(key=f"{page.id}_view")
     try:
-        argv = page.argv(values)
-        document = long(page.id, argv) if page.long else answers.ask(argv)
+        argv = page.question.argv(values)
+        document = long(page.id, argv) if page.question.long else answers.ask(argv)
     except (BadInput, answers.Defect, answers.Cancelled) as error:
         state.publish(page, values, "")
         show.refusal(error)
@@ -75,8 +75,8 @@ def _answer(page: Page, values: dict[str, Any]) -> None:
 
 def views_of(page: Page, document: Document) -> dict[str, Callable[[Seen], None]]:
     """The ways to look at an answer: its own page, what the page adds, and for reports comparison and explanation."""
-    views: dict[str, Callable[[Seen], None]] = {ANSWER: answer_view, **(page.views or {})}
-    if show.metrics_of(document, page.numbers):
+    views: dict[str, Callable[[Seen], None]] = {ANSWER: answer_view, **page.screen.views}
+    if show.metrics_of(document, page.screen.numbers):
         views |= {COMPARE: lambda seen: compare.view(seen.page, seen.document), EXPLAIN: explain_view}
     if evidence.has("sensitivity", document):
         views["Sensitivity"] = evidence.sensitivity
@@ -97,25 +97,25 @@ def _view(page: Page, names: list[str]) -> str:
 def answer_view(seen: Seen) -> None:
     """Large numbers first, then the document as the command line would write it."""
     page, document = seen.page, seen.document
-    metrics = show.metrics_of(document, page.numbers)
+    metrics = show.metrics_of(document, page.screen.numbers)
     if document.title:
         st.markdown(f"**{safe(pieces(document.title))}**")
     if metrics:
-        wanted = page.headline or list(metrics)[:6]
+        wanted = page.screen.headline or list(metrics)[:6]
         show.cards(metrics, wanted, lambda name: origin.open_dialog(page, seen.values, document, name), f"{page.id}_")
         show.price(document)
-    if page.above is not None:
-        page.above(seen)
-    if ALL_SECTIONS not in page.skip:
-        show.sections(document, page.id, page.skip)
+    if page.screen.above is not None:
+        page.screen.above(seen)
+    if ALL_SECTIONS not in page.screen.skip:
+        show.sections(document, page.id, page.screen.skip)
 
 
 @st.fragment
 def explain_view(seen: Seen) -> None:
     """Any number of the answer, term by term."""
     page = seen.page
-    names = list(show.metrics_of(seen.document, page.numbers))
-    if page.explains:
+    names = list(show.metrics_of(seen.document, page.screen.numbers))
+    if page.question.explains:
         memory = show.payload(seen.document).get("memory") or {}
         names = [*names, *(name for name in memory if name.endswith("bytes") and name != "capacity_bytes")]
     metric = st.selectbox(tr("Number"), names, format_func=name_of, key=f"{page.id}/explained")

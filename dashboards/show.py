@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -13,8 +14,9 @@ from costsim.report.document import Chart, Content, Document, Section, Table, is
 from costsim.report.jsonable import jsonable
 from costsim.report.pages import flat
 from costsim.report.words import band, value_text
+from dashboards import uploads
 from dashboards.glossary import of_number
-from dashboards.words import language, name_of, pieces, safe, tr
+from dashboards.words import language, name_of, pieces, safe, said, tr
 
 #: colours of grades; the letter alone carries the meaning
 GRADE_COLOURS = {"A": "green", "B": "blue", "C": "orange", "D": "red"}
@@ -24,6 +26,8 @@ GRADE_WORDS = {
     "C": "carried over from a sibling part",
     "D": "datasheet times transferred efficiency, or an assumption",
 }
+#: how headings begin that ``launches`` draws in its own way
+LAUNCH = "Launch with "
 #: rows beyond which a table scrolls in a frame of its own
 LONG = 40
 #: of a breakdown in pixels: its legend takes many lines on a narrow page; of a card, so that three stand side by side
@@ -106,6 +110,9 @@ def price(document: Document) -> None:
     stated = flat(payload(document).get("inputs") or {}).get("price")
     if stated:
         st.caption(f"{tr('Price of a card')}: {safe(str(stated))}")
+        notes = [str(note) for note in payload(document).get("notes") or () if str(note).startswith("price: ")]
+        if "leaves out" in "".join(notes):
+            st.warning(safe(said(notes[0])), icon=":material/sell:")
 
 
 def headed(words: str) -> str:
@@ -118,7 +125,7 @@ def section(part: Section, key: str, without: Sequence[str] = ()) -> None:
     if part.heading and part.heading not in without:
         st.subheader(safe(pieces(part.heading)), anchor=False)
     for paragraph in part.paragraphs:
-        st.markdown(safe(tr(paragraph)))
+        st.markdown(safe(said(paragraph)))
     for number, drawn in enumerate(part.charts):
         chart(drawn, f"{key}.{number}")
     for rows in part.tables:
@@ -129,7 +136,7 @@ def sections(document: Document, key: str, skip: Sequence[str] = ()) -> None:
     """Every section but those of the headings in ``skip``; inputs, notes and sources under a fold."""
     folded = ("Inputs", "Notes", "Sources", "Notes and sources")
     for number, part in enumerate(document.sections):
-        if part.heading not in skip and part.heading not in folded:
+        if part.heading not in skip and part.heading not in folded and not part.heading.startswith(LAUNCH):
             section(part, f"{key}.{number}")
     last = [part for part in document.sections if part.heading in folded and part.heading not in skip]
     if last:
@@ -169,19 +176,46 @@ def chart(drawn: Chart, key: str) -> None:
     for name, axis in layout.items():
         if name.startswith(("xaxis", "yaxis")) and isinstance(axis, dict) and isinstance(axis.get("title"), dict):
             layout[name] = {**axis, "title": {**axis["title"], "text": pieces(str(axis["title"].get("text", "")))}}
-    figure["data"] = [
-        {**trace, "name": pieces(trace["name"])} if isinstance(trace.get("name"), str) else trace
-        for trace in figure.get("data", ())
-    ]
+    figure["data"] = [_named(trace) for trace in figure.get("data", ())]
+    for mark in layout.get("annotations") or ():
+        mark["text"] = pieces(str(mark.get("text", "")).strip())
     config = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"format": "png", "scale": 2}}
-    st.plotly_chart(figure, key=f"chart.{key}", config=config, alt=tr(drawn.label))
-    st.caption(safe(tr(drawn.label)))
+    st.plotly_chart(figure, key=f"chart.{key}", config=config, alt=said(drawn.label))
+    st.caption(safe(said(drawn.label)))
+
+
+def _named(trace: dict[str, Any]) -> dict[str, Any]:
+    """A trace with its name and its categories in the reader's language."""
+    named = {**trace, "name": pieces(trace["name"])} if isinstance(trace.get("name"), str) else dict(trace)
+    for axis in ("x", "y", "labels"):
+        if isinstance(trace.get(axis), list):
+            named[axis] = [said(value) if isinstance(value, str) else value for value in trace[axis]]
+    return named
 
 
 def _has_legend(figure: Mapping[str, Any]) -> bool:
     traces = [trace for trace in figure.get("data", ()) if trace.get("showlegend", True)]
     named = [trace for trace in traces if trace.get("type", "scatter") not in ("heatmap", "icicle", "waterfall")]
     return bool(figure["layout"].get("showlegend", len(named) > 1)) and len(named) > 0
+
+
+def renamed(document: Document) -> Document:
+    """An answer about files with the names that their owner gave them."""
+    parts = [
+        replace(
+            part, heading=uploads.readable(part.heading), paragraphs=list(map(uploads.readable, part.paragraphs)),
+            tables=[replace(rows, rows=[list(map(_renamed, row)) for row in rows.rows]) for rows in part.tables],
+            charts=[replace(drawn, label=uploads.readable(drawn.label)) for drawn in part.charts],
+        )
+        for part in document.sections
+    ]  # fmt: skip
+    return replace(
+        document, title=uploads.readable(document.title), subtitle=uploads.readable(document.subtitle), sections=parts
+    )
+
+
+def _renamed(cell: Content) -> Content:
+    return uploads.readable(cell) if isinstance(cell, str) else cell
 
 
 def table(rows: Table) -> None:
@@ -216,7 +250,7 @@ def _side(right: bool) -> str:
 def _cell(column: str, text: str) -> str:
     if column in ("grade", "confidence") and text[:1] in GRADE_COLOURS:
         return f'<span class="cs-grade cs-{text[0]}">{escape(text)}</span>'
-    return escape(tr(text))
+    return escape(said(text.strip()))
 
 
 def refusal(error: BaseException) -> None:
@@ -225,13 +259,18 @@ def refusal(error: BaseException) -> None:
     from dashboards.answers import Cancelled
 
     if isinstance(error, BadInput):
-        st.error(safe(str(error)), icon=":material/info:")
+        st.error(safe(uploads.readable(said(_plainly(str(error))))), icon=":material/info:")
     elif isinstance(error, Cancelled):
         st.info(tr("Stopped. Change something or press Run to ask again."), icon=":material/stop_circle:")
     else:
         st.error(
             f"{tr('A defect of costsim, not of your question')}: {safe(str(error)[:300])}", icon=":material/bug_report:"
         )
+
+
+def _plainly(text: str) -> str:
+    """A refusal without what only a terminal has: the command that lists its options."""
+    return text.partition("; see `costsim")[0].removeprefix("argument ")
 
 
 def flat_value(value: Any) -> str:

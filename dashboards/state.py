@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from costsim.errors import BadInput
 from costsim.version import __version__
@@ -24,25 +25,27 @@ VERSION = "1"
 #: keys of links that belong to the whole dashboard
 SHARED = ("v", "lang", "view", "chip")
 _LONGEST = 400
+#: addresses of a page that a session remembers
+_ADDRESSES = 40
 
 Values = dict[str, Any]
 
 
 def key(page: Page, mode: str, name: str) -> str:
     """Of a widget. Each mode has widgets of its own: another question, other defaults."""
-    return f"{page.id}/{name}" if name == page.mode else f"{page.id}/{mode}/{name}"
+    return f"{page.id}/{name}" if name == page.question.mode else f"{page.id}/{mode}/{name}"
 
 
 def checked(page: Page, given: Mapping[str, Any], by_short: bool) -> tuple[Values, list[str]]:
     """Every value of a page from what a link or a file says, and what had to be changed."""
     notices: list[str] = []
-    names = {(control.short if by_short else control.name): control for control in page.controls}
-    mode_control = next((control for control in page.controls if control.name == page.mode), None)
-    mode = page.default_mode
+    names = {(control.short if by_short else control.name): control for control in page.question.controls}
+    mode_control = next((control for control in page.question.controls if control.name == page.question.mode), None)
+    mode = page.question.default_mode
     if mode_control is not None:
         label = mode_control.short if by_short else mode_control.name
         mode = str(_one(mode_control, given.get(label, mode), mode, label, notices))
-    values = page.defaults(mode)
+    values = page.question.defaults(mode)
     for name, value in given.items():
         control = names.get(name)
         if control is None or not control.shown(mode):
@@ -87,17 +90,42 @@ def restore(page: Page) -> list[str]:
         values, found = pending
         notices = [*notices, *found]
         seed(page, values, force=True)
-    elif not set(given) <= {"view"} and given != store.get(f"{page.id}?"):
+    elif not set(given) <= {"view"} and given != store.get(f"{page.id}?") and not _late(page, given):
         if given.get("v", VERSION) != VERSION:
             notices.append(tr("this link was made by another version; what is understood of it is used"))
         values, found = checked(page, given, by_short=True)
         notices = [*notices, *found]
         seed(page, values, force=True)
+    elif went_back() and f"{page.id}?" in store and set(given) <= {"view"}:
+        seed(page, page.question.defaults(page.question.default_mode), force=True)
     else:
-        seed(page, store.get(f"{page.id}=", page.defaults(page.default_mode)), force=False)
+        seed(page, store.get(f"{page.id}=", page.question.defaults(page.question.default_mode)), force=False)
+    _remember(page, given)
+    store["page shown"] = page.id
     if given.get("view"):
         store.setdefault(f"{page.id}/view from link", given["view"])
     return notices
+
+
+def went_back() -> bool:
+    """Whether the browser's Back or Forward asked for this run."""
+    context = get_script_run_ctx()
+    return bool(context is not None and getattr(context, "is_history_navigation", False))
+
+
+def _late(page: Page, given: Mapping[str, Any]) -> bool:
+    """Whether an address is one that this page has had: a browser that is behind sends it along with what its reader
+    has changed since, and so does a run that a job's progress asked for. Only Back and Forward mean it.
+    """
+    seen = st.session_state.get(f"{page.id}??", ())
+    return st.session_state.get("page shown") == page.id and dict(given) in seen and not went_back()
+
+
+def _remember(page: Page, given: Mapping[str, Any]) -> None:
+    seen: list[dict[str, Any]] = st.session_state.setdefault(f"{page.id}??", [])
+    if dict(given) not in seen:
+        seen.append(dict(given))
+        del seen[:-_ADDRESSES]
 
 
 def _chips(text: str) -> list[str]:
@@ -114,8 +142,8 @@ def _chips(text: str) -> list[str]:
 
 def seed(page: Page, values: Values, force: bool) -> None:
     """Give the widgets their values; without ``force`` only those that have none."""
-    mode = page.mode_of(values)
-    for control in page.controls:
+    mode = page.question.mode_of(values)
+    for control in page.question.controls:
         name = key(page, mode, control.name)
         if control.shown(mode) and (force or name not in st.session_state):
             st.session_state[name] = st.session_state[f"{name}~"] = values.get(control.name, control.at(mode))
@@ -140,6 +168,7 @@ def publish(page: Page, values: Values, view: str) -> None:
         changed["v"] = VERSION
     st.session_state[f"{page.id}="] = values
     st.session_state[f"{page.id}?"] = dict(changed)
+    _remember(page, changed)
     if chips := uploads.packed(values.values()):
         changed["chip"] = st.session_state["chips of link"] = chips
     if st.session_state.get("lang", "en") != "en":
@@ -150,12 +179,12 @@ def publish(page: Page, values: Values, view: str) -> None:
 
 def link_keys(page: Page, values: Mapping[str, Any], whole: bool) -> dict[str, str]:
     """Short keys and texts: all values for a link that outlives a change of defaults, else those that differ."""
-    mode = page.mode_of(values)
-    base = page.defaults(mode)
-    if page.mode and mode != page.default_mode:
-        base[page.mode] = page.default_mode
+    mode = page.question.mode_of(values)
+    base = page.question.defaults(mode)
+    if page.question.mode and mode != page.question.default_mode:
+        base[page.question.mode] = page.question.default_mode
     found = {}
-    for control in page.controls:
+    for control in page.question.controls:
         value = values.get(control.name)
         if control.shown(mode) and value is not None and (whole or value != base.get(control.name)):
             found[control.short] = url_text(value)

@@ -11,7 +11,8 @@ import threading
 import zlib
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
+from itertools import accumulate
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import streamlit as st
@@ -21,8 +22,10 @@ from costsim.files import toml_of, write
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.base import build
 
-#: megabytes of a scenario or a chip, and of a trace or a measurement file; files kept at a time
-TEXT_MB, DATA_MB, MOST_FILES = 1, 48, 60
+#: megabytes of a scenario or a chip, and of a trace or a measurement file; files and chips kept at a time
+TEXT_MB, DATA_MB, MOST_FILES, MOST_CHIPS = 1, 48, 60, 400
+#: bytes of all files together, and of all chips
+MOST_BYTES = 512_000_000
 TEXT_BYTES, DATA_BYTES, ANSWER_BYTES = 1_000_000, 48_000_000, 4_000_000
 #: what the value of a control looks like where it means an uploaded chip
 OWN = "own-"
@@ -31,31 +34,55 @@ LINK_CHARS, LINK_CHIPS, CHIP_BYTES, PAD = 6_000, 3, 40_000, ("", "===", "==", "=
 _lock = threading.Lock()
 
 
-@lru_cache(maxsize=1)
-def folder() -> Path:
-    """The private folder of this process, removed when it ends."""
+@lru_cache(maxsize=2)
+def folder(of: str = "files") -> Path:
+    """A private folder of this process, removed when it ends: of files, or of ``chips``, which no file drives out."""
     import atexit
 
-    path = Path(tempfile.mkdtemp(prefix="costsim-dashboard-"))
+    path = Path(tempfile.mkdtemp(prefix=f"costsim-dashboard-{of}-"))
     atexit.register(shutil.rmtree, path, True)
     return path
 
 
-def keep(data: bytes, suffix: str, most: int = TEXT_BYTES) -> Path:
-    """The bytes under their digest; the oldest files make room. BadInput for too many bytes or none."""
+def keep(data: bytes, suffix: str, most: int = TEXT_BYTES, name: str = "") -> Path:
+    """The bytes under their digest; the oldest files make room. BadInput for too many bytes or none.
+
+    ``name`` is what the reader calls the file: texts for this session say it in place of the path.
+    """
     if not data:
         raise BadInput("the file is empty; choose one with content")
     if len(data) > most:
         raise BadInput(f"the file is larger than {most:,} bytes; choose a smaller one")
-    path = folder().joinpath(f"{hashlib.sha256(data).hexdigest()[:16]}{suffix}")
+    path = _kept(folder(), data, suffix, MOST_FILES)
+    if name:
+        names: dict[str, str] = st.session_state.setdefault("file names", {})
+        names[path.name] = PurePosixPath(name.replace("\\", "/")).name[:80]
+        while len(names) > MOST_FILES:
+            names.pop(next(iter(names)))
+    return path
+
+
+def _kept(where: Path, data: bytes, suffix: str, most: int) -> Path:
+    path = where.joinpath(f"{hashlib.sha256(data).hexdigest()[:16]}{suffix}")
     with _lock:
         if not path.is_file():
             write(path, data)
         os.utime(path)
-        files = sorted(folder().iterdir(), key=lambda file: file.stat().st_mtime, reverse=True)
-        for old in files[MOST_FILES:]:
-            old.unlink(missing_ok=True)
+        files = sorted(where.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True)
+        together = accumulate(file.stat().st_size for file in files)
+        for number, (old, held) in enumerate(zip(files, together, strict=True)):
+            if number >= most or held > MOST_BYTES:
+                old.unlink(missing_ok=True)
     return path
+
+
+def readable(text: str) -> str:
+    """A text of a verb with this session's files by their own names, and no folder of the server."""
+    for where in (folder(), folder("chips")):
+        text = text.replace(f"{where}/", "")
+    for kept, name in st.session_state.get("file names", {}).items():
+        text = text.replace(kept, name)
+    return text
 
 
 def text_of(data: bytes) -> str:
@@ -79,8 +106,10 @@ def table_of(data: bytes) -> dict[str, Any]:
 def add_chip(data: bytes) -> str:
     """Take a chip's TOML into this session and return the value that stands for it in controls."""
     chip = build(Accelerator, table_of(data), "your chip")
-    path = keep(data, ".toml")
+    names: dict[str, str] = st.session_state.setdefault("file names", {})
+    path = _kept(folder("chips"), data, ".toml", MOST_CHIPS)
     own: dict[str, str] = st.session_state.setdefault("own chips", {})
+    names[path.name] = f"{chip.id}.toml"
     value = f"{OWN}{path.stem}"
     own[value] = chip.id
     while len(own) > 12:
@@ -128,5 +157,5 @@ def spelled(value: str) -> str:
     """A control's value as the verb reads it: an own chip becomes its file."""
     if not value.startswith(OWN):
         return value
-    path = folder().joinpath(f"{value.removeprefix(OWN)}.toml")
+    path = folder("chips").joinpath(f"{value.removeprefix(OWN)}.toml")
     return str(path) if value in st.session_state.get("own chips", {}) and path.is_file() else value

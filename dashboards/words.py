@@ -7,6 +7,7 @@ import re
 import streamlit as st
 
 from costsim.report.words import label
+from dashboards.sentences import chinese, plain
 from dashboards.zh import CHINESE
 
 LANGUAGES = {"en": "English", "zh": "中文"}
@@ -35,7 +36,8 @@ _NAMES = {
     "bf16_usd": "BF16 run", "fp8_usd": "FP8 run", "usd_per_h": "USD per hour", "usd": "money",
     "joules_per_token_output": "joules per output token", "joules_per_token_input": "joules per input token",
     "energy_mwh": "energy", "cash_usd": "cash for all of it", "final_run_usd": "final run at rental price",
-    "staff_usd": "everything, with staff",
+    "staff_usd": "everything, with staff", "gpus_at_p90": "cards at P90", "usd_per_h_at_p90": "USD per hour at P90",
+    "usd_per_mtok_output_at_p90": "USD per Mtok output at P90",
 }  # fmt: skip
 
 
@@ -52,14 +54,23 @@ def spoken(word: str) -> str:
     return tr(_SPOKEN.get(word, word))
 
 
+def said(text: str) -> str:
+    """A text of an answer in the reader's language: wholly, or as it is."""
+    return chinese(text) or text if language() == "zh" else text
+
+
 def pieces(text: str) -> str:
-    """A heading or title in the reader's language, part by part where only its parts have a translation."""
-    found = tr(text)
-    if found != text or language() == "en":
+    """A heading or title in the reader's language, part by part where every part has a translation or needs none."""
+    if language() == "en":
+        return text
+    found = chinese(text)
+    if found is not None:
         return found
-    for sign in (": ", ", "):
-        if sign in text:
-            return sign.join(pieces(part) for part in text.split(sign))
+    for sign, joint in ((": ", "："), (", ", "，")):
+        parts = text.split(sign)
+        if len(parts) > 1:
+            known = [part if plain(part) else chinese(part) for part in parts]
+            return text if None in known else joint.join(part for part in known if part is not None)
     return text
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dashboards.zh_report import FIXED
+from dashboards.zh_settings import SETTINGS
 
 _PAGES = {
     "Answers": "求解", "Evidence": "依据", "Overview": "总览", "Inference": "推理", "Deployment search": "部署搜索",
@@ -44,46 +45,6 @@ _PAGES = {
         "DeepSeek 公布的一天服务：逐时节点数、成本与理论收入，与公布值并列。",
 }  # fmt: skip
 
-_SETTINGS = {
-    "Model": "模型", "Accelerator": "加速器", "Cluster": "集群", "Price of a card": "单卡价格", "Precision": "精度",
-    "Phase": "阶段", "Cards": "卡数", "Mean context": "平均上下文", "Requests per card": "每卡请求数",
-    "Prompt tokens": "输入 token", "Answer tokens": "输出 token", "Tokens per card and step": "每卡每步 token",
-    "Requests in flight": "并发请求", "Overlap": "通信重叠", "Tensor parallel (tp)": "张量并行 (tp)",
-    "Pipeline stages (pp)": "流水线级数 (pp)", "Expert parallel (ep)": "专家并行 (ep)",
-    "Context parallel (cp)": "上下文并行 (cp)", "Virtual stages (vpp)": "虚拟级数 (vpp)",
-    "Split of each expert (moe-tp)": "专家内切分 (moe-tp)", "KV cache format": "KV 缓存格式", "Routing": "路由",
-    "Redundant experts": "冗余专家", "Cores for communication": "用于通信的核心",
-    "Prompt tokens in the prefix cache": "命中前缀缓存的 token", "MTP: tokens drafted per step": "MTP：每步草拟 token",
-    "MTP: chance of acceptance": "MTP：接受概率", "More settings": "更多设置", "default": "默认", "prefill": "预填充",
-    "decode": "解码", "serving": "整体服务", "training": "训练", "Best": "优化目标",
-    "Largest time per output token": "每个输出 token 的最长时间", "Largest time to first token": "首 token 最长时间",
-    "At most so many cards": "卡数上限", "Sequences per step": "每步序列数", "Micro-batch": "微批",
-    "Tokens of the run": "训练 token 总数", "Tokens of a sequence": "序列长度", "Schedule": "流水线调度",
-    "ZeRO stage": "ZeRO 级别", "Recompute": "重计算", "Cards that prefill": "预填充卡数", "Cards that decode": "解码卡数",
-    "Cards that train": "训练卡数", "Load": "负载", "rate": "到达率", "concurrency": "并发", "trace": "记录",
-    "Requests a second": "每秒请求", "Recorded trace": "记录的负载", "Requests in all": "请求总数",
-    "Target: time to first token": "目标：首 token 时间", "Target: time per token": "目标：每 token 时间",
-    "Play so many times as fast": "播放倍速", "Burstiness of arrivals (cv)": "到达突发性 (cv)",
-    "Cards of a separate prefill pool": "独立预填充池卡数", "Router": "请求路由", "Prefix cache": "前缀缓存",
-    "Prompts beside answers, or first": "提示与回答并行或先行", "New tokens of an iteration": "每轮新 token",
-    "Requests that decode on a rank": "每个 rank 的解码请求", "Seed": "随机种子", "Units come after the load, not ahead of it": "负载到后再扩容（不提前）",
-    "Load of a unit that is aimed at": "单元目标负载", "How often the scaler acts": "扩缩容间隔",
-    "What an idle card earns": "空闲卡出租价", "Also request by request": "另外逐请求播放", "Show": "显示", "One chip": "单个芯片",
-    "All chips": "全部芯片", "Add your own": "添加自己的芯片", "Question": "问题", "one step": "一步",
-    "a published recipe": "公开配方", "two ways compared": "两种做法对比", "Recipe": "配方", "Compared": "对比",
-    "Algorithm": "算法", "Questions of a step": "每步问题数", "Answers to each question": "每题回答数",
-    "Mean tokens of an answer": "回答平均 token", "Longest answer": "最长回答", "Framework": "框架",
-    "Another network between the nodes": "节点间换用的网络",
-    "Generation: ep": "生成：ep", "Generation: tp": "生成：tp", "Routing of paths": "路径选择",
-    "Share of the optimiser on the host": "主机上的优化器占比", "Training: cp": "训练：cp", "Training: ep": "训练：ep",
-    "Training: pp": "训练：pp", "Training: tp": "训练：tp", "Title": "标题", "Compare with": "对比芯片", "Ranks": "rank 数", "Traffic": "流量", "Topology": "拓扑",
-    "cluster": "集群", "topology": "拓扑", "Load of the experts": "专家负载", "Expert-parallel ranks": "专家并行 rank",
-    "Nodes": "节点", "Experts held, copies included": "专家槽位（含副本）", "Groups of experts": "专家分组", "Goal": "目标",
-    "The placement alone, without the study": "仅放置，不做分析", "Steps of the run": "总步数",
-    "the default is the accelerator's standard node": "默认是该加速器的标准节点",
-    "the default for MoE models with tp 1 is all ranks": "tp 为 1 的 MoE 模型默认用全部 rank",
-}  # fmt: skip
-
 _PAGE_WORDS = {
     "Sensitivity": "敏感性", "What the difference is made of": "差异由什么构成", "Answer": "结果", "Curves": "曲线", "Roofline": "Roofline", "Pipeline": "流水线", "Compare A and B": "A/B 对比",
     "Explain a number": "解释数字", "View": "视图", "Where from?": "从何而来？", "grade": "等级", "no band": "无区间",
@@ -119,11 +80,11 @@ _PAGE_WORDS = {
     "GRPO on a countdown game, Qwen2.5-3B on two H100": "倒计时游戏上的 GRPO，Qwen2.5-3B，两张 H100",
     "8 H200, tp 8, 64 requests in flight": "8 张 H200，tp 8，64 个并发请求",
     "27 February 2025: nodes, cost, theoretical income": "2025 年 2 月 27 日：节点、成本、理论收入",
-    "all published points": "全部公开测点", "Add": "添加", "Start from": "起点", "The chip as TOML": "芯片的 TOML",
+    "all published points": "全部公开测点", "Add the chip of this text": "添加此文本中的芯片", "Add the chip of this file": "添加此文件中的芯片", "Start from": "起点", "The chip as TOML": "芯片的 TOML",
     "or a TOML file": "或上传 TOML 文件",
     "your own points (CSV: id, kind, model, accelerator, metric, value, …)": "自己的测点（CSV：id, kind, model, accelerator, metric, value…）",
-    "Start from a chip near yours, change what differs, and press Add. It is kept for this session only.":
-        "从相近的芯片开始，修改不同之处，然后按“添加”。仅在本次会话中保留。",
+    "Start from a chip near yours, change what differs, and add it. It is kept for this session only.":
+        "从相近的芯片开始，修改不同之处，然后添加。仅在本次会话中保留。",
     "traces of torch.profiler, Ascend or any Chrome trace (.json, .json.gz); several ranks of one run together":
         "torch.profiler、昇腾或任意 Chrome trace（.json、.json.gz）；可一次上传多个 rank",
     "Nothing is sent anywhere: the file stays on the machine that runs this dashboard.": "不会外传：文件只留在运行本页面的机器上。",
@@ -163,7 +124,11 @@ _MORE = {
         "选择阶段“整体服务”与一份 API 标价：曲线显示多大负载时自有卡划算。",
     "Choose phase “deployment” and an API's price list: the lines show from which load own cards pay.":
         "选择阶段“部署”与一份 API 标价：曲线显示从多大负载起自有卡划算。",
-    "The best plan": "最佳方案", "Launch commands (.sh)": "启动命令 (.sh)", "Open this plan on its own page": "在其页面打开此方案",
+    "a.json and b.json: the two answers, each saved with --json > FILE or by the JSON button below.": "a.json 与 b.json：两个结果，各用 --json > 文件 或下方 JSON 按钮保存。",
+    "Scenario for `costsim report` (TOML)": "`costsim report` 的场景 (TOML)",
+    "Only {0} of the requests meet both targets.": "只有 {0} 的请求满足两个目标。",
+    "{0} is not understood; write it like {1}. Until then {2} is asked.": "无法识别{0}；请写成{1}。在此之前按{2}计算。",
+    "The best plan": "最佳方案", "Launch commands (.sh)": "启动命令 (.sh)", "How to start it": "如何启动", "Open this plan on its own page": "在其页面打开此方案",
     "measurements of kernels or collectives (CSV of costsim profile: family, dtype, shape, time_s, source)":
         "内核或集合通信的测量（costsim profile 的 CSV：family, dtype, 形状, time_s, source）",
     "The grade of the law that times of each kind rest on.": "各类时间所依据规律的等级。",
@@ -171,4 +136,4 @@ _MORE = {
     "the default is FP8 where the chip has it, else BF16": "默认：芯片支持则 FP8，否则 BF16",
 }  # fmt: skip
 
-CHINESE: dict[str, str] = FIXED | _PAGES | _SETTINGS | _PAGE_WORDS | _REPORT | _MORE
+CHINESE: dict[str, str] = FIXED | _PAGES | SETTINGS | _PAGE_WORDS | _REPORT | _MORE

@@ -15,7 +15,8 @@ METRICS = {
     "joules per token": "每 token 焦耳", "TTFT p90": "TTFT P90", "TTFT p99": "TTFT P99", "TPOT p50": "TPOT P50",
     "TPOT p90": "TPOT P90", "TPOT p99": "TPOT P99", "E2E p50": "E2E P50", "E2E p90": "E2E P90", "E2E p99": "E2E P99",
     "ITL p50": "ITL P50", "ITL p90": "ITL P90", "ITL p99": "ITL P99", "decode step": "解码步时间", "prefill share": "预填充占比",
-    "USD per hour": "每小时美元", "requests/s": "每秒请求", "output tokens/s": "每秒输出 token",
+    "USD per hour": "每小时美元", "cards at P90": "P90 所需卡数", "USD per hour at P90": "P90 每小时美元",
+    "USD per Mtok output at P90": "P90 每百万输出 token 美元", "requests/s": "每秒请求", "output tokens/s": "每秒输出 token",
     "input tokens/s per GPU": "每卡每秒输入 token", "money": "费用", "cached share": "缓存命中占比", "KV peak share": "KV 峰值占用",
     "KV mean share": "KV 平均占用", "goodput requests/s": "达标请求/秒", "waiting mean": "平均等待数", "waiting peak": "峰值等待数",
     "GPUs": "卡数", "requests": "请求数", "finished": "完成", "aborted": "被拒", "preemptions": "抢占次数", "iterations": "迭代数",
@@ -51,7 +52,7 @@ COLUMNS = {
     "best USD per Mtok": "最低每百万 token 美元", "why": "原因", "tokens per GPU": "每卡 token", "precision": "精度",
     "recompute": "重计算", "micro batch": "微批", "best step": "最短步时间", "units": "单元", "cards": "卡数", "attained": "达标",
     "the cheapest": "最便宜者", "accelerator": "加速器", "way": "方式", "mean": "均值", "phase": "阶段", "published": "公布", "off": "偏差",
-    "USD in all": "合计美元", "on published": "按公布值", "of the run": "占训练", "assumption": "假设", "enters at": "进入于",
+    "USD in all": "合计美元", "on published": "按公布值", "of the run": "训练指标", "assumption": "假设", "enters at": "进入于",
     "last line, USD": "末行，美元", "stage": "阶段", "steps": "步数", "hours": "小时", "GB a rank": "每 rank GB", "change": "变化",
     "run, USD": "训练，美元", "placement": "放置", "max/mean": "最大/平均", "next": "下一窗口", "remote nodes": "远端节点",
     "off by": "偏差", "hour": "时刻", "nodes": "节点", "prefill load": "预填充负载", "decode load": "解码负载",
@@ -140,4 +141,17 @@ SENTENCES = {
     "Post training": "后训练",
 }  # fmt: skip
 
-FIXED: dict[str, str] = {text: text for text in SAME} | METRICS | COLUMNS | CHARTS | HEADINGS | SENTENCES
+INPUTS = {
+    "model": "模型", "KV dtype": "KV 格式", "redundant experts": "冗余专家", "framework": "引擎", "framework version": "引擎版本", "isl": "输入 token",
+    "osl": "输出 token", "cached": "缓存命中 token", "price": "价格", "context": "平均上下文", "MTP acceptance": "MTP 接受概率", "MTP tokens": "MTP 草拟 token",
+    "gradients": "梯度", "master": "主权重", "moments": "优化器动量", "transient": "临时", "zero": "ZeRO 级别", "dispatcher": "分发方式", "graphs": "CUDA 图",
+    "seq": "序列长度", "global batch": "每步序列数", "order": "提示次序", "token budget": "每轮 token", "chunked": "提示分块", "true": "是", "false": "否",
+    "max running": "每 rank 请求上限", "block": "KV 块", "timeout": "放弃等待", "ahead": "预先", "reserve": "预留占比", "reserve tokens": "预留 token",
+    "max waiting": "等待上限", "spread": "分配依据", "balance": "均衡", "poll": "轮询", "prefix cache": "前缀缓存", "host cache": "主机缓存", "isl mean": "平均输入 token",
+    "osl mean": "平均输出 token", "span": "时长", "seed": "随机种子", "cv": "到达突发性", "start": "起点", "speed": "倍速", "pair": "成对", "backward": "反向",
+    "forward": "前向", "gradient": "梯度", "router": "请求路由", "concurrency": "并发", "rate": "到达率", "algorithm": "算法", "cluster": "集群", "epochs": "遍数",
+    "group": "每题回答数", "law": "长度分布", "micro tokens": "微批 token", "offload": "优化器卸载占比", "prompt mean": "问题平均 token", "prompts": "问题数",
+    "recipe": "配方", "reference": "参考模型", "response max": "最长回答", "response mean": "回答平均 token", "sigma": "离散度", "updates": "更新次数",
+}  # fmt: skip
+
+FIXED: dict[str, str] = {text: text for text in SAME} | METRICS | COLUMNS | CHARTS | HEADINGS | SENTENCES | INPUTS

@@ -25,9 +25,10 @@ from costsim.cli.output import LISTENER, Listener
 from costsim.errors import BadInput
 from costsim.report.document import Document
 from costsim.report.words import label
-from dashboards import answers, glossary, origin, pages, presets, show, sources, state, uploads, words, zh
-from dashboards.controls import GRID, QUANTITY, RATE, Control, options_of
+from dashboards import answers, draw, glossary, origin, pages, presets, run, show, sources, state, uploads, words, zh
+from dashboards.controls import Control, options_of
 from dashboards.page import Page
+from dashboards.patterns import GRID, QUANTITY, RATE
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / "dashboards").rglob("*.py"))
@@ -65,8 +66,23 @@ def test_files_stay_readable_and_unsafe_html_out(path: Path) -> None:
             assert ast.get_docstring(node), f"{path.name}: {node.name} has no docstring"
 
 
+def test_records_stay_small() -> None:
+    """Few fields a record: more of them hide a noun."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                held = [part for part in node.body if isinstance(part, ast.AnnAssign)]
+                assert len(held) < 15, f"{path.name}: {node.name} has {len(held)} fields"
+
+
 def every_page() -> list[Page]:
     return list(pages.all_pages().values())
+
+
+def modes_of(page: Page) -> list[str]:
+    """The words of the control that decides which others are shown."""
+    question = page.question
+    return [str(word) for one in question.controls if one.name == question.mode for word in one.choices()] or [""]
 
 
 def test_pages_whose_verb_is_there_are_there() -> None:
@@ -86,31 +102,41 @@ def test_every_control_is_an_option_of_the_verb(page: Page) -> None:
     """What the page sends parses, in every mode, with its defaults."""
     from costsim.cli.parser import verb_parser
 
-    shorts = [control.short for control in page.controls]
+    shorts = [control.short for control in page.question.controls]
     assert len(shorts) == len(set(shorts)), "two controls share a key in links"
     assert not set(shorts) & {"v", "lang", "view"}
-    if page.show is not None and page.subject is None:
+    if page.screen.show is not None and page.question.subject is None:
         return  # asks several verbs, or one about files handed over
-    module = cli.load_verb(page.verb)
+    module = cli.load_verb(page.question.verb)
     parser = verb_parser(module.NAME, module.HELP, module.EXAMPLE)
     module.configure(parser)
-    modes = [str(word) for control in page.controls if control.name == page.mode for word in control.choices()] or [""]
+    modes = modes_of(page)
     for mode in modes:
-        parser.parse_intermixed_args(list(page.argv(page.defaults(mode))[1:]))
+        parser.parse_intermixed_args(list(page.question.argv(page.question.defaults(mode))[1:]))
 
 
 @pytest.mark.parametrize("page", every_page(), ids=lambda page: page.id)
 def test_links_and_files_give_back_every_value(page: Page) -> None:
     import tomllib
 
-    modes = [str(word) for control in page.controls if control.name == page.mode for word in control.choices()] or [""]
+    modes = modes_of(page)
     for mode in modes:
-        values = page.defaults(mode)
+        values = page.question.defaults(mode)
         back, notices = state.checked(page, state.link_keys(page, values, whole=True), by_short=True)
         assert (back, notices) == (values, [])
         table = tomllib.loads(state.to_toml(page, values))
         again, notices = state.checked(page, table["values"], by_short=False)
         assert (again, notices) == (values, [])
+
+
+def test_no_two_options_look_alike() -> None:
+    """Browsers send back what an option shows: two that show the same are one, and the wrong one."""
+    for page in every_page():
+        for control in page.question.controls:
+            if control.kind in ("word", "words"):
+                empty = [""] if control.kind == "word" else []
+                shown = [draw._shown(word, control.empty) for word in (*empty, *control.choices())]
+                assert len(shown) == len(set(shown)), (page.id, control.name)
 
 
 HOSTILE = (
@@ -123,18 +149,18 @@ HOSTILE = (
 @pytest.mark.parametrize("page", every_page(), ids=lambda page: page.id)
 def test_forged_links_are_mended_and_said(page: Page) -> None:
     """A value is the default or one that the control allows; nothing reaches the verb that a control could not hold."""
-    defaults = page.defaults(page.default_mode)
-    for control in page.controls:
+    defaults = page.question.defaults(page.question.default_mode)
+    for control in page.question.controls:
         for text in HOSTILE:
             values, notices = state.checked(page, {control.short: text}, by_short=True)
-            if control.name not in defaults or control.name == page.mode:
+            if control.name not in defaults or control.name == page.question.mode:
                 continue
             if values[control.name] == defaults[control.name]:
                 assert notices or control.checked(text) == defaults[control.name], (control.name, text)
             else:
                 assert control.kind in ("whole", "real", "text", "flag", "words"), (control.name, text)
                 assert "<" not in str(values[control.name]) or control.name == "title"
-            for argument in page.argv(values)[1:]:
+            for argument in page.question.argv(values)[1:]:
                 assert not argument.startswith("--out=/")
                 assert "passwd" not in argument
     _, notices = state.checked(page, {"<b>x": "1"}, by_short=True)
@@ -188,16 +214,53 @@ def test_uploads_are_bounded_and_named_by_their_digest() -> None:
     assert len(list(uploads.folder().iterdir())) == uploads.MOST_FILES
 
 
+def test_other_files_drive_no_chip_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many files others bring, and however large: a session's chip stays, and all together stay bounded."""
+    monkeypatch.setattr(uploads.st, "session_state", {})
+    text = (ROOT / "hwprofiles/accelerators/h20-96g.toml").read_bytes().replace(b'"h20-96g"', b'"mine"', 1)
+    value = uploads.add_chip(text)
+    for number in range(uploads.MOST_FILES + 9):
+        uploads.keep(f"b = {number}\n".encode(), ".toml")
+    assert uploads.own_chips() == {value: "mine"}
+    assert uploads.readable(f"costsim infer --accelerator={uploads.spelled(value)}") == (
+        "costsim infer --accelerator=mine.toml"
+    )
+    monkeypatch.setattr(uploads, "MOST_BYTES", 25_000)
+    for number in range(9):
+        uploads.keep(bytes([number]) * 10_000, ".csv")
+    files = list(uploads.folder().iterdir())
+    assert sum(file.stat().st_size for file in files) <= 25_000
+    assert uploads.own_chips() == {value: "mine"}
+
+
+def test_files_are_called_what_their_owner_calls_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads.st, "session_state", {})
+    path = uploads.keep(b"x", ".csv", name="../../etc/<b>rank 3.csv")
+    assert uploads.readable(f"points {path}: no column") == "points <b>rank 3.csv: no column"
+    assert str(uploads.folder()) not in uploads.readable(str(uploads.keep(b"y", ".csv")))
+
+
 def test_own_chips_that_are_none_are_refused() -> None:
     for data in (b"id = 'x'", b"\xff", b"x" * 2_000_000):
         with pytest.raises(BadInput):
             uploads.add_chip(data)
 
 
+@pytest.mark.parametrize("page", every_page(), ids=lambda page: page.id)
+def test_every_page_has_ways_to_look_at_its_answer(page: Page) -> None:
+    """What is common to pages takes what each declares; nothing stands in for a missing part."""
+    screen = page.screen
+    assert isinstance(screen.views, dict)
+    assert isinstance(screen.headline, tuple)
+    assert isinstance(screen.skip, tuple)
+    if screen.show is None:
+        assert "Answer" in run.views_of(page, Document("", [], {}))
+
+
 def test_answers_are_those_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     page = pages.all_pages()["inference"]
-    values = page.defaults("decode") | {"batch_per_gpu": 64.0, "accelerator": "h20-96g", "gpus": 32}
-    argv = page.argv(values)
+    values = page.question.defaults("decode") | {"batch_per_gpu": 64.0, "accelerator": "h20-96g", "gpus": 32}
+    argv = page.question.argv(values)
     shown = answers.ask(argv)
     assert cli.main([*argv, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
@@ -290,9 +353,9 @@ def test_presets_are_answered() -> None:
     assert found == wanted, "a preset has a value that its page does not know"
     for preset in presets.available():
         page = pages.all_pages()[preset.page]
-        values = page.defaults(page.mode_of(preset.values)) | preset.values
-        if not page.long:
-            assert answers.ask(page.argv(values)).payload["metrics"]
+        values = page.question.defaults(page.question.mode_of(preset.values)) | preset.values
+        if not page.question.long:
+            assert answers.ask(page.question.argv(values)).payload["metrics"]
 
 
 def test_the_presets_that_people_ask_for_are_there() -> None:
@@ -312,14 +375,14 @@ def test_the_presets_that_people_ask_for_are_there() -> None:
 def words_of_pages() -> Iterator[str]:
     for page in every_page():
         yield from (page.title, page.lead, page.group)
-        for control in page.controls:
-            yield control.label
+        for control in page.question.controls:
+            yield from (control.label, *filter(None, (control.fold, control.note, control.empty)))
     for preset in presets.available():
         yield from (preset.title, preset.text)
 
 
 def test_chinese_has_a_word_for_every_page_and_setting() -> None:
-    missing = sorted({text for text in words_of_pages() if text not in zh.CHINESE})
+    missing = sorted({text for text in words_of_pages() if text not in zh.CHINESE and not text.isdigit()})
     assert not missing
     assert all(text.strip() and chinese.strip() for text, chinese in zh.CHINESE.items())
 
@@ -327,9 +390,9 @@ def test_chinese_has_a_word_for_every_page_and_setting() -> None:
 def _answered() -> Iterator[tuple[Page, Document]]:
     """Pages whose default question is answered in a moment, in every mode, with the answer."""
     for page in every_page():
-        modes = [str(w) for c in page.controls if c.name == page.mode for w in c.choices()] or [""]
+        modes = modes_of(page)
         for mode in modes if page.id in QUICK else ():
-            yield page, answers.ask(page.argv(page.defaults(mode)))
+            yield page, answers.ask(page.question.argv(page.question.defaults(mode)))
 
 
 QUICK = ("inference", "training", "simulation", "posttraining", "run", "fp8", "fleet", "placement")
@@ -339,7 +402,7 @@ def test_chinese_has_a_word_for_every_fixed_part_of_an_answer() -> None:
     """Names of numbers, headings and columns; what a sentence or an operation is called may stay English."""
     missing = set()
     for page, document in _answered():
-        names = [words._NAMES.get(name) or label(name) for name in show.metrics_of(document, page.numbers)]
+        names = [words._NAMES.get(name) or label(name) for name in show.metrics_of(document, page.screen.numbers)]
         names += [part.heading for part in document.sections]
         names += [column for part in document.sections for table in part.tables for column in table.columns]
         missing |= {name for name in names if any(c.isalpha() for c in name) and name not in zh.CHINESE}
@@ -348,12 +411,12 @@ def test_chinese_has_a_word_for_every_fixed_part_of_an_answer() -> None:
 
 def test_every_number_of_an_answer_has_unit_and_grade_and_the_large_ones_are_there() -> None:
     for page, document in _answered():
-        metrics = show.metrics_of(document, page.numbers)
+        metrics = show.metrics_of(document, page.screen.numbers)
         if not metrics:
             assert page.id == "posttraining", "two ways side by side have a table of both instead"
             continue
         assert all(metric.grade[:1] in show.GRADE_COLOURS for metric in metrics.values()), page.id
-        assert not page.headline or set(page.headline) & set(metrics), f"{page.id}: no headline"
+        assert not page.screen.headline or set(page.screen.headline) & set(metrics), f"{page.id}: no headline"
 
 
 def test_where_a_number_comes_from_is_known_for_runs_days_and_simulations() -> None:
@@ -361,17 +424,17 @@ def test_where_a_number_comes_from_is_known_for_runs_days_and_simulations() -> N
     asked = {"run": "final_run_usd", "fleet": "usd_per_day", "simulation": "output_tokens_per_s_per_gpu"}
     for name, metric in asked.items():
         page = pages.all_pages()[name]
-        values = page.defaults(page.default_mode)
-        document = answers.ask(page.argv(values))
+        values = page.question.defaults(page.question.default_mode)
+        document = answers.ask(page.question.argv(values))
         argv = origin.question(page, values, document, metric)
         assert argv is not None, name
         found = answers.ask(argv).payload
-        assert found["value"] == pytest.approx(show.metrics_of(document, page.numbers)[metric].value)
+        assert found["value"] == pytest.approx(show.metrics_of(document, page.screen.numbers)[metric].value)
         assert found["tree"]["children"]
 
 
 def test_help_speaks_both_languages_and_of_settings_that_exist() -> None:
-    labels = {control.label for page in every_page() for control in page.controls}
+    labels = {control.label for page in every_page() for control in page.question.controls}
     assert not set(glossary.SETTINGS) - labels
     assert all(len(both) == 2 and all(both) for both in (*glossary.SETTINGS.values(), *glossary.NUMBERS.values()))
 
@@ -467,3 +530,13 @@ def test_it_listens_on_this_machine_alone_and_phones_nobody() -> None:
         assert option in line
     assert verb.app().name == "app.py"
     assert not [option for option in verb.command("0.0.0.0", 1, [], browser=True) if "allowedHosts" in option]
+
+
+def test_no_two_words_of_a_setting_read_alike() -> None:
+    """The browser sends back the words that it shows: two that look the same would be one setting."""
+    for page in pages.all_pages().values():
+        for control in page.question.controls:
+            if control.kind == "word":
+                empty = [""] if any(control.at(mode) is None for mode in ("", *control.modes)) else []
+                shown = [draw._shown(word, control.empty) for word in [*empty, *control.choices()]]
+                assert len(shown) == len(set(shown)), f"{page.id}/{control.name}: {shown}"

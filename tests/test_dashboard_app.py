@@ -16,6 +16,7 @@ pytest.importorskip("streamlit", reason="needs the extra dashboard")
 from streamlit.testing.v1 import AppTest
 
 from costsim import DecodeLoad, ServingPlan, load_accelerator, load_model, predict_inference
+from costsim.predict.report import Metric
 from costsim.report.words import value_text
 from costsim.spec.catalog import ACCELERATORS
 from dashboards import pages
@@ -63,6 +64,33 @@ def test_a_link_sets_controls_and_says_what_it_could_not_use() -> None:
     assert metric(app, "TPOT") == expected(24.0)
     said = app.warning[0].value
     assert all(word in said for word in ("another version", "banana", "nonsense"))
+
+
+def test_an_address_that_comes_late_undoes_no_change_and_back_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow browser sends its old address with the next change; only its Back button means it."""
+    app = opened(b="24")
+
+    def batch() -> Any:
+        return next(one for one in app.number_input if one.label == "Requests per card")
+
+    batch().set_value(40.0).run()
+    assert metric(app, "TPOT") == expected(40.0)
+    app.query_params.clear()
+    app.query_params["b"] = "24"  # as it was opened, without what the page adds
+    batch().set_value(48.0).run()
+    assert metric(app, "TPOT") == expected(48.0)
+    app.query_params.clear()
+    app.query_params |= {"b": "40", "v": "1"}  # as the page had it in between; nothing changed meanwhile
+    app.run()
+    assert metric(app, "TPOT") == expected(48.0)
+    monkeypatch.setattr("dashboards.state.went_back", lambda: True)
+    app.query_params.clear()
+    app.query_params |= {"b": "40", "v": "1"}
+    app.run()
+    assert metric(app, "TPOT") == expected(40.0)
+    app.query_params.clear()
+    app.run()
+    assert metric(app, "TPOT") == expected(128.0), "back to the bare address is back to the defaults"
 
 
 def _own_chip() -> tuple[str, str, str]:
@@ -124,6 +152,48 @@ def test_chinese_follows_the_link_and_unknown_languages_are_english() -> None:
     assert opened(lang="<script>").title[0].value == "Overview"
 
 
+def test_the_overview_compares_when_every_answer_has_changed() -> None:
+    """Three attributions on one page: none takes the place of another, and nothing after them is lost."""
+    app = opened()
+    next(one for one in app.button if one.label == "Keep this as A").click().run()
+    field = next(one for one in app.text_input if one.label == "Price of a card")
+    field.set_value("3 USD/h").run()
+    for _ in range(60):
+        if not any("working" in one.value or "%" in one.value for one in app.info):
+            break
+        app.run()
+    assert not app.exception
+    assert not app.error
+    assert [one.value for one in app.subheader].count("What the difference is made of") == 3
+    assert any(one.value.startswith("Start from a question") for one in app.subheader)
+
+
+def test_a_mistyped_text_leaves_all_other_settings_in_place() -> None:
+    """A price that cannot be read is said; the last one that could is asked, and no other control loses its value."""
+
+    def script(name: str) -> None:
+        from dashboards import pages as known
+        from dashboards.run import run
+
+        run(known.all_pages()[name])
+
+    app = AppTest.from_function(script, args=("inference",), default_timeout=90).run()
+    for text, asked in (("3 USD/h", "3 USD/h"), ("2 EUR/h", "3 USD/h"), ("2", "3 USD/h"), ("4 USD/h", "4 USD/h")):
+        field = next(one for one in app.text_input if one.label == "Price of a card")
+        field.set_value(text).run()
+        assert not app.exception
+        assert len(app.error) == (text != asked)
+        values = {one.label: one.value for one in app.number_input}
+        assert (values["Cards"], values["Mean context"], values["Requests per card"]) == (128, 4096, 128.0)
+        page = pages.all_pages()["inference"]
+        from dashboards import answers
+
+        found = answers.ask(page.question.argv(page.question.defaults("decode") | {"price": asked})).payload
+        cost = found["metrics"]["usd_per_mtok_output"]
+        shown = value_text("usd_per_mtok_output", Metric(**cost))
+        assert metric(app, "USD per Mtok output") == shown
+
+
 def test_what_cannot_be_answered_is_one_line() -> None:
     app = opened(b="100000")
     assert len(app.error) == 1
@@ -147,7 +217,7 @@ def test_a_breakdown_chart_holds_the_numbers_of_the_report() -> None:
     page = pages.all_pages()["inference"]
     from dashboards import answers
 
-    answer = answers.ask(page.argv(page.defaults("decode")))
+    answer = answers.ask(page.question.argv(page.question.defaults("decode")))
     longest = answer.payload["breakdown"][0]
     first = next(bar for bar in spec["data"] if bar["name"] == longest["name"])
     assert first["x"] == [pytest.approx(1e3 * longest["time_s"])]

@@ -13,7 +13,7 @@ import pytest
 from costsim.cli.deployments import parse_load
 from costsim.cli.main import main
 from costsim.errors import BadInput
-from costsim.explore.confirm import ATTAINMENT, confirm, plan_of
+from costsim.explore.confirm import ATTAINMENT, Wanted, confirm, plan_of
 from costsim.explore.deployments import break_even, search_deployments
 from costsim.explore.units import Demand
 from costsim.predict.inference import predict_inference
@@ -182,12 +182,12 @@ def test_twice_the_load_costs_at_most_twice_and_not_less() -> None:
 def test_simulation_confirms_or_adds_units() -> None:
     found = search_deployments(MODEL, [load_accelerator("h200-sxm")], DEMAND, GRID, ttft_s=1.5, tpot_s=0.04)
     assert found.cheapest is not None
-    (one,) = confirm(MODEL, [found.cheapest], DEMAND, ttft_s=1.5, tpot_s=0.04)
+    (one,) = confirm([found.cheapest], Wanted(MODEL, DEMAND, 1.5, 0.04))
     assert one.met
     assert one.attained >= ATTAINMENT
     assert one.metrics["tpot_p90_s"] <= 0.04 * 1.3
     assert one.deployed.gpus >= one.planned.gpus
-    again = confirm(MODEL, [found.cheapest], DEMAND, ttft_s=1.5, tpot_s=0.04)[0]
+    again = confirm([found.cheapest], Wanted(MODEL, DEMAND, 1.5, 0.04))[0]
     assert again.metrics == one.metrics, "deterministic by seed"
     assert plan_of(found.cheapest.units[0].plan, 2).gpus == 2 * found.cheapest.units[0].plan["gpus"]
 
@@ -196,7 +196,7 @@ def test_an_overload_is_not_confirmed_as_it_stands() -> None:
     """A single small unit under ten times its rate: units are added, or it is not met."""
     found = search_deployments(MODEL, [load_accelerator("h200-sxm")], Demand(1.0, 2048, 512), GRID, tpot_s=0.04)
     assert found.cheapest is not None
-    (one,) = confirm(MODEL, [found.cheapest], Demand(60.0, 2048, 512), ttft_s=1.5, tpot_s=0.04)
+    (one,) = confirm([found.cheapest], Wanted(MODEL, Demand(60.0, 2048, 512), 1.5, 0.04))
     assert not one.met or one.deployed.gpus > one.planned.gpus
 
 

@@ -250,14 +250,17 @@ def test_a_row_names_its_framework_in_its_own_words(words: str) -> None:
 
 
 def test_four_bits_are_what_the_part_and_the_checkpoint_make_of_them() -> None:
-    """FP4 is multiplied in 4 bits on Blackwell, stored so elsewhere; MXFP4 of gpt-oss has 16-bit activations."""
+    """FP4 is multiplied in 4 bits on Blackwell, stored so elsewhere; MXFP4 of gpt-oss has 8-bit activations
+    where the part multiplies MX formats, else 16-bit ones."""
 
     def asked(model: str, chip: str, word: str) -> str:
         return precision_of(row("tp=8", precision=word), load_model(model), load_accelerator(chip))
 
     assert asked("deepseek-r1", "b200-sxm", "nvfp4") == "fp4"
     assert asked("deepseek-r1", H200, "fp4") == "w4"
-    assert asked("gpt-oss-120b", "b200-sxm", "w4a8_mxfp4_mxfp8") == "w4"
+    assert asked("gpt-oss-120b", "b200-sxm", "w4a8_mxfp4_mxfp8") == "w4a8"
+    assert asked("gpt-oss-120b", "b200-sxm", "mxfp4") == asked("gpt-oss-120b", "b200-sxm", "") == "w4a8"
+    assert asked("gpt-oss-120b", "b200-sxm", "w4a16_mxfp4") == asked("gpt-oss-120b", H100, "mxfp4") == "w4"
     assert asked("kimi-k2.5", H200, "") == "w4"
     assert asked("qwen3-32b", H100, "") == "bf16"
     assert asked("deepseek-v3", H200, "fp8_block") == "fp8"

@@ -44,7 +44,7 @@ SILICON_FAMILIES = (
 )  # fmt: skip
 #: boxes whose cards have no peer-to-peer path: their NCCL rows (2–6 GB/s of 32) are the host's, not the card's
 _NO_PEER = ("l40s",)
-_DTYPES = ("bf16", "fp8", "int8", "fp4", "w4", "bytes")
+_DTYPES = ("bf16", "fp8", "int8", "fp4", "w4", "w4a8", "bytes")
 #: rows of one family and dtype that are fitted; more of the same table teach nothing new
 MOST_ROWS = 12_000
 

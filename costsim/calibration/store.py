@@ -49,7 +49,7 @@ TWIN = 0.2
 _OTHER_DTYPES = ("fp8", "bf16", "int8", "fp4", "bytes")
 #: sources that time kernels back to back inside CUDA graphs; the others report the kernel's own duration
 GRAPH_TIMED = frozenset({"aiconfigurator-core"})
-#: architectures whose scale-up switch reduces in the network (NVLink SHARP)
+#: architectures whose scale-up switch reduces in the network (NVLink SHARP), where there is one: domains of 8 and more
 _REDUCES_IN_SWITCH = ("hopper", "blackwell")
 
 
@@ -277,7 +277,7 @@ def device_for(
         up=up,
         out=out,
         laws=Laws(chip, instead),
-        in_network_reduction=chip.architecture in _REDUCES_IN_SWITCH and chip.node_devices >= 8,
+        in_network_reduction=chip.architecture in _REDUCES_IN_SWITCH and (_known(rank, "scale_up_domain") or 0) >= 8,
         processor=chip.torch_device == "cpu",
     )
 

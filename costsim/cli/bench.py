@@ -35,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     for name in _OWN:
         if getattr(args, name) is not None:
             raise BadInput(f"--{name} and --bench: the file says itself what was sent")
+    if args.warmup is not None:
+        raise BadInput("--warmup and --bench: a benchmark counts all of its run, and so does what is beside it")
     runs = read_runs(Path(args.bench))
     loads = [load_of(one) for one in runs]
 

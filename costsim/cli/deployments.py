@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from costsim.cli import ask as asking
@@ -84,7 +86,8 @@ def parse_loads(text: str, osl: float) -> list[float]:
 
 
 def run(args: argparse.Namespace) -> int:
-    from costsim.explore.confirm import confirm
+    from costsim.explore.certain import certain
+    from costsim.explore.confirm import Wanted, confirm
     from costsim.explore.deployments import search_deployments
     from costsim.report.deployments import deployment_document
     from costsim.spec.catalog import load_accelerator, load_model
@@ -99,18 +102,22 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"--confirm {args.confirm}: must be from 0 to 20")
     (demand, loads), prices = _demand(args), _prices(args, chips)
     grid, assumed = _grid(args, model)
-    found = search_deployments(
-        model, chips, demand, grid, ttft_s=args.ttft, tpot_s=args.tpot,
+    ask = partial(
+        search_deployments, model, chips, demand, grid, ttft_s=args.ttft, tpot_s=args.tpot,
         headroom=0.85 if args.headroom is None else args.headroom, max_gpus=args.max_gpus, prices=prices, loads=loads,
         progress=progress,
     )  # fmt: skip
+    found = ask()
     asked = 3 if args.confirm is None else args.confirm
     # Queues cost some of them more than the closed form says: a few more are at hand.
     best = sorted(found.frontier, key=lambda way: way.usd_per_h)[: 3 * asked]
-    confirmed = confirm(model, best, demand, asked, ttft_s=args.ttft, tpot_s=args.tpot, progress=progress)
+    wanted = Wanted(model, demand, args.ttft or math.inf, args.tpot or math.inf, args.max_gpus)
+    confirmed = confirm(best, wanted, asked, progress)
+    held = next((one.deployed for one in confirmed if one.met), None)
+    sure = certain(found, wanted, held, asked, lambda paces: ask(paces=paces), progress)
     api = None if args.api is None else _api(args.api, demand)
-    document = deployment_document(found, confirmed, demand, model.id, api, assumed, args.top, loads)
-    chosen = next((one.deployed for one in confirmed if one.met), found.cheapest)
+    document = deployment_document(found, confirmed, demand, model.id, api, assumed, args.top, loads, sure)
+    chosen = held or found.cheapest
     if args.launch is not None and chosen is not None:
         document = launching.with_launches(document, _launches(args.launch, model, chosen))
     return finish(args, document)

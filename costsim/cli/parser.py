@@ -57,7 +57,7 @@ def verb_parser(name: str, help_text: str, example: str) -> Parser:
     return parser
 
 
-def _blamed(flag: str, read: Callable[[str], Any]) -> Callable[[str], Any]:
+def blamed(flag: str, read: Callable[[str], Any]) -> Callable[[str], Any]:
     """``read`` as an argparse type: its BadInput keeps its words, without the flag that argparse adds itself."""
 
     def convert(text: str) -> Any:
@@ -82,7 +82,7 @@ def add_grid(
     def read(text: str) -> list[int] | list[float]:
         return parse_grid(text, flag, whole, minimum, maximum)
 
-    group.add_argument(flag, type=_blamed(flag, read), metavar="N" if whole else "X", help=help_text)
+    group.add_argument(flag, type=blamed(flag, read), metavar="N" if whole else "X", help=help_text)
 
 
 def add_quantity(group: argparse._ActionsContainer, flag: str, dimension: str, help_text: str) -> None:
@@ -91,7 +91,7 @@ def add_quantity(group: argparse._ActionsContainer, flag: str, dimension: str, h
     def read(text: str) -> float:
         return units.parse(text, dimension, flag)
 
-    group.add_argument(flag, type=_blamed(flag, read), metavar="QUANTITY", help=help_text)
+    group.add_argument(flag, type=blamed(flag, read), metavar="QUANTITY", help=help_text)
 
 
 def add_choice(group: argparse._ActionsContainer, flag: str, choices: Sequence[str], help_text: str) -> None:
@@ -103,6 +103,6 @@ def add_choice(group: argparse._ActionsContainer, flag: str, choices: Sequence[s
         return text
 
     action = group.add_argument(
-        flag, type=_blamed(flag, read), metavar="WORD", help=f"{help_text}: {', '.join(choices)}"
+        flag, type=blamed(flag, read), metavar="WORD", help=f"{help_text}: {', '.join(choices)}"
     )
     action.words = tuple(choices)  # type: ignore[attr-defined]  # what the Tab key offers

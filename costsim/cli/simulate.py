@@ -14,7 +14,7 @@ from costsim.cli.ask import Key
 from costsim.cli.output import FORMATS as _FORMATS
 from costsim.cli.output import extension, finish, progress, write
 from costsim.cli.parser import add_choice, add_grid, add_quantity
-from costsim.cli.simulate_load import check_cache, load_of, one, shares_of
+from costsim.cli.simulate_load import add_warmup, check_cache, load_of, one, shares_of, warmup_of
 from costsim.errors import BadInput
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_quantity(targets, "--tpot", "time", "time per token that counts as good, like 50ms")
     targets.add_argument("--no-bands", action="store_true", help="one run instead of three: no P10 and P90")
     targets.add_argument("--perfetto", metavar="FILE", help="every replica's steps as a Chrome trace (.json)")
+    add_warmup(targets)
     launching.add_option(targets)
     bench.add_option(targets)
     simulate_grid.add_options(parser)
@@ -134,6 +135,7 @@ def simulated(args: argparse.Namespace, load: tuple[Requests, int | None, list[s
         prefill_price=_prefill_price(args),
         progress=lambda done, every: progress(f"{done:,} of {every:,} requests", done / every),
         bands=not args.no_bands, record=getattr(args, "perfetto", None) is not None,
+        warmup=None if load is not None else warmup_of(args),
     )  # fmt: skip
     report = asking.with_assumed(result.report, (*about, *about_supply, *about_load))
     if load is None:  # how the requests were made, so that `costsim diff` can make them again
@@ -267,7 +269,7 @@ def _write_requests(path: Path, result: Simulated) -> None:
     """One row a request."""
     from costsim.report.simulations import request_frame
 
-    frame = request_frame(result.outcome)
+    frame = request_frame(result.window)
     if extension(path) == "csv":
         write(path, frame.to_csv(index=False))
         progress(f"wrote {path}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from costsim import units
+from costsim.cli.parser import blamed
 from costsim.errors import BadInput
 
 if TYPE_CHECKING:
@@ -21,6 +23,28 @@ def one(args: argparse.Namespace, name: str, default: Any) -> Any:
         flag = "--" + name.replace("_", "-")
         raise BadInput(f"{flag}: a simulation takes one value, not {len(values)}; run it once for each")
     return values[0]
+
+
+def add_warmup(group: argparse._ActionsContainer) -> None:
+    """``--warmup auto|none|TIME``."""
+
+    def read(text: str) -> float | str:
+        return text if text in ("auto", "none") else units.parse(text, "time", "--warmup")
+
+    group.add_argument(
+        "--warmup", type=blamed("--warmup", read), metavar="TIME",
+        help="what is left out at the start, like 60s: with it, only requests answered while others still come count; "
+        "auto: the time of nine in ten answers; none: nothing at either end (auto with --rate, else none)",
+    )  # fmt: skip
+
+
+def warmup_of(args: argparse.Namespace) -> float | str | None:
+    """What ``predict_simulation`` takes: open synthetic arrivals are about the steady state; a trace is what it is, and
+    a closed loop is counted as benchmark clients count theirs."""
+    asked: float | str | None = args.warmup
+    if asked is None:
+        return None if args.rate is None else "auto"
+    return None if asked == "none" else asked
 
 
 def load_of(args: argparse.Namespace) -> tuple[Requests, int | None, list[str]]:

@@ -20,7 +20,7 @@ MTP_ACCEPTANCE = 0.7
 #: words of tables for number formats; the first that a row's word begins with counts
 FORMATS = {
     "bf16": "bf16", "bfloat16": "bf16", "fp16": "bf16", "float16": "bf16", "fp8": "fp8", "w8a8": "int8", "int8": "int8",
-    "nvfp4": "fp4", "mxfp4": "fp4", "fp4": "fp4", "w4a16_mxfp4": "fp4", "w4a8_mxfp4": "fp4", "w4a4": "fp4",
+    "nvfp4": "fp4", "mxfp4": "fp4", "fp4": "fp4", "w4a16_mxfp4": "w4", "w4a8_mxfp4": "w4a8", "w4a4": "fp4",
     "int4": "w4", "w4": "w4", "awq": "w4", "gptq": "w4",
 }  # fmt: skip
 _YES, _NO = ("true", "yes", "on"), ("false", "no", "off", "none")
@@ -46,15 +46,16 @@ def precision_of(point: Point, model: ModelSpec, chip: Accelerator) -> str:
     """The arithmetic that a row's word means on this part: the checkpoint's own format where it states none.
 
     4-bit floats are multiplied as such where the part can and the checkpoint has 4-bit activations; MXFP4 of gpt-oss
-    has not, and elsewhere they are stored in 4 bits and multiplied in 16.
+    has not, and engines give it MXFP8 activations where the part multiplies MX formats; elsewhere they are stored in 4
+    bits and multiplied in 16. [tensorrt-llm; inferencex-recipes]
     """
     word = point.precision.strip().lower().replace("-", "_")
     known = next((FORMATS[name] for name in FORMATS if word == name), None)
     known = known or next((FORMATS[name] for name in FORMATS if word.startswith(name)), None)
     precision = model.native_dtype if not word or word == "n/a" else known or word
-    if precision == "fp4" and (not chip.known("fp4") or model.native_dtype == "fp4"):
+    if precision == "fp4" and not chip.known("fp4"):
         return "w4"
-    return precision
+    return "w4a8" if precision == "fp4" and model.native_dtype == "fp4" else precision
 
 
 def _width(point: Point, side: str, key: str, default: float) -> float:
@@ -141,7 +142,8 @@ def _engine(point: Point, model: ModelSpec, chip: Accelerator, precision: str) -
     """Which framework served a row, in which version and by which benchmark's settings, and its KV format."""
     name = _framework_in(point.plan.get("framework", ""))
     if point.kind != "serving" or not name:
-        return {}
+        stated = FORMATS.get(point.plan.get("kv_dtype", "").lower(), "")
+        return {"kv_dtype": stated} if stated else {}
     version, recipe = _version(point.plan.get("framework_version", "")), recipe_in(point.source)
     said = {"framework": name, "framework_version": version, "recipe": recipe.id if recipe else ""}
     kv_dtype = FORMATS.get(point.plan.get("kv_dtype", "").lower(), "")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from costsim.errors import BadInput, DoesNotFit
+from costsim.evidence.collective import predict_collective
 from costsim.evidence.points import Point
 from costsim.evidence.post_training import predict_post
 from costsim.evidence.serving import predict_served, serving_plan
@@ -230,13 +231,17 @@ def predict_point(point: Point, known: dict[Any, Report] | None = None) -> Row:
     """
     try:
         ask = _KINDS.get(point.kind)
-        if ask is None:
-            raise BadInput(f"points of kind {point.kind} are not predicted yet; {', '.join(_KINDS)} are")
+        if ask is None and point.kind != "collective":
+            raise BadInput(f"points of kind {point.kind} are not predicted yet; {', '.join(_KINDS)}, collective are")
         key = (point.kind, point.model, point.accelerator, point.gpus, point.precision, point.source,
                *sorted(point.plan.items()), *sorted(point.load.items()))  # fmt: skip
         report = known.get(key) if known is not None and point.kind == "serving" else None
         if report is None:
-            report = ask(point, load_model(listed(point.model)), load_accelerator(listed(point.accelerator)))
+            chip = load_accelerator(listed(point.accelerator))
+            if ask is None:
+                report = predict_collective(point, chip)
+            else:
+                report = ask(point, load_model(listed(point.model)), chip)
             if known is not None:
                 known[key] = report
         metric = report.metrics.get(point.metric)

@@ -131,6 +131,7 @@ def ask_simulation(
         prefill_price=first,
         cluster=where,
         bands=False,
+        warmup=values.get("warmup"),
     )
     return found.report
 

@@ -12,9 +12,10 @@ import numpy as np
 from costsim.errors import BadInput
 from costsim.explore.deployments import Deployed
 from costsim.explore.units import Demand, Unit
+from costsim.predict.counted import AUTO
 from costsim.predict.report import Metric
 from costsim.predict.service import Service
-from costsim.predict.simulation import Simulated, predict_simulation
+from costsim.predict.simulation import Simulated, latencies, predict_simulation
 from costsim.serving.arrivals import SPREAD_RATIO, longest, open_loop
 from costsim.serving.policy import Policy
 from costsim.serving.request import Requests
@@ -28,16 +29,20 @@ MAX_REQUESTS = 6_000
 ATTAINMENT = 0.9
 #: what is shown with its band for the deployment that is chosen
 BANDED = ("ttft_p50_s", "ttft_p90_s", "tpot_p50_s", "tpot_p90_s", "output_tokens_per_s_per_gpu")
+_JUDGED = ("ttft", "tpot")
 #: tokens of a block of the prefix cache
 CACHE_BLOCK = 64
 #: times that units are added before a deployment is given up
-MAX_ROUNDS = 8
+MAX_ROUNDS = 12
+#: difference of two factors on step times that is none
+SAME_PACE = 0.01
 
 
 @dataclass(frozen=True)
 class Confirmed:
     """``deployed`` with as many units as the simulator needed; ``metrics``: what it saw, per slice of 1/``slices``;
-    ``refused``: why it could not be simulated at all; ``banded``: latencies with P10, P90 and grade, of the first."""
+    ``refused``: why it could not be simulated at all; ``banded``: latencies with P10, P90 and grade, of the first.
+    ``pace``: step times over those predicted in this run; ``slow``: those of P90."""
 
     planned: Deployed
     deployed: Deployed
@@ -47,21 +52,35 @@ class Confirmed:
     requests: int
     refused: str = ""
     banded: Mapping[str, Metric] = field(default_factory=dict)
+    pace: float = 1.0
+    slow: float = 1.0
 
     @property
     def met(self) -> bool:
         return self.attained >= ATTAINMENT
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a deployment is confirmed for: the load, the targets, the most cards, and ``paces``: step times of each
+    accelerator at P90 of their band over those predicted, as a first guess; None for the prediction itself."""
+
+    model: ModelSpec
+    demand: Demand
+    ttft_s: float = math.inf
+    tpot_s: float = math.inf
+    max_gpus: float | None = None
+    seed: int = 0
+    paces: Mapping[str, float] | None = None
+
+    def pace(self, deployed: Deployed) -> float:
+        return 1.0 if self.paces is None else max(self.paces.get(unit.accelerator, 1.0) for unit in deployed.units)
+
+
 def confirm(
-    model: ModelSpec,
     chosen: Sequence[Deployed],
-    demand: Demand,
+    wanted: Wanted,
     count: int | None = None,
-    *,
-    ttft_s: float | None = None,
-    tpot_s: float | None = None,
-    seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> list[Confirmed]:
     """Simulate each deployment under Poisson arrivals; add units where fewer than ATTAINMENT of requests meet the
@@ -71,31 +90,35 @@ def confirm(
         if count is not None and sum(one.met for one in done) >= count:
             break
         if progress is not None:
-            progress(f"simulating {number}")
-        done.append(_confirm(model, deployed, demand, ttft_s or math.inf, tpot_s or math.inf, seed))
+            progress(f"simulating {number}{' at P90' if wanted.paces else ''}")
+        done.append(_confirm(deployed, wanted))
     done.sort(key=lambda one: (not one.met, one.deployed.usd_per_h))
-    if done and done[0].met:
-        _, run = _run(model, done[0].deployed, demand, ttft_s or math.inf, tpot_s or math.inf, seed, bands=True)
+    if done and done[0].met and wanted.paces is None:
+        _, run = _run(done[0].deployed, wanted, bands=True)
         done[0] = replace(done[0], banded={name: run.report.metrics[name] for name in BANDED})
     return done
 
 
-def _confirm(
-    model: ModelSpec, planned: Deployed, demand: Demand, ttft_s: float, tpot_s: float, seed: int
-) -> Confirmed:  # fmt: skip
-    now = planned
+def _confirm(planned: Deployed, wanted: Wanted) -> Confirmed:
+    now, pace = planned, wanted.pace(planned)
     for _ in range(MAX_ROUNDS):
-        result = _simulate(model, planned, now, demand, ttft_s, tpot_s, seed)
+        result = _simulate(planned, now, wanted, pace)
+        if wanted.paces is not None and abs(result.slow / pace - 1.0) > SAME_PACE and not result.refused:
+            pace = result.slow  # the band at what this deployment in fact runs
+            continue
         if result.met or result.refused:
             break
-        late = result.metrics["ttft_p90_s"] > ttft_s
-        slow = result.metrics["tpot_p90_s"] > tpot_s
+        late = result.metrics["ttft_p90_s"] > wanted.ttft_s
+        slow = result.metrics["tpot_p90_s"] > wanted.tpot_s
         # TTFT is made by the first pool; TPOT, and queues before decode, by the last.
         grown = [
             _grown(unit) if len(now.units) == 1 or (late and i == 0) or (slow and i == 1) else unit
             for i, unit in enumerate(now.units)
         ]
-        now = replace(now, units=tuple(grown))
+        larger = replace(now, units=tuple(grown))
+        if larger == now or (wanted.max_gpus is not None and larger.gpus > wanted.max_gpus):
+            break
+        now = larger
     return result
 
 
@@ -105,28 +128,22 @@ def _grown(unit: Unit) -> Unit:
     return replace(unit, count=count, usd_per_h=unit.usd_per_h / unit.count * count)
 
 
-def _simulate(
-    model: ModelSpec, planned: Deployed, now: Deployed, demand: Demand, ttft_s: float, tpot_s: float, seed: int
-) -> Confirmed:  # fmt: skip
+def _simulate(planned: Deployed, now: Deployed, wanted: Wanted, pace: float) -> Confirmed:
     """One run, judged."""
-    slices = _slices(now, demand)
+    slices = _slices(now, wanted.demand)
     try:
-        count, run = _run(model, now, demand, ttft_s, tpot_s, seed)
+        count, run = _run(now, wanted, pace)
     except BadInput as error:
         nothing = {"ttft_p90_s": math.inf, "tpot_p90_s": math.inf}
         return Confirmed(planned, now, 0.0, nothing, slices, 0, str(error))
-    # The first and last answers see an empty deployment: the middle of the run is judged.
-    outcome = run.outcome
-    middle = slice(count // 5, count - count // 10)
-    tpot = np.nan_to_num(outcome.tpot_s, nan=0.0)[middle]
-    ttft = outcome.ttft_s[middle]
-    good = outcome.finished[middle] & (ttft <= ttft_s) & (tpot <= tpot_s)
-    metrics = {
-        "ttft_p50_s": float(np.quantile(ttft, 0.5)), "ttft_p90_s": float(np.quantile(ttft, 0.9)),
-        "tpot_p50_s": float(np.quantile(tpot, 0.5)), "tpot_p90_s": float(np.quantile(tpot, 0.9)),
-        "busy_share": outcome.busy_share,
-    }  # fmt: skip
-    return Confirmed(planned, now, float(np.mean(good)), metrics, slices, count)
+    outcome, among = run.outcome, run.window.among
+    if not run.window.steady:  # where more comes than is let through, it gets worse: the later half is judged
+        among = np.arange(count) >= count // 2
+    seen = latencies(outcome, among)
+    metrics = {f"{name}_p{q}_s": float(np.nan_to_num(seen[f"{name}_p{q}_s"])) for name in _JUDGED for q in (50, 90)}
+    metrics["busy_share"] = run.report["busy_share"]
+    good = outcome.good(wanted.ttft_s, wanted.tpot_s)[among]
+    return Confirmed(planned, now, float(np.mean(good)), metrics, slices, count, pace=pace, slow=run.band[1])
 
 
 def _cached(requests: Requests, demand: Demand) -> Requests:
@@ -137,10 +154,9 @@ def _cached(requests: Requests, demand: Demand) -> Requests:
     return replace(requests, blocks=[range(n) for n in known.tolist()], block_tokens=CACHE_BLOCK)
 
 
-def _run(
-    model: ModelSpec, now: Deployed, demand: Demand, ttft_s: float, tpot_s: float, seed: int, bands: bool = False
-) -> tuple[int, Simulated]:
+def _run(now: Deployed, wanted: Wanted, pace: float = 1.0, bands: bool = False) -> tuple[int, Simulated]:
     """(requests, the simulation) of a slice that holds a whole number of every unit, or nearly so."""
+    demand = wanted.demand
     slices = _slices(now, demand)
     rate = demand.requests_per_s / slices
     plans = [plan_of(unit.plan, max(1, round(unit.count / slices))) for unit in now.units]
@@ -148,18 +164,21 @@ def _run(
     rate *= min(max(1, round(u.count / slices)) * slices / u.count for u in now.units)
     count = int(min(max(200.0, 12.0 * rate * demand.osl * now.tpot_s), MAX_REQUESTS))
     requests = _cached(
-        open_loop(count, rate, longest(demand.isl), longest(demand.osl), SPREAD_RATIO, 1.0, seed), demand
+        open_loop(count, rate, longest(demand.isl), longest(demand.osl), SPREAD_RATIO, 1.0, wanted.seed), demand
     )
     last = now.units[-1]
     service = Service(
-        policy=Policy(max_running=running_of(last), token_budget=budget_of(now.units[0])), ttft_s=ttft_s, tpot_s=tpot_s,
+        policy=Policy(max_running=running_of(last), token_budget=budget_of(now.units[0])),
+        ttft_s=wanted.ttft_s, tpot_s=wanted.tpot_s,
         prefix_cache=demand.cached > 0, prefill=plans[0] if len(plans) > 1 else None,
         mtp_tokens=float(last.plan.get("mtp_tokens", 0)), mtp_acceptance=float(last.plan.get("mtp_acceptance", 0)),
     )  # fmt: skip
     chip, first = load_accelerator(last.accelerator), load_accelerator(now.units[0].accelerator)
     if len(plans) > 1 and first.id != chip.id:
         service = replace(service, prefill_chip=first)
-    return count, predict_simulation(model, chip, plans[-1], requests, service, bands=bands)
+    return count, predict_simulation(
+        wanted.model, chip, plans[-1], requests, service, bands=bands, warmup=AUTO, pace=pace
+    )
 
 
 def _slices(now: Deployed, demand: Demand) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ class Deployed:
 class DeploymentSearch:
     """``frontier``: TPOT against cost, fastest first; ``why_not``: for every accelerator and way, what it would cost
     or why it cannot; ``ladder``: (requests per second, cheapest deployment that carries them) upward; ``prices``: the
-    hourly rate that each accelerator was costed at."""
+    hourly rate that each accelerator was costed at; ``ways``: the cheapest of every accelerator and way."""
 
     evaluated: int
     feasible: int
@@ -77,6 +78,7 @@ class DeploymentSearch:
     why_not: tuple[dict[str, Any], ...]
     ladder: tuple[tuple[float, Deployed], ...] = ()
     prices: tuple[tuple[str, Price], ...] = ()
+    ways: tuple[Deployed, ...] = ()
 
 
 def search_deployments(
@@ -91,13 +93,15 @@ def search_deployments(
     max_gpus: float | None = None,
     prices: Mapping[str, Price] | None = None,
     loads: Sequence[float] = (),
+    paces: Mapping[str, float] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> DeploymentSearch:
     """Every unit of ``grid`` (plan keys, ``concurrency``, ``batch_per_gpu``, ``tokens_per_gpu``) in every role.
 
     ``headroom``: share of a unit's closed-form rate that is planned for; what queues need beyond that, the simulator
     says. ``loads``: further requests per second at which the cheapest deployment is wanted, beside the ladder around
-    the demand. Prefill and decode pools may be on two accelerators of one vendor.
+    the demand. ``paces``: step times of an accelerator over those predicted, 1 where it is not named. Prefill and
+    decode pools may be on two accelerators of one vendor.
     Raises BadInput where no accelerator has a price or a number format of the grid.
     """
     if not 0 < headroom < 1:
@@ -116,25 +120,43 @@ def search_deployments(
             continue
         rates[chip.id], reasons[chip.id] = rate, {}
         own = grid if "precision" in grid else {**grid, "precision": [_narrowest(chip)]}
+        one = partial(
+            units_of, model, chip, demand=demand, loads=every, grid=own, targets=(ttft_s, tpot_s), headroom=headroom,
+            usd_per_gpu_h=in_usd(rate), tally=tally, pace=(paces or {}).get(chip.id, 1.0),
+        )  # fmt: skip
         for role in ROLES:
-            before = Counter(tally.rejected)
-            try:
-                by_load = units_of(
-                    model, chip, role, demand, every, own, (ttft_s, tpot_s), headroom, in_usd(rate), tally
-                )
-            except BadInput as error:
-                by_load, reasons[chip.id][role] = [[] for _ in every], str(error)
-            else:
-                reasons[chip.id][role] = _fell(tally.rejected - before)
+            by_load, reasons[chip.id][role] = _units(one, role, tally, len(every))
             for mine, units in zip(found, by_load, strict=True):
                 mine.setdefault(chip.id, {})[role] = units
     ways = [_ways(one, chips, max_gpus) for one in found]
     why += _cannot(found[0], reasons)
+    if not ways[0]:
+        why += _too_few(_ways(found[0], chips, None), max_gpus)
     ladder = tuple(
         (load, min(some, key=lambda way: way.usd_per_h)) for load, some in zip(every[1:], ways[1:], strict=True) if some
     )
     result = _result(tally, ways[0], why)
     return replace(result, ladder=ladder, prices=tuple(rates.items()))
+
+
+def _units(
+    ask: Callable[..., list[list[Unit]]], role: str, tally: Tally, loads: int
+) -> tuple[list[list[Unit]], str]:  # fmt: skip
+    """Units of one role for every load, and what is said where there are none."""
+    before = Counter(tally.rejected)
+    try:
+        found = ask(role=role)
+    except BadInput as error:
+        return [[] for _ in range(loads)], str(error)
+    return found, _fell(tally.rejected - before)
+
+
+def _too_few(ways: Sequence[Deployed], max_gpus: float | None) -> list[dict[str, Any]]:
+    """That the cards allowed are fewer than any deployment needs."""
+    if not ways or max_gpus is None:
+        return []
+    least = min(way.gpus for way in ways)
+    return [{"accelerator": "any", "way": "any", "reason": f"{max_gpus:g} cards are allowed and {least} needed"}]
 
 
 def _fell(rejected: Counter[str]) -> str:
@@ -183,7 +205,14 @@ def _result(tally: Tally, ways: list[Deployed], why: list[dict[str, Any]]) -> De
                 "accelerator": chip, "way": kind, "reason": reason, "usd_per_h": way.usd_per_h, "gpus": way.gpus,
             })  # fmt: skip
     return DeploymentSearch(
-        tally.evaluated, tally.feasible, rejected, front, cheapest, min(ways, key=lambda way: way.tpot_s), tuple(why)
+        tally.evaluated,
+        tally.feasible,
+        rejected,
+        front,
+        cheapest,
+        min(ways, key=lambda way: way.tpot_s),
+        tuple(why),
+        ways=tuple(best.values()),
     )
 
 

@@ -96,9 +96,11 @@ def _role_grid(role: str, demand: Demand, grid: Mapping[str, Values]) -> dict[st
 def units_of(
     model: ModelSpec, chip: Accelerator, role: str, demand: Demand, loads: Sequence[float], grid: Mapping[str, Values],
     targets: tuple[float | None, float | None], headroom: float, usd_per_gpu_h: float, tally: Tally,
+    pace: float = 1.0,
 ) -> list[list[Unit]]:  # fmt: skip
     """For each of ``loads`` (requests per second of the demand's shape) the units of one role on one accelerator that
-    nothing beats in both cost and latency. Every unit of the grid is costed once, however many loads there are."""
+    nothing beats in both cost and latency, if steps take ``pace`` times as long as predicted. Every unit of the grid is
+    costed once, however many loads there are."""
     kept: list[list[Unit]] = [[] for _ in loads]
     for block in blocks(_role_grid(role, demand, grid)):
         with np.errstate(all="ignore"):
@@ -110,6 +112,8 @@ def units_of(
             reasons.append(("does not fit in memory", over))
             reasons.append(("holds several replicas: a smaller unit does the same", _larger(block, model, chip)))
             rate, ttft, tpot = _rates(role, block, metrics, demand, headroom)
+            rate = rate / pace
+            ttft, tpot = (None if latency is None else latency * pace for latency in (ttft, tpot))
             for name, value, target in (("ttft_s", ttft, targets[0]), ("tpot_s", tpot, targets[1])):
                 if target is not None and value is not None:
                     reasons.append((f"misses the {name} target", value > target))

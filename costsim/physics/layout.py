@@ -10,8 +10,9 @@ from costsim.num import Num
 from costsim.physics.routing import imbalance, known_imbalance, node_share
 from costsim.spec.model import ModelSpec
 
-#: formats whose weights take four bits: NVFP4 (multiplied in 4 bits), INT4 or MXFP4 beside 16-bit activations
-FOUR_BIT = ("fp4", "w4")
+#: formats whose weights take four bits: NVFP4 (multiplied in 4 bits), INT4 or MXFP4 beside 16-bit activations, MXFP4
+#: beside 8-bit ones (multiplied in 8)
+FOUR_BIT = ("fp4", "w4", "w4a8")
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def ffn_dtype(model: ModelSpec, precision: str) -> str:
     """Format of dense FFNs and shared experts: integer checkpoints of MoE models (``w4``) quantise routed experts only,
     NVFP4 ones as the model says. [nvidia-fp4-checkpoints]
     """
-    kept = precision == "w4" or (precision == "fp4" and "ffn" not in model.fp4_parts)
+    kept = precision in ("w4", "w4a8") or (precision == "fp4" and "ffn" not in model.fp4_parts)
     return "bf16" if kept and model.moe is not None else precision
 
 

@@ -12,17 +12,22 @@ from dataclasses import dataclass, field
 from costsim.num import Num
 
 #: bytes of one element as stored; FP8, INT8 and W4 add their block scales where those are moved
-ELEMENT_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": 0.5, "w4": 0.5}
+ELEMENT_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": 0.5, "w4": 0.5, "w4a8": 0.5}
 #: block scaling of DeepSeek-V3: one FP32 scale per 1×128 activations, one per 128×128 weights
 #: [deepseek-v3-report, sec. 3.3.2]
 SCALE_BLOCK = 128
 SCALE_BYTES = 4.0
+#: one byte scales 32 elements of an MX format
+MX_SCALE = 1.0 / 32.0
 
 
 def act_bytes(dtype: str) -> float:
-    """Bytes per activation element with its share of the 1×128 tile scale (W4 keeps 16-bit activations)."""
+    """Bytes per activation element with its share of the 1×128 tile scale (W4 keeps 16-bit activations, W4A8 takes
+    MXFP8 ones)."""
     if dtype in ("fp8", "int8"):
         return 1.0 + SCALE_BYTES / SCALE_BLOCK
+    if dtype == "w4a8":
+        return 1.0 + MX_SCALE
     return ELEMENT_BYTES["bf16"] if dtype == "w4" else ELEMENT_BYTES[dtype]
 
 
@@ -30,6 +35,8 @@ def weight_bytes(dtype: str) -> float:
     """Bytes per weight element with its share of the 128×128 block scale (W4: one 16-bit scale per 128)."""
     if dtype in ("fp8", "int8"):
         return 1.0 + SCALE_BYTES / SCALE_BLOCK**2
+    if dtype == "w4a8":
+        return ELEMENT_BYTES[dtype] + MX_SCALE
     return ELEMENT_BYTES[dtype] + (2.0 / SCALE_BLOCK if dtype == "w4" else 0.0)
 
 

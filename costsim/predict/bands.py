@@ -6,8 +6,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from costsim.calibration.store import read_calibration
 from costsim.physics.op import Op
 from costsim.predict.phase import Phase, StepTime
+from costsim.predict.phases import Setting
+from costsim.spec.framework import published_band
 from costsim.timing.device import Device, FittedLaw, worst
 from costsim.timing.duration import combined_band, grade_at, light_s
 
@@ -38,6 +41,27 @@ def _light(phase: Phase, device: Device) -> float:
     """Seconds that the ops of a micro-batch take at the datasheet's peaks, one after the other."""
     each = (float(np.max(light_s(t.item, device) * t.item.count)) for t in phase.ops if isinstance(t.item, Op))
     return sum(each, start=0.0)
+
+
+def serving_band(
+    setting: Setting, band: tuple[float, float], metric: str, in_flight: float = 0.0
+) -> tuple[float, float]:
+    """P10–P90 factors on a simulated time, from the ``band`` of its step.
+
+    Those of published runs where a framework is named, joined by what the step's band holds beyond the system's;
+    the step's doubled otherwise, and across scale-up domains, where no published run went. The published runs' own
+    kernels were measured: on a part whose kernels were not, all that its laws are unsure of comes on top.
+    ``in_flight``: requests a card, infinite where prompts and answers have cards of their own.
+    """
+    plan, (low, high) = setting.layout, band
+    if setting.framework is None or bool(np.any(np.maximum(plan.tp, plan.ep * plan.moe_tp) > plan.domain)):
+        return max(2.0 * low - 1.0, 0.05), 2.0 * high - 1.0
+    if read_calibration(setting.chip.id):
+        below, above = max(1.0 - low - SYSTEM_BAND, 0.0), max(high - 1.0 - SYSTEM_BAND, 0.0)
+    else:
+        below, above = (float(np.sqrt(max(b * b - SYSTEM_BAND**2, 0.0))) for b in (1.0 - low, high - 1.0))
+    seen = published_band("ttft" if "ttft" in metric else "tpot", setting.model.id, setting.chip.id, in_flight)
+    return max(1.0 - float(np.hypot(1.0 - seen[0], below)), 0.05), 1.0 + float(np.hypot(seen[1] - 1.0, above))
 
 
 #: an op or an exposed transfer that takes less of the step than this does not set its grade

@@ -13,8 +13,8 @@ import numpy as np
 
 from costsim.economics.cost import wall_power
 from costsim.predict.report import Metric
-from costsim.serving.outcome import Outcome
-from costsim.serving.statistics import Statistics
+from costsim.serving.history import BUSY, CACHED, KV, PROMPT
+from costsim.serving.window import Window
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.price import Price, in_usd
 from costsim.timing.device import GRADES
@@ -44,32 +44,28 @@ def hired(role: str, replicas: int, cards: float, chip: Accelerator, price: Pric
     )  # fmt: skip
 
 
-def of_pools(outcome: Outcome, pools: Sequence[Hired]) -> list[tuple[Hired, Statistics]]:
-    """Each replica's statistics with the pool that it belongs to."""
-    every = [pool for pool in pools for _ in range(pool.replicas)]
-    return list(zip(every, outcome.statistics, strict=True))
-
-
-def bill(outcome: Outcome, pools: Sequence[Hired]) -> dict[str, tuple[float, str]]:
-    """USD per million tokens and joules per token by part, and both in all; nothing where a price or TDP is unknown."""
+def bill(window: Window, pools: Sequence[Hired]) -> dict[str, tuple[float, str]]:
+    """USD per million tokens by part, and USD of the whole run; nothing where a price is unknown."""
     out: dict[str, tuple[float, str]] = {}
     if all(pool.usd_per_h is not None for pool in pools):
-        parts = _split(outcome, pools, [(pool.usd_per_h or 0.0) / HOUR_S for pool in pools])
-        out |= {f"usd_per_mtok_{name}": (each * MEGA, "USD/Mtok") for name, each in _each(outcome, parts).items()}
-        out["usd"] = (sum(parts.values()), "USD")
+        rates = [(pool.usd_per_h or 0.0) / HOUR_S for pool in pools]
+        parts = _each(window, _split(window, pools, rates))
+        out |= {f"usd_per_mtok_{name}": (each * MEGA, "USD/Mtok") for name, each in parts.items()}
+        cards_usd = sum(pool.replicas * pool.cards * rate for pool, rate in zip(pools, rates, strict=True))
+        out["usd"] = (cards_usd * window.outcome.end_s, "USD")
     return out
 
 
-def energy(outcome: Outcome, pools: Sequence[Hired], low: bool = False) -> dict[str, tuple[float, str]]:
+def energy(window: Window, pools: Sequence[Hired], low: bool = False) -> dict[str, tuple[float, str]]:
     """Joules per token by part; ``low``: at the least that busy cards draw."""
     watts = [pool.low_watts if low else pool.watts for pool in pools]
     if any(w is None for w in watts):
         return {}
-    parts = _split(outcome, pools, [w or 0.0 for w in watts])
-    return {f"joules_per_token_{name}": (each, "J") for name, each in _each(outcome, parts).items()}
+    parts = _split(window, pools, [w or 0.0 for w in watts])
+    return {f"joules_per_token_{name}": (each, "J") for name, each in _each(window, parts).items()}
 
 
-def billed(outcome: Outcome, pools: Sequence[Hired], made: Metric, price_grade: str = "A") -> dict[str, Metric]:
+def billed(window: Window, pools: Sequence[Hired], made: Metric, price_grade: str = "A") -> dict[str, Metric]:
     """:func:`bill` and :func:`energy` with bands: ``made`` is the throughput that they divide by, with its band.
 
     What is made faster costs less in proportion; joules also fall to what busy cards draw at least.
@@ -77,59 +73,49 @@ def billed(outcome: Outcome, pools: Sequence[Hired], made: Metric, price_grade: 
     least, most = (1.0 if v is None or not v else made.value / v for v in (made.high, made.low))
     out = {
         name: Metric(value, unit, value * least, value * most, max(made.grade, price_grade, key=GRADES.index))
-        for name, (value, unit) in bill(outcome, pools).items()
+        for name, (value, unit) in bill(window, pools).items()
         if name != "usd"
     }
-    below = energy(outcome, pools, low=True)
+    below = energy(window, pools, low=True)
     return out | {
         name: Metric(value, unit, below[name][0] * least, value * most, "D")
-        for name, (value, unit) in energy(outcome, pools).items()
+        for name, (value, unit) in energy(window, pools).items()
     }
 
 
-def _split(outcome: Outcome, pools: Sequence[Hired], per_card_s: Sequence[float]) -> dict[str, float]:
-    """An amount per card and second, over all cards for all the time, by part."""
+def _split(window: Window, pools: Sequence[Hired], per_card_s: Sequence[float]) -> dict[str, float]:
+    """An amount per card and second, over all cards for all of the window, by part."""
     parts = dict.fromkeys(PARTS, 0.0)
-    for pool, rate in zip(pools, per_card_s, strict=True):
-        own = [s for p, s in of_pools(outcome, pools) if p is pool]
-        total = pool.replicas * pool.cards * outcome.end_s * rate
-        busy = sum(s.busy_s for s in own)
-        if not busy:
+    for pool, rate, spent in zip(pools, per_card_s, window.spent, strict=True):
+        total = pool.replicas * pool.cards * window.span_s * rate
+        if not spent[BUSY]:
             parts["input" if pool.role == "prefill" else "output"] += total
             continue
-        cached, prompt = sum(s.cached_s for s in own) / busy, sum(s.prompt_s for s in own) / busy
+        cached, prompt = spent[CACHED] / spent[BUSY], spent[PROMPT] / spent[BUSY]
         for name, share in zip(PARTS, (prompt - cached, cached, 1.0 - prompt), strict=True):
-            parts[name] += total * share
+            parts[name] += total * float(share)
     return parts
 
 
-def _each(outcome: Outcome, parts: dict[str, float]) -> dict[str, float]:
+def _each(window: Window, parts: dict[str, float]) -> dict[str, float]:
     """An amount by part over the tokens of that part."""
-    done = outcome.finished
-    cached = float(np.sum(outcome.cached[done]))
-    computed, made = float(np.sum(outcome.isl[done])) - cached, float(np.sum(outcome.osl[done]))
-    tokens = {"input": computed, "cached": cached, "output": made}
+    tokens = window.tokens
     return {name: parts[name] / tokens[name] for name in PARTS if tokens[name] > 0}
 
 
-def usage(outcome: Outcome, pools: Sequence[Hired]) -> dict[str, float]:
-    """Busy share and KV in use over all the time, weighed by cards; by pool where there are two."""
-    paired = of_pools(outcome, pools)
-    span = max(outcome.end_s, 1e-300)
-
-    def mean(values: Sequence[float], cards: Sequence[float]) -> float:
-        return float(np.dot(values, cards) / np.sum(cards)) / span
-
-    cards = [pool.cards for pool, _ in paired]
+def usage(window: Window, pools: Sequence[Hired]) -> dict[str, float]:
+    """Busy share and KV in use over the window, weighed by cards; by pool where there are two; KV's peak in the run."""
+    spent = window.spent
+    cards = np.array([pool.cards for pool in pools])
+    replicas = np.array([pool.replicas for pool in pools])
+    every = float(np.dot(cards, replicas)) * window.span_s
     out = {
-        "busy_share": mean([s.busy_s for _, s in paired], cards),
-        "kv_mean_share": mean([s.kv_s for _, s in paired], cards),
-        "kv_peak_share": max(s.kv_peak for _, s in paired),
+        "busy_share": float(np.dot(cards, spent[:, BUSY])) / every,
+        "kv_mean_share": float(np.dot(cards, spent[:, KV])) / every,
+        "kv_peak_share": max(s.kv_peak for s in window.outcome.statistics),
     }
     if len(pools) > 1:
-        for pool in pools:
-            own = [s for p, s in paired if p is pool]
-            ones = [1.0] * len(own)
-            out[f"{pool.role}_busy_share"] = mean([s.busy_s for s in own], ones)
-            out[f"{pool.role}_kv_mean_share"] = mean([s.kv_s for s in own], ones)
+        for pool, own in zip(pools, spent, strict=True):
+            out[f"{pool.role}_busy_share"] = float(own[BUSY]) / (pool.replicas * window.span_s)
+            out[f"{pool.role}_kv_mean_share"] = float(own[KV]) / (pool.replicas * window.span_s)
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -13,16 +14,16 @@ from costsim.errors import DoesNotFit
 from costsim.num import Num
 from costsim.physics.attention import kv_bytes_per_layer_token
 from costsim.physics.memory import Footprint
-from costsim.predict.bands import SYSTEM_BAND, sources_of, step_band
+from costsim.predict.bands import serving_band, sources_of, step_band
 from costsim.predict.hire import billed, hired
 from costsim.predict.phases import Answer, Setting, decode, prefill, setting_for
 from costsim.predict.question import check_values, most_cards
 from costsim.predict.report import Line, Metric, Report
 from costsim.predict.serving import Served, serve_disaggregated, serve_events
 from costsim.predict.steady import Blend, serve
+from costsim.serving.window import whole
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster, standard_cluster
-from costsim.spec.framework import published_band
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import DecodeLoad, Disaggregated, PrefillLoad, ServingLoad, ServingPlan
 from costsim.spec.price import Price, default_rate, in_usd
@@ -249,24 +250,14 @@ def _phase_report(setting: Setting, load: Load, answer: Answer, price: Price | N
     )
 
 
-def serving_band(setting: Setting, band: tuple[float, float], metric: str) -> tuple[float, float]:
-    """P10–P90 factors on a simulated time.
-
-    Those of published runs where a framework is named, joined by what the step's band holds beyond the system's;
-    the step's doubled otherwise, and across scale-up domains, where no published run went."""
-    plan = setting.layout
-    if setting.framework is None or bool(np.any(np.maximum(plan.tp, plan.ep * plan.moe_tp) > plan.domain)):
-        return max(2.0 * band[0] - 1.0, 0.05), 2.0 * band[1] - 1.0
-    low, high = published_band("ttft" if "ttft" in metric else "tpot")
-    below, above = max(1.0 - band[0] - SYSTEM_BAND, 0.0), max(band[1] - 1.0 - SYSTEM_BAND, 0.0)
-    return max(1.0 - float(np.hypot(1.0 - low, below)), 0.05), 1.0 + float(np.hypot(high - 1.0, above))
-
-
-def _served_metrics(setting: Setting, served: Served, band: tuple[float, float, str]) -> dict[str, Metric]:
-    """What the simulated client saw, each with its band."""
+def _served_metrics(
+    setting: Setting, served: Served, band: tuple[float, float, str], in_flight: float
+) -> dict[str, Metric]:
+    """What the simulated client saw, each with its band. ``in_flight``: requests a card."""
     out = {}
     for name, (value, unit) in served.metrics().items():
-        out[name] = _metric(value, unit, serving_band(setting, band[:2], name), band[2], rate=name.startswith(_RATES))
+        factors = serving_band(setting, band[:2], name, in_flight)
+        out[name] = _metric(value, unit, factors, band[2], rate=name.startswith(_RATES))
     return out
 
 
@@ -276,14 +267,15 @@ def _blend_report(setting: Setting, load: ServingLoad, blend: Blend, price: Pric
     p = _phase_report(setting, PrefillLoad(0, 0), blend.prefill, price)
     rate = price if price is not None else default_rate(setting.chip)
     band = step_band(blend.decode.phase, blend.decode.step, 1, setting.plan.routing, setting.device)
-    metrics = _served_metrics(setting, served, band)
+    in_flight = float(load.concurrency) / served.gpus
+    metrics = _served_metrics(setting, served, band, in_flight)
     shares = {name: blend.metrics[name] for name in ("decode_step_s", "prefill_share", "busy_share")}
-    metrics |= _timed_metrics(shares, serving_band(setting, band[:2], "tpot_s"), band[2])
+    metrics |= _timed_metrics(shares, serving_band(setting, band[:2], "tpot_s", in_flight), band[2])
     replicas = len(served.outcome.statistics)
     pool = hired("both", replicas, served.gpus / replicas, setting.chip, rate)
     made = metrics["output_tokens_per_s_per_gpu"]
     metrics |= _cached_price(setting, rate)
-    metrics |= billed(served.outcome, [pool], made, "A" if rate is None else _grade(rate))
+    metrics |= billed(whole(served.outcome), [pool], made, "A" if rate is None else _grade(rate))
     lines = tuple(replace(line, name=f"decode: {line.name}") for line in d.breakdown)
     n, engine = len(served.outcome.isl), setting.framework.name if setting.framework else "continuous batching"
     note = f"closed loop of {n} requests simulated ({engine}); the breakdown is of one decode step"
@@ -324,7 +316,7 @@ def predict_disaggregated(
     band = step_band(d.phase, d.step, 1, sides[1].plan.routing, sides[1].device)
     rate = price if price is not None else default_rate(chip)
     report = _phase_report(sides[1], DecodeLoad(0, 0), d, price)
-    metrics = _served_metrics(sides[1], served, band)
+    metrics = _served_metrics(sides[1], served, band, math.inf)
     per_card = metrics["output_tokens_per_s_per_gpu"].value
     metrics |= _priced("output", per_card, rate, wall_power(chip), (1.0 / band[1], 1.0 / band[0]), band[2])
     workers = f"{pools.prefill.workers} prefill and {pools.decode.workers} decode workers"

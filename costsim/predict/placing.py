@@ -17,7 +17,7 @@ from costsim.spec.price import Price
 from costsim.units import GIGA
 
 #: bytes of one weight by the plan's precision, for what a moved expert weighs
-WEIGHT_BYTES = {"fp8": 1.0, "int8": 1.0, "w4": 0.5, "fp4": 0.5625, "bf16": 2.0}
+WEIGHT_BYTES = {"fp8": 1.0, "int8": 1.0, "w4": 0.5, "w4a8": 0.53125, "fp4": 0.5625, "bf16": 2.0}
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,8 @@ def _transfer(*ends: Setting) -> Callable[[int], float]:
 
 def scaled(deployment: Deployment, factor: float) -> Deployment:
     """The deployment with all step times ``factor`` times as long."""
+    if factor == 1.0:
+        return deployment
 
     def slower(engine: Engine) -> Engine:
         return replace(engine, timer=Scaled(engine.timer, factor))

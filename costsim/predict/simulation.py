@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from costsim.errors import BadInput
 from costsim.frames import Framed, Rows
 from costsim.predict.bands import sources_of, step_band
+from costsim.predict.counted import about, counted, same
 from costsim.predict.hire import Hired, bill, energy, hired, usage
 from costsim.predict.phases import Setting, decode, prefill
 from costsim.predict.report import Line, Metric, Report
 from costsim.predict.service import Service, deployment_of, parts_of, replica_cards, scaled
+from costsim.serving.history import BUSY, PROMPT
 from costsim.serving.outcome import Outcome
 from costsim.serving.request import Requests
 from costsim.serving.simulation import Deployment, Pool, simulate
+from costsim.serving.window import Window
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster
 from costsim.spec.model import ModelSpec
@@ -29,19 +32,20 @@ from costsim.spec.price import Price, default_rate, in_usd
 from costsim.timing.device import worst
 
 QUANTILES = (0.5, 0.9, 0.99)
-#: a run that goes on for more than this share after the last arrival is not the steady state
-DRAIN = 0.03
+_BANDS = "bands: the whole run again with all step times at their P10 and at their P90"
 
 
 @dataclass(frozen=True)
 class Simulated(Framed):
-    """The report and what it was made from."""
+    """The report and what it was made from; ``band``: step times at P10 and P90 over those predicted."""
 
     report: Report
     outcome: Outcome
     deployment: Deployment
+    window: Window
     ttft_s: float = math.inf
     tpot_s: float = math.inf
+    band: tuple[float, float] = (1.0, 1.0)
 
     def rows(self) -> Rows:
         """The report's tables, ``requests`` (one row each) and ``state`` (the engine over time)."""
@@ -52,8 +56,9 @@ class Simulated(Framed):
         return {
             **self.report.rows(),
             "requests": [
-                dict(zip(columns, map(float, row), strict=True)) | {"turned_away": turned[int(aborted)]}
-                for *row, aborted in zip(*values, out.aborted, strict=True)
+                dict(zip(columns, map(float, row), strict=True))
+                | {"turned_away": turned[int(aborted)], "counted": bool(counted)}
+                for *row, aborted, counted in zip(*values, out.aborted, self.window.among, strict=True)
             ],
             "state": [dict(zip(("time_s", "waiting", "running", "kv_share"), p, strict=True)) for p in out.series],
         }
@@ -73,29 +78,32 @@ def predict_simulation(
     progress: Callable[[int, int], None] | None = None,
     bands: bool = True,
     record: bool = False,
+    warmup: float | str | None = None,
+    pace: float = 1.0,
 ) -> Simulated:
     """Simulate ``requests`` on ``plan.gpus`` cards (and ``service.prefill.gpus`` more) and report what users saw.
 
     Step times come from the same laws as :func:`predict_inference`; the ends of the band are two more runs with all
     step times at their P10 and P90, so that queues amplify them as they would. ``concurrency``: closed loop.
+    ``warmup``: None counts all of the run, from the empty deployment to the last answer; ``"auto"`` its steady part,
+    and seconds the part from then on (:func:`costsim.serving.window.steady`). ``pace``: all step times so many times
+    as long as predicted.
     Raises BadInput for what cannot be answered.
     """
     service = service or Service()
     began = time.process_time()
     deployment, settings = deployment_of(model, chip, plan, service, cluster)
     pools = deployment.pools
-    outcome = simulate(deployment, requests, concurrency, progress, record)
+    outcome = simulate(scaled(deployment, pace), requests, concurrency, progress, record)
     elapsed = time.process_time() - began
-    if not outcome.finished.any():
-        raise BadInput(
-            f"none of {len(requests):,} requests could be served: {int((outcome.aborted == 2).sum()):,} are longer "
-            f"than the {min(p.engine.kv_tokens for p in pools):,} tokens of KV beside the weights of a rank, "
-            f"{int((outcome.aborted == 1).sum()):,} waited too long"
-        )
+    _refuse_empty(outcome, pools)
+    window = counted(outcome, warmup)
     low, high, grade = _band(settings, outcome)
-    ends = [outcome, outcome]
+    ends = []
     if bands:
-        ends = [simulate(scaled(deployment, factor), requests, concurrency) for factor in (low, high)]
+        ends = [
+            same(window, simulate(scaled(deployment, pace * factor), requests, concurrency)) for factor in (low, high)
+        ]
     rates = _rates(chip, service, price, prefill_price)
     pools_hired = [
         hired(role, round(float(one.gpus) / (each := replica_cards(model, own, one))), each, own, rate)
@@ -103,16 +111,26 @@ def predict_simulation(
     ]
     report = Report(
         kind="simulation",
-        inputs=_inputs(model, chip, plan, service, requests, concurrency, rates),
-        metrics=_metrics(outcome, ends, grade, service, pools_hired) | {
+        inputs=_inputs(model, chip, plan, service, requests, concurrency, rates) | {"warmup": warmup},
+        metrics=_metrics(window, ends, grade, service, pools_hired) | {
             "elapsed_cpu_s": Metric(elapsed, "s", None, None, "A"),
         },
-        breakdown=_breakdown(outcome),
+        breakdown=_breakdown(window),
         memory={"kv_tokens_per_rank": float(min(p.engine.kv_tokens for p in pools))},
         sources=tuple(dict.fromkeys(key for s in settings for key in (*s.system.sources, *_used(s)))),
-        notes=_notes(outcome, pools, service, rates),
+        notes=(*_notes(outcome, pools, service, rates), *([_BANDS] if bands else []), *about(window, concurrency)),
     )  # fmt: skip
-    return Simulated(report, outcome, deployment, service.ttft_s, service.tpot_s)
+    return Simulated(report, outcome, deployment, window, service.ttft_s, service.tpot_s, (low, high))
+
+
+def _refuse_empty(outcome: Outcome, pools: tuple[Pool, ...]) -> None:
+    """BadInput where nothing was served."""
+    if not outcome.finished.any():
+        raise BadInput(
+            f"none of {len(outcome.isl):,} requests could be served: {int((outcome.aborted == 2).sum()):,} are longer "
+            f"than the {min(p.engine.kv_tokens for p in pools):,} tokens of KV beside the weights of a rank, "
+            f"{int((outcome.aborted == 1).sum()):,} waited too long"
+        )
 
 
 def _rates(chip: Accelerator, service: Service, price: Price | None, first: Price | None) -> list[Price | None]:
@@ -158,41 +176,42 @@ def latencies(outcome: Outcome, among: NDArray[np.bool_] | None = None) -> dict[
     return out
 
 
-def _of(outcome: Outcome, service: Service, pools: list[Hired]) -> dict[str, tuple[float, str]]:
+def _of(window: Window, service: Service, pools: list[Hired]) -> dict[str, tuple[float, str]]:
     """Every latency and rate of one run."""
+    outcome, among, span = window.outcome, window.among, window.span_s
     cards = sum(pool.replicas * pool.cards for pool in pools)
-    out: dict[str, tuple[float, str]] = {name: (value, "s") for name, value in latencies(outcome).items()}
-    itl: NDArray[np.float64] = outcome.itl_s(list(QUANTILES))
-    for q, value in zip(QUANTILES, itl, strict=True):
+    out: dict[str, tuple[float, str]] = {name: (value, "s") for name, value in latencies(outcome, among).items()}
+    for q, value in zip(QUANTILES, window.itl_s(list(QUANTILES)), strict=True):
         out[f"itl_p{round(100 * q)}_s"] = (float(value), "s")
-    span = max(outcome.end_s, 1e-12)
-    made = float(np.sum(outcome.osl[outcome.finished]))
-    read = float(np.sum(outcome.isl[outcome.finished]))
-    out["requests_per_s"] = (float(outcome.finished.sum()) / span, "1/s")
+    made = window.tokens["output"]
+    read = window.tokens["input"] + window.tokens["cached"]
+    out["requests_per_s"] = (window.finished_per_s, "1/s")
     out["output_tokens_per_s"] = (made / span, "token/s")
     out["output_tokens_per_s_per_gpu"] = (made / span / cards, "token/s")
     out["input_tokens_per_s_per_gpu"] = (read / span / cards, "token/s")
-    out |= {name: (share, "") for name, share in usage(outcome, pools).items()}
-    waiting, most = outcome.waiting
+    out |= {name: (share, "") for name, share in usage(window, pools).items()}
+    waiting, most = window.waiting
     out |= {"waiting_mean": (waiting, "requests"), "waiting_peak": (float(most), "requests")}
     if math.isfinite(service.ttft_s) or math.isfinite(service.tpot_s):
-        good = outcome.goodput(service.ttft_s, service.tpot_s)
-        out["goodput_share"] = (good, "")
-        out["goodput_requests_per_s"] = (good * len(outcome.isl) / span, "1/s")
+        good = outcome.good(service.ttft_s, service.tpot_s)[among]
+        out["goodput_share"] = (float(np.mean(good)), "")
+        out["goodput_requests_per_s"] = (float(np.sum(good)) / span, "1/s")
     return {name: value for name, value in out.items() if math.isfinite(value[0])}
 
 
 def _metrics(
-    outcome: Outcome, ends: list[Outcome], grade: str, service: Service, pools: list[Hired]
+    window: Window, ends: list[Window], grade: str, service: Service, pools: list[Hired]
 ) -> dict[str, Metric]:  # fmt: skip
-    mid, low, high = [
+    outcome = window.outcome
+    mid, *others = [
         _of(one, service, pools) | bill(one, pools) | energy(one, pools, number == 1)
-        for number, one in enumerate((outcome, *ends))
+        for number, one in enumerate((window, *ends))
     ]
     metrics = {}
     for name, (value, unit) in mid.items():
-        known = [v[name][0] for v in (low, high) if name in v]
-        metrics[name] = Metric(value, unit, min([value, *known]), max([value, *known]), grade)
+        known = [value, *(other[name][0] for other in others if name in other)]
+        low, high = (min(known), max(known)) if others else (None, None)
+        metrics[name] = Metric(value, unit, low, high, grade)
     counts = {
         "requests": len(outcome.isl), "finished": int(outcome.finished.sum()),
         "aborted": int((outcome.aborted > 0).sum()), "preemptions": int(outcome.preemptions.sum()),
@@ -203,11 +222,10 @@ def _metrics(
     return metrics | {name: Metric(float(count), "", None, None, grade) for name, count in counts.items()}
 
 
-def _breakdown(outcome: Outcome) -> tuple[Line, ...]:
+def _breakdown(window: Window) -> tuple[Line, ...]:
     """Replica time: prompts, answers, idle."""
-    total = outcome.end_s * len(outcome.statistics)
-    busy = sum(s.busy_s for s in outcome.statistics)
-    prompt = sum(s.prompt_s for s in outcome.statistics)
+    total = window.span_s * len(window.outcome.statistics)
+    busy, prompt = (float(window.spent[:, column].sum()) for column in (BUSY, PROMPT))
     parts = (("prompts", prompt), ("answers", busy - prompt), ("idle", total - busy))
     lines = (Line(name, s, s / total, "schedule" if name == "idle" else "mixed", "C", "replica") for name, s in parts)
     return tuple(line for line in lines if line.time_s > 0)
@@ -249,7 +267,6 @@ def _notes(
     notes = [
         f"scheduler: {kind}; {size} prompts, {most}",
         "TPOT leaves out the first token; ITL counts every gap between two tokens of a request",
-        "bands: the whole run again with all step times at their P10 and at their P90",
     ]
     for pool in pools:
         e = pool.engine
@@ -260,12 +277,6 @@ def _notes(
                 if e.policy.reserve_tokens
                 else ""
             )
-        )
-    arrived_s = float(outcome.arrival_s[-1])
-    if arrived_s > 0 and outcome.end_s > (1.0 + DRAIN) * arrived_s:
-        notes.append(
-            f"the last request came at {arrived_s:.0f} s and was done at {outcome.end_s:.0f} s: throughput and cost "
-            "count the time to fill and to drain; give more --requests for the steady state"
         )
     too_long = int((outcome.aborted == 2).sum())
     if too_long:

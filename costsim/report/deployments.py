@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from costsim.explore.certain import Certain
 from costsim.explore.confirm import ATTAINMENT, Confirmed
 from costsim.explore.deployments import Deployed, DeploymentSearch, break_even
 from costsim.explore.units import Demand
@@ -18,6 +19,7 @@ from costsim.version import __version__
 def deployment_document(
     found: DeploymentSearch, confirmed: Sequence[Confirmed], demand: Demand, model: str,
     api: Mapping[str, float] | None, assumed: Sequence[str], top: int, loads: Sequence[float] = (),
+    sure: Certain | None = None,
 ) -> Document:  # fmt: skip
     """``costsim search --phase deployment``; the payload holds every deployment with its units."""
     chosen = next((one for one in confirmed if one.met), None)
@@ -32,21 +34,23 @@ def deployment_document(
         "frontier": [_json(way, demand) for way in found.frontier],
         "confirmed": [_confirmed_json(one, demand) for one in confirmed],
         "why_not": list(found.why_not), "break_even": None if best is None else _break_even(found, best, demand, api),
+        "p90": None if sure is None else _sure_json(sure, demand, api),
         "by_load": [_rung_json(load, way, demand, api) for load, way in found.ladder],
         "prices": {chip: {"id": p.id, "text": p.text, "basis": p.basis, "confidence": p.confidence, "date": p.date}
                    for chip, p in found.prices},
         "defaults": list(assumed), "version": __version__,
     }  # fmt: skip
-    sections = [Section("Answer", [*_answer(found, chosen, best, demand, api), *_price_words(found)])]
-    if rungs := _shown_rungs(found, demand, loads):
-        sections.append(Section("Cards for a load (closed form)", (), [_rungs(rungs, demand, api)]))
-    if confirmed:
-        note = (
-            "Poisson arrivals, lengths within 10 % of those asked; units are added until "
-            f"{ATTAINMENT:.0%} of requests meet both targets"
+    sections = [
+        Section(
+            "Answer",
+            [*_answer(found, chosen, best, demand, api), *_sure_words(sure, best, demand), *_price_words(found)],
         )
-        tables = [_confirmed_table(confirmed), *([_banded(confirmed[0])] if confirmed[0].banded else [])]
-        sections.append(Section("Simulated", [note], tables))
+    ]
+    if rungs := _shown_rungs(found, demand, loads):
+        slow = {} if sure is None else {load: way.gpus for load, way in sure.search.ladder}
+        about = ["P90: cards that also carry it with step times at the slow end of their band"] if slow else []
+        sections.append(Section("Cards for a load (closed form)", about, [_rungs(rungs, demand, api, slow)]))
+    sections += _simulated(confirmed, sure)
     if found.frontier:
         shown = _thin(found.frontier, top)
         sections.append(
@@ -67,6 +71,49 @@ def deployment_document(
     return Document(title, sections, payload, rows=rows_flat)
 
 
+def _simulated(confirmed: Sequence[Confirmed], sure: Certain | None) -> list[Section]:
+    """What the simulator saw, at the median and at P90."""
+    sections = []
+    if confirmed:
+        note = (
+            "Poisson arrivals, lengths within 10 % of those asked; units are added until "
+            f"{ATTAINMENT:.0%} of requests meet both targets"
+        )
+        tables = [_confirmed_table(confirmed), *([_banded(confirmed[0])] if confirmed[0].banded else [])]
+        sections.append(Section("Simulated", [note], tables))
+    if sure is not None and sure.confirmed:
+        note = f"the same with step times at the slow end of their band: × {_paces(sure)}"
+        sections.append(Section("Simulated at P90", [note], [_confirmed_table(sure.confirmed)]))
+    return sections
+
+
+def _sure_words(sure: Certain | None, median: Deployed | None, demand: Demand) -> list[str]:
+    """How many cards hold at P90, beside the answer at the median."""
+    if sure is None or median is None:
+        return []
+    best, slow = sure.best, _paces(sure)
+    if best is None:
+        return [f"At P90 (step times × {slow}) no deployment of the grid within the cards allowed meets the targets."]
+    how, per = "simulated" if sure.confirmed else "closed form", best.metrics(demand)["usd_per_mtok_output"]
+    more = f"{best.usd_per_h / median.usd_per_h - 1.0:+.0%}"
+    cost = f"{number(best.usd_per_h)} USD/h ({more}), {number(per)} USD/Mtok of output"
+    odds = "The cheapest meets the targets at the median of its band: as likely as not. This one meets them at the P90."
+    return [f"For P90 ({how}, step times × {slow}): {best.gpus} cards, {cost}: {unit_words(best)}", odds]
+
+
+def _paces(sure: Certain) -> str:
+    return " and ".join(f"{pace:.2f} on {chip}" for chip, pace in sure.paces.items())
+
+
+def _sure_json(sure: Certain, demand: Demand, api: Mapping[str, float] | None) -> dict[str, Any]:
+    return {
+        "step_times": dict(sure.paces), "best": None if sure.best is None else _json(sure.best, demand),
+        "cheapest": None if sure.search.cheapest is None else _json(sure.search.cheapest, demand),
+        "confirmed": [_confirmed_json(one, demand) for one in sure.confirmed],
+        "by_load": [_rung_json(load, way, demand, api) for load, way in sure.search.ladder],
+    }  # fmt: skip
+
+
 def _thin(ways: Sequence[Deployed], most: int) -> list[Deployed]:
     """At most ``most``, evenly spread, ends kept."""
     if len(ways) <= most or most < 2:
@@ -83,7 +130,8 @@ def _confirmed_json(one: Confirmed, demand: Demand) -> dict[str, Any]:
     return {
         **_json(one.deployed, demand), "planned_gpus": one.planned.gpus, "attained": one.attained, "met": one.met,
         "simulated": one.metrics, "slices": one.slices, "requests": one.requests,
-        "refused": one.refused, "bands": {name: metric.json() for name, metric in one.banded.items()},
+        "refused": one.refused, "step_times": one.pace,
+        "bands": {name: metric.json() for name, metric in one.banded.items()},
     }  # fmt: skip
 
 
@@ -116,14 +164,17 @@ def _shown_rungs(found: DeploymentSearch, demand: Demand, loads: Sequence[float]
     return [(load, way) for load, way in found.ladder if any(abs(load / one - 1) < 1e-9 for one in wanted)]
 
 
-def _rungs(rungs: Sequence[tuple[float, Deployed]], demand: Demand, api: Mapping[str, float] | None) -> Table:
-    """A row a load: how many cards, of which units, how full, what they cost, and what the API would."""
+def _rungs(
+    rungs: Sequence[tuple[float, Deployed]], demand: Demand, api: Mapping[str, float] | None,
+    slow: Mapping[float, int],
+) -> Table:  # fmt: skip
+    """A row a load: how many cards (and at P90), of which units, how full, what they cost, and what the API would."""
     rows: list[list[Content]] = []
     for load, way in rungs:
         metrics = way.metrics(replace(demand, requests_per_s=load))
         row: list[Content] = [
-            Cell(number(load), load), way.gpus, unit_words(way), Cell(percent(metrics["utilisation"]),
-                                                                      metrics["utilisation"]),
+            Cell(number(load), load), way.gpus, *((slow.get(load),) if slow else ()), unit_words(way),
+            Cell(percent(metrics["utilisation"]), metrics["utilisation"]),
             Cell(number(way.usd_per_h), way.usd_per_h),
             Cell(number(metrics["usd_per_mtok_output"]), metrics["usd_per_mtok_output"]),
         ]  # fmt: skip
@@ -134,6 +185,7 @@ def _rungs(rungs: Sequence[tuple[float, Deployed]], demand: Demand, api: Mapping
     columns = (
         "requests/s",
         "cards",
+        *(("P90",) if slow else ()),
         "units",
         "full",
         "USD/h",

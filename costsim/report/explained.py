@@ -17,6 +17,8 @@ from costsim.version import __version__
 _ALWAYS = 3
 #: share of a number below which a longer report does not list a term
 _LISTED = 0.005
+#: share of a number that no measurement tells from nothing
+_DUST = 1e-9
 
 
 def explained_document(found: Explanation, op: str | None = None) -> Document:
@@ -74,6 +76,13 @@ def cost_sections(found: Sequence[Explained]) -> list[Section]:
         depth = 1 if number_ == 0 else 2
         sections.append(Section(heading, [words], [table], [chart], one.report.sources, depth))
     return sections
+
+
+def bridge_terms(tree: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """The first level of a tree's JSON as (name, value), without what rounding left of terms that cancel."""
+    least = _DUST * abs(float(tree["value"]))
+    return [(str(term["name"]), float(term["value"])) for term in tree.get("children", ())
+            if abs(float(term["value"])) > least]  # fmt: skip
 
 
 def tree_figure(tree: Node, name: str, unit: str) -> dict[str, Any]:

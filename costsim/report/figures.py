@@ -289,7 +289,8 @@ def icicle(terms: Sequence[tuple[str, str, str, float]], title: str, unit: str) 
         "type": "icicle", "ids": [term[0] for term in terms], "parents": [term[1] for term in terms],
         "labels": [_plain(term[2]) for term in terms], "values": [term[3] for term in terms],
         "branchvalues": "total", "tiling": {"orientation": "h"}, "root": {"color": "rgba(128,128,128,0.1)"},
-        "marker": {"colors": [PALETTE[i % len(PALETTE)] for i in range(len(terms))]},
+        "marker": {"colors": [PALETTE[i % len(PALETTE)] for i in range(len(terms))],
+                   "line": {"color": "#FFFFFF", "width": 1.5}},
         "hovertemplate": f"%{{label}}: %{{value:.4g}} {_plain(unit)}, %{{percentRoot:.1%}}<extra></extra>",
     }  # fmt: skip
     return {"data": [data], "layout": _layout(title, height=480, margin={"l": 5, "r": 5, "t": 50, "b": 10})}

@@ -6,15 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from costsim.calibration.store import MIN_POINTS
-from costsim.calibration.transfer import shipped_bands
+from costsim.evidence.collective import evidence as evidence  # the pages and their verbs ask it here
 from costsim.network.routing import Loads
 from costsim.network.summary import Expert, Summary, Timed
 from costsim.network.topology import Array, Counts, Node, Topology
 from costsim.report.document import Cell, Chart, Content, Section, Table
 from costsim.report.figures import PALETTE, Figure, _axis, _layout, grouped_bar, log_ticks
 from costsim.report.words import number, percent, quantity
-from costsim.timing.device import FittedLaw, worse
+from costsim.timing.device import worse
 
 #: largest graph that is drawn node by node, and largest heat map
 MOST_DRAWN, MOST_HEAT = 260, 512
@@ -81,21 +80,6 @@ def summary_section(summary: Summary, grade: str) -> Section:
         ], "Busiest link over the busiest endpoint (1: the network adds nothing)"))  # fmt: skip
     return Section("The network", ["Counted on the graph, except prices and latencies, whose grade is their source's."],
                    tables)  # fmt: skip
-
-
-def evidence(fitted: FittedLaw, kind: str, ranks: int) -> tuple[float, float, str]:
-    """P10 and P90 of measured/predicted, and the grade, of a collective over ``ranks``.
-
-    A law of a handful of points, or of fewer ranks than are asked for, is no surer than one from a sibling part; beyond
-    the measured ranks grade A becomes B.
-    """
-    low, high, grade = fitted.low, fitted.high, fitted.grade
-    axes = [axis for axis in getattr(fitted.correction, "axes", ()) if axis.name == "ranks"]
-    beyond = any(ranks > 2.0 ** (axis.start + axis.step * (axis.count - 1)) for axis in axes)
-    if beyond or fitted.points < MIN_POINTS:
-        other = shipped_bands().of(f"{kind}/bytes", "C")
-        low, high = min(low, other[0]), max(high, other[1])
-    return low, high, worse(grade) if beyond and grade == "A" else grade
 
 
 def collectives_section(timed: Sequence[Timed], ranks: int) -> Section:

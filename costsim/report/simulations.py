@@ -16,6 +16,7 @@ from costsim.report.figures import Figure, _axis, _layout, log_ticks
 from costsim.report.pages import document_of
 from costsim.report.words import percent, quantity
 from costsim.serving.outcome import Outcome
+from costsim.serving.window import Window
 from costsim.units import MICRO
 
 if TYPE_CHECKING:
@@ -37,22 +38,34 @@ def simulation_document(simulated: Simulated) -> Document:
     classes = by_priority(simulated)
     first = Section("Latency", (), [_latencies(report), *([_classes(classes)] if len(classes) > 1 else [])])
     charts = [
-        Chart(state_figure(outcome), "requests waiting and running, and KV in use, over time"),
-        Chart(latency_figure(outcome), "share of requests with at most this time to first token, and time per token"),
+        Chart(state_figure(simulated.window), "requests waiting and running, and KV in use, over time"),
+        Chart(
+            latency_figure(simulated.window),
+            "share of requests with at most this TTFT, and time per token",
+        ),
     ]
     payload = dict(report.json()) | {
         name: int(report[name]) for name in ("requests", "finished", "aborted", "preemptions", "iterations")
-    } | {"elapsed_cpu_s": report["elapsed_cpu_s"], "by_priority": classes, "series": _series(outcome)}  # fmt: skip
+    } | {"elapsed_cpu_s": report["elapsed_cpu_s"], "by_priority": classes, "series": _series(outcome),
+         "counted": counted_json(simulated.window)}  # fmt: skip
     rest = [section for section in base.sections if section.heading != "Memory per device"]
     sections = [first, Section("Over time", (), (), charts), *rest]
     return Document(base.title, sections, payload, rows=base.rows, again=base.again)
+
+
+def counted_json(window: Window) -> dict[str, Any]:
+    """The part of the run that the metrics are about; ``steady``: None where all of it was asked for."""
+    requests = int(window.among.sum())
+    return {"begin_s": window.begin_s, "end_s": window.end_s, "requests": requests, "steady": window.steady}
 
 
 def by_priority(simulated: Simulated) -> list[dict[str, Any]]:
     """Latencies, losses and goodput of every priority; lower is served first."""
     outcome, rows = simulated.outcome, []
     for priority in np.unique(outcome.priority):
-        own = outcome.priority == priority
+        own = (outcome.priority == priority) & simulated.window.among
+        if not own.any():
+            continue
         good = outcome.good(simulated.ttft_s, simulated.tpot_s)[own]
         rows.append({
             "priority": int(priority), "requests": int(own.sum()), "finished": int(outcome.finished[own].sum()),
@@ -100,8 +113,9 @@ def _latencies(report: Report) -> Table:
     return Table(("", *_QUANTILES), rows)
 
 
-def state_figure(outcome: Outcome) -> Figure:
-    """Requests waiting and running over time, KV in use on a second axis."""
+def state_figure(window: Window) -> Figure:
+    """Requests waiting and running over time, KV in use on a second axis; what is not counted is shaded."""
+    outcome = window.outcome
     series = outcome.series[:: max(1, len(outcome.series) // 1000)]
     times = [point[0] for point in series]
     data = [
@@ -114,18 +128,27 @@ def state_figure(outcome: Outcome) -> Figure:
         "The state over time", xaxis=_axis("seconds"), yaxis=_axis("requests", rangemode="tozero"),
         yaxis2=_axis("KV in use", overlaying="y", side="right", tickformat=".0%", range=[0, 1], dtick=0.2,
                      showgrid=False),
+        shapes=[_shade(0.0, window.begin_s), _shade(window.end_s, outcome.end_s)] if window.steady else [],
     )  # fmt: skip
     return {"data": data, "layout": layout}
 
 
-def latency_figure(outcome: Outcome) -> Figure:
-    """Cumulative distributions of TTFT and TPOT, on a logarithmic axis."""
-    data = []
+def _shade(begin_s: float, end_s: float) -> dict[str, Any]:
+    """A grey field behind the lines."""
+    return {
+        "type": "rect", "xref": "x", "yref": "paper", "x0": begin_s, "x1": end_s, "y0": 0, "y1": 1, "layer": "below",
+        "fillcolor": "rgba(128,128,128,0.18)", "line": {"width": 0},
+    }  # fmt: skip
+
+
+def latency_figure(window: Window) -> Figure:
+    """Cumulative distributions of TTFT and TPOT of what is counted, on a logarithmic axis."""
+    data, outcome = [], window.outcome
     for name, column, dash in (
         ("time to first token", outcome.ttft_s, "solid"),
         ("time per later token", outcome.tpot_s, "dot"),
     ):
-        known = np.sort(column[np.isfinite(column)])
+        known = np.sort(column[np.isfinite(column) & window.among])
         if known.size:
             share = np.linspace(0.0, 1.0, _DRAWN)
             data.append({
@@ -140,10 +163,11 @@ def latency_figure(outcome: Outcome) -> Figure:
     return {"data": data, "layout": layout}
 
 
-def request_frame(outcome: Outcome) -> pd.DataFrame:
-    """One row a request: tokens, times, preemptions, why it was turned away."""
+def request_frame(window: Window) -> pd.DataFrame:
+    """One row a request: tokens, times, preemptions, why it was turned away, whether it counts."""
     import pandas as pd
 
+    outcome = window.outcome
     reasons = np.array(["", *REASONS])
     return pd.DataFrame(
         {
@@ -152,6 +176,7 @@ def request_frame(outcome: Outcome) -> pd.DataFrame:
             "cached": outcome.cached.astype(int), "preemptions": outcome.preemptions.astype(int),
             "ttft_s": outcome.ttft_s, "tpot_s": outcome.tpot_s, "e2e_s": outcome.e2e_s,
             "priority": outcome.priority.astype(int), "turned_away": reasons[outcome.aborted.astype(int)],
+            "counted": window.among,
         }
     )  # fmt: skip
 

@@ -35,6 +35,8 @@ class Ledger:
         self.preemptions = [0] * n
         self.aborted = [0] * n
         self.aborted_s = [math.nan] * n
+        #: gaps between tokens of all replicas: see :class:`costsim.serving.statistics.Statistics`
+        self.gaps: dict[int, float] = {}
         #: requests given up since the simulation last looked
         self.dropped: list[int] = []
 

@@ -9,35 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from costsim.serving.history import History
 from costsim.serving.ledger import Ledger
 from costsim.serving.replica import Replica
 from costsim.serving.statistics import Statistics, itl_quantiles
 
 Column = NDArray[np.float64]
-#: points of the state over time that are kept; a longer run keeps every second one, again and again
-MAX_POINTS = 4096
-
-
-class Series:
-    """Requests waiting and running and KV in use over time, thinned to at most MAX_POINTS."""
-
-    def __init__(self) -> None:
-        self.points: list[tuple[float, int, int, float]] = []
-        self._every, self._seen = 1, 0
-
-    def add(self, now_s: float, pools: Sequence[Sequence[Replica]]) -> None:
-        """Note the state at ``now_s``, if it is this event's turn."""
-        self._seen += 1
-        if self._seen % self._every:
-            return
-        replicas = [replica for pool in pools for replica in pool]
-        running = sum(replica.running for replica in replicas)
-        waiting = sum(replica.requests for replica in replicas) - running
-        kv = sum(replica.kv_share for replica in replicas) / len(replicas)
-        self.points.append((now_s, waiting, running, kv))
-        if len(self.points) >= MAX_POINTS:
-            del self.points[::2]
-            self._every *= 2
 
 
 @dataclass(frozen=True)
@@ -47,7 +24,8 @@ class Outcome:
     ``arrival_s, admitted_s, first_s, finish_s``: times; ``isl, osl, cached``: tokens; ``preemptions`` and ``aborted``
     (0, 1 waited too long, 2 longer than the KV cache, 3 refused by a full queue), at ``aborted_s``; ``priority``:
     lower is served first. ``statistics`` and ``logs`` (start, end, iterations, prompt
-    tokens, requests decoding of each step, where recorded) are by replica; ``end_s`` is the last event.
+    tokens, requests decoding of each step, where recorded) are by replica; ``history`` is the state over time and
+    ``end_s`` the last event.
     """
 
     arrival_s: Column
@@ -62,12 +40,12 @@ class Outcome:
     aborted_s: Column
     priority: Column
     statistics: tuple[Statistics, ...]
-    series: tuple[tuple[float, int, int, float], ...]
+    history: History
     logs: tuple[tuple[tuple[float, float, int, int, int], ...], ...]
     end_s: float
 
     @classmethod
-    def of(cls, ledger: Ledger, replicas: Sequence[Replica], series: Series, end_s: float) -> Outcome:
+    def of(cls, ledger: Ledger, replicas: Sequence[Replica], history: History, end_s: float) -> Outcome:
         """Freeze a ledger and what the replicas counted."""
 
         def column(values: Sequence[float]) -> Column:
@@ -78,7 +56,7 @@ class Outcome:
             finish_s=column(ledger.finish_s), isl=column(ledger.isl), osl=column(ledger.osl),
             cached=column(ledger.cached), preemptions=column(ledger.preemptions), aborted=column(ledger.aborted),
             aborted_s=column(ledger.aborted_s), priority=column(ledger.priority),
-            statistics=tuple(replica.statistics for replica in replicas), series=tuple(series.points),
+            statistics=tuple(replica.statistics for replica in replicas), history=history,
             logs=tuple(tuple(replica.log) for replica in replicas if replica.log is not None), end_s=end_s,
         )  # fmt: skip
 
@@ -107,23 +85,18 @@ class Outcome:
         return sum(one.iterations for one in self.statistics)
 
     @property
+    def series(self) -> tuple[tuple[float, int, int, float], ...]:
+        """(time, requests waiting, running, KV in use), thinned."""
+        return self.history.points
+
+    @property
     def busy_share(self) -> float:
         """Time that replicas had work, over the time there was."""
         return sum(one.busy_s for one in self.statistics) / (self.end_s * len(self.statistics)) if self.end_s else 0.0
 
-    @property
-    def waiting(self) -> tuple[float, int]:
-        """(mean over time, most) requests in queues, as far as the thinned series shows."""
-        if len(self.series) < 2:
-            return 0.0, max((point[1] for point in self.series), default=0)
-        times, counts = (np.array([point[i] for point in self.series], dtype=float) for i in (0, 1))
-        spans = np.diff(times)
-        mean = float(np.dot(spans, 0.5 * (counts[1:] + counts[:-1])) / max(float(spans.sum()), 1e-300))
-        return mean, int(counts.max())
-
     def itl_s(self, quantiles: list[float]) -> Column:
         """Quantiles of the time between two tokens of one request, over all tokens."""
-        return itl_quantiles(list(self.statistics), quantiles)
+        return itl_quantiles(self.history.marks[-1].gaps, quantiles)
 
     def goodput(self, ttft_s: float, tpot_s: float) -> float:
         """Share of all requests that met both targets."""

@@ -40,7 +40,7 @@ class Replica:
         self.ranks = [
             Rank(i, ledger, engine.policy, engine.kv_tokens, caches[i] if caches else None) for i in range(engine.ranks)
         ]
-        self.statistics = Statistics()
+        self.statistics = Statistics(ledger.gaps)
         self.step: Step | None = None
         self.count = 0
         #: (iteration at which it ends, request, rank, iteration at which it joined); stale where it left since

@@ -10,8 +10,9 @@ from heapq import heappop, heappush
 from costsim.errors import BadInput
 from costsim.serving.cache import PrefixCache
 from costsim.serving.engine import Engine
+from costsim.serving.history import Recorder
 from costsim.serving.ledger import Ledger
-from costsim.serving.outcome import Outcome, Series
+from costsim.serving.outcome import Outcome
 from costsim.serving.replica import Replica
 from costsim.serving.request import Requests
 from costsim.serving.router import router as router_named
@@ -91,7 +92,7 @@ class _Run:
         self.events: list[tuple[float, int, int, int, int]] = []
         self.versions = [[0] * len(replicas) for replicas in self.pools]
         self.number = self.sent = self.done = 0
-        self.series = Series()
+        self.recorder = Recorder(self.pools, self.ledger.gaps)
         self.frontend_free_s = 0.0
         first = self.total if concurrency is None else min(concurrency, self.total)
         if self.closed:
@@ -141,7 +142,7 @@ class _Run:
                 self._arrive(pool, -1 - what, now_s)
             elif version == self.versions[pool][what]:
                 self._complete(pool, what, now_s)
-        return Outcome.of(self.ledger, [r for pool in self.pools for r in pool], self.series, now_s)
+        return Outcome.of(self.ledger, [r for pool in self.pools for r in pool], self.recorder.history(now_s), now_s)
 
     def _arrive(self, pool: int, index: int, now_s: float) -> None:
         replicas = self.pools[pool]
@@ -175,7 +176,7 @@ class _Run:
                 finished.append(index)
             else:
                 self._push(now_s + self.deployment.transfer_s(self.ledger.isl[index]), 1, -1 - index, 0)
-        self.series.add(now_s, self.pools)
+        self.recorder.add(now_s)
         self._start(pool, chosen, now_s)
         for _ in finished:
             self._ended(now_s)

@@ -1,8 +1,12 @@
-"""Statistics of one replica, in bounded memory: iterations, busy time, tokens, inter-token latencies as a histogram."""
+"""Statistics of one replica, in bounded memory: iterations, busy time, tokens, inter-token latencies as a histogram.
+
+A histogram of gaps is a dict: bin → weight, shared by all replicas of a run.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +20,12 @@ _BINS = int(math.log(1e6 / _LOWEST_S) * BINS_PER_E)
 class Statistics:
     """Counters that a replica adds to as it goes. ``prompt_s`` of the busy time are due to prompts, and ``cached_s`` of
     these to tokens that were in the prefix cache. ``kv_s``: seconds of the whole KV cache in use; ``kv_peak``: its
-    largest share."""
+    largest share. ``gaps``: the run's histogram of the time between two tokens."""
 
     __slots__ = (
         "busy_s",
         "cached_s",
-        "histogram",
+        "gaps",
         "iterations",
         "kv_peak",
         "kv_s",
@@ -30,13 +34,13 @@ class Statistics:
         "prompt_tokens",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, gaps: dict[int, float]) -> None:
         self.busy_s = self.prompt_s = self.cached_s = 0.0
         self.kv_s = self.kv_peak = 0.0
         self.iterations = 0
         self.prompt_tokens = 0
         self.output_tokens = 0.0
-        self.histogram: dict[int, float] = {}
+        self.gaps = gaps
 
     def used(self, duration_s: float, before: float, after: float) -> None:
         """Shares of the KV cache in use at the start and at the end of a step."""
@@ -54,19 +58,15 @@ class Statistics:
 
     def _gap(self, seconds: float, weight: float) -> None:
         bin_ = min(max(int(math.log(seconds / _LOWEST_S) * BINS_PER_E), 0), _BINS) if seconds > 0 else 0
-        self.histogram[bin_] = self.histogram.get(bin_, 0.0) + weight
+        self.gaps[bin_] = self.gaps.get(bin_, 0.0) + weight
 
 
-def itl_quantiles(statistics: list[Statistics], quantiles: list[float]) -> NDArray[np.float64]:
-    """Quantiles of inter-token latency over all tokens of all replicas; NaN where nothing was decoded."""
-    merged: dict[int, float] = {}
-    for one in statistics:
-        for bin_, weight in one.histogram.items():
-            merged[bin_] = merged.get(bin_, 0.0) + weight
-    if not merged:
+def itl_quantiles(gaps: Mapping[int, float], quantiles: list[float]) -> NDArray[np.float64]:
+    """Quantiles of inter-token latency over all tokens of a histogram; NaN where nothing was decoded."""
+    if not gaps:
         return np.full(len(quantiles), math.nan)
-    bins = np.array(sorted(merged))
-    weights = np.cumsum([merged[int(b)] for b in bins])
+    bins = np.array(sorted(gaps))
+    weights = np.cumsum([gaps[int(b)] for b in bins])
     at = np.searchsorted(weights, np.asarray(quantiles) * weights[-1], side="left")
     out: NDArray[np.float64] = _LOWEST_S * np.exp((bins[np.minimum(at, len(bins) - 1)] + 0.5) / BINS_PER_E)
     return out

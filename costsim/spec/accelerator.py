@@ -36,7 +36,8 @@ DATASHEET: dict[str, str] = {
 _PER_CARD = ("bf16", "fp8", "int8", "fp4", "fp32", "tf32", "memory", "memory_bandwidth", "l2", "cores", "tdp",
              "scale_up_bandwidth", "scale_out_bandwidth")  # fmt: skip
 #: dtype of the arithmetic -> datasheet field of its peak; W4A16 multiplies in BF16
-PEAK_OF = {"bf16": "bf16", "fp16": "bf16", "fp8": "fp8", "int8": "int8", "fp4": "fp4", "fp32": "fp32", "w4": "bf16"}
+PEAK_OF = {"bf16": "bf16", "fp16": "bf16", "fp8": "fp8", "int8": "int8", "fp4": "fp4", "fp32": "fp32", "w4": "bf16",
+           "w4a8": "fp8"}  # fmt: skip
 
 #: bounds of a datasheet field in SI, far outside any chip; beyond them answers would not be numbers
 LEAST, MOST, MAX_OF_COUNT = 1e-3, 1e24, 1e9

@@ -214,9 +214,22 @@ def recipe_in(source: str) -> Recipe | None:
     return next((one for one in map(recipe_of, recipes()) if one.match in source), None)
 
 
-def published_band(metric: str) -> tuple[float, float]:
-    """P10 and P90 of measured over predicted ``metric`` (tpot, ttft) in published runs that nothing was fitted on."""
-    low, high = _file()["band"][metric]["value"]
+#: times the requests in flight a card that the judged runs had, up to which their band holds
+CROWDED = 2.0
+
+
+def published_band(metric: str, model: str = "", accelerator: str = "", in_flight: float = 0.0) -> tuple[float, float]:
+    """P10 and P90 of measured over predicted ``metric`` (tpot, ttft) in published runs that nothing was fitted on.
+
+    Of the runs that reports print where this model on this accelerator is one of their kinds (or none is named) and
+    ``in_flight`` requests a card are no more than twice theirs, else of all the others.
+    """
+    table = _file()["band"]
+    like = not model or any(
+        model.startswith(begin) and accelerator == part and in_flight <= CROWDED * most
+        for begin, part, most in table["judged"]
+    )
+    low, high = table[metric]["value" if like else "elsewhere"]
     return float(low), float(high)
 
 

@@ -7,7 +7,7 @@ from typing import Final
 # serving plans
 OVERLAPS: Final = ("none", "two-batch", "single-batch")
 ROUTINGS: Final = ("balanced", "eplb", "default", "production", "trained")
-PRECISIONS: Final = ("fp8", "bf16", "int8", "w4", "fp4")
+PRECISIONS: Final = ("fp8", "bf16", "int8", "w4", "w4a8", "fp4")
 KV_DTYPES: Final = ("bf16", "fp8", "int8")
 # training plans
 RECOMPUTES: Final = ("none", "selective", "full")

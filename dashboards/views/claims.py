@@ -12,7 +12,7 @@ from costsim.spec.base import read_toml
 from costsim.spec.catalog import ROOT
 from dashboards import show
 from dashboards.controls import Control
-from dashboards.page import Page
+from dashboards.page import Page, Question, Screen
 from dashboards.run import Seen
 from dashboards.words import safe, tr
 
@@ -44,8 +44,13 @@ def folded(seen: Seen) -> None:
 
 
 PAGE = Page(
-    id="claims", title="Claims", icon=":material/gavel:", group="Evidence", order=130, verb="claims", long=True,
+    id="claims", title="Claims", icon=":material/gavel:", group="Evidence", order=130,
     lead="Public statements about DeepSeek's costs: each computed and judged, with the condition under which it holds.",
-    subject=subject, above=folded, skip=("*",),
-    controls=(Control("claim", "c", "word", "Claim", ALL, lambda: (ALL, *statements())),),
+    question=Question(
+        verb="claims", subject=subject, long=True,
+        controls=(Control("claim", "c", "word", "Claim", ALL, lambda: (ALL, *statements())),),
+    ),
+    screen=Screen(
+        above=folded, skip=("*",),
+    ),
 )  # fmt: skip

@@ -12,7 +12,7 @@ from costsim.report.document import Document, Section, Table
 from costsim.spec.catalog import ACCELERATORS
 from dashboards import answers, catalog, export, show, state, uploads
 from dashboards.controls import Control
-from dashboards.page import Page
+from dashboards.page import Page, Question, Screen
 from dashboards.words import name_of, safe, tr
 
 VIEWS = ("One chip", "Side by side", "All chips", "Add your own")
@@ -24,7 +24,7 @@ def show_page(page: Page, values: dict[str, Any]) -> None:
     if view == "Add your own":
         _own()
         return
-    argv = page.argv(values)
+    argv = page.question.argv(values)
     try:
         from dashboards.run import long
 
@@ -80,9 +80,7 @@ def subject(values: dict[str, Any]) -> list[str]:
 
 
 def _own() -> None:
-    st.markdown(
-        tr("Start from a chip near yours, change what differs, and press Add. It is kept for this session only.")
-    )
+    st.markdown(tr("Start from a chip near yours, change what differs, and add it. It is kept for this session only."))
     base = st.selectbox(tr("Start from"), catalog.shipped_chips(), key="hardware/base")
     text = ACCELERATORS.joinpath(f"{base}.toml").read_text(encoding="utf-8")
     if st.session_state.get("hardware/shown base") != base or "hardware/text" not in st.session_state:
@@ -90,11 +88,15 @@ def _own() -> None:
         st.session_state["hardware/text"] = text
     edited = st.text_area(tr("The chip as TOML"), st.session_state["hardware/text"], key="hardware/text", height=420,
                           max_chars=uploads.TEXT_BYTES)  # fmt: skip
+    typed = st.button(tr("Add the chip of this text"), type="primary", key="hardware/add")
     given = st.file_uploader(tr("or a TOML file"), type=["toml"], key="hardware/file", max_upload_size=uploads.TEXT_MB)
-    if not st.button(tr("Add"), type="primary", key="hardware/add"):
+    filed = given is not None and st.button(tr("Add the chip of this file"), type="primary", key="hardware/add file")
+    if not typed and not filed:
         return
     try:
-        value = uploads.add_chip(given.getvalue() if given is not None else (edited or "").encode())
+        if typed and (edited or "").strip() == text.strip():
+            raise BadInput(f"this is {base} as it ships; change its id and what differs")
+        value = uploads.add_chip(given.getvalue() if filed and given is not None else (edited or "").encode())
     except BadInput as error:
         show.refusal(error)
         return
@@ -102,14 +104,21 @@ def _own() -> None:
     st.rerun()
 
 
+CONTROLS = (
+    Control("view_of", "w", "word", "Show", VIEWS[0], VIEWS),
+    Control("accelerator", "a", "word", "Accelerator", "h800-sxm", catalog.chips, modes=(VIEWS[0],)),
+    Control("accelerators", "as", "words", "Accelerators", {"Side by side": ["h800-sxm", "h20-96g", "ascend-910c"]},
+            catalog.chips, modes=("Side by side",)),
+)  # fmt: skip
+
 PAGE = Page(
-    id="hardware", title="Hardware", icon=":material/memory:", group="Evidence", order=100, verb="hw",
+    id="hardware", title="Hardware", icon=":material/memory:", group="Evidence", order=100,
     lead="What the vendor states, what was measured, and how well the laws meet the points.",
-    mode="view_of", subject=subject, show=show_page,
-    controls=(
-        Control("view_of", "w", "word", "Show", VIEWS[0], VIEWS),
-        Control("accelerator", "a", "word", "Accelerator", "h800-sxm", catalog.chips, modes=(VIEWS[0],)),
-        Control("accelerators", "as", "words", "Accelerators", {"Side by side": ["h800-sxm", "h20-96g", "ascend-910c"]},
-                catalog.chips, modes=("Side by side",)),
+    question=Question(
+        verb="hw", mode="view_of", subject=subject,
+        controls=CONTROLS,
+    ),
+    screen=Screen(
+        show=show_page,
     ),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from costsim.errors import BadInput
 from costsim.report.document import Document
 from dashboards import answers, catalog, compare, evidence, export, origin, pages, presets, show
 from dashboards.controls import Control
-from dashboards.page import Page
+from dashboards.page import Page, Question, Screen
 from dashboards.words import pieces, safe, tr
 
 #: what is asked: heading, verb, options of its own, values that it takes, its headline
@@ -27,7 +27,7 @@ QUESTIONS = (
 
 def argv_of(values: dict[str, Any], verb: str, own: tuple[str, ...], taken: dict[str, str]) -> tuple[str, ...]:
     """One of the questions as a command line."""
-    shared = [control for control in PAGE.controls if control.name in ("model", "accelerator", "price")]
+    shared = [control for control in PAGE.question.controls if control.name in ("model", "accelerator", "price")]
     subject = pages.options(shared, values)
     mine = [f"--{option}={values[name]:.12g}" for name, option in taken.items() if values.get(name) is not None]
     return (verb, *own, *subject, *mine)
@@ -67,14 +67,14 @@ def together(found: dict[str, Document]) -> Document:
 
 
 def _cards(heading: str, argv: tuple[str, ...], document: Document, headline: tuple[str, ...]) -> None:
-    target = Page(
-        "overview", heading, "", "", 0, "", argv[0], subject=lambda _: list(argv[1:]), explains=argv[0] == "infer"
-    )
+    asked = Question(argv[0], subject=lambda _: list(argv[1:]), explains=argv[0] == "infer")
+    target = Page("overview", heading, "", "", 0, "", asked)
     st.caption(safe(pieces(document.title)))
     show.cards(
         show.metrics_of(document), headline,
         lambda name: origin.open_dialog(target, {}, document, name), f"overview_{heading.split()[0].lower()}_",
     )  # fmt: skip
+    show.price(document)
 
 
 def _compared(page: Page, found: dict[str, Document]) -> None:
@@ -98,17 +98,25 @@ def _compared(page: Page, found: dict[str, Document]) -> None:
                     evidence.attributed(f"overview.{heading}", first[heading], found[heading])
 
 
+CONTROLS = (
+    catalog.MODEL, catalog.CHIP, catalog.PRICE,
+    Control("isl", "isl", "whole", "Prompt tokens", 4096, span=(1, 10_000_000)),
+    Control("context", "ctx", "whole", "Mean context", 4096, span=(1, 10_000_000)),
+    Control("batch", "b", "real", "Requests per card", 128.0, span=(1e-6, 1e6)),
+    Control("prefill_gpus", "pg", "whole", "Cards that prefill", 32, span=(1, 100_000)),
+    Control("decode_gpus", "dg", "whole", "Cards that decode", 128, span=(1, 100_000)),
+    Control("training_gpus", "tg", "whole", "Cards that train", 2048, span=(1, 1_000_000)),
+    Control("tokens", "tok", "real", "Tokens of the run", 14.8e12, span=(1.0, 1e15)),
+)  # fmt: skip
+
 PAGE = Page(
-    id="overview", title="Overview", icon=":material/dashboard:", group="Answers", order=10, verb="infer",
-    lead="One model on one chip at one price: what a million tokens and a training run cost.", show=show_page,
-    controls=(
-        catalog.MODEL, catalog.CHIP, catalog.PRICE,
-        Control("isl", "isl", "whole", "Prompt tokens", 4096, low=1, high=10_000_000),
-        Control("context", "ctx", "whole", "Mean context", 4096, low=1, high=10_000_000),
-        Control("batch", "b", "real", "Requests per card", 128.0, low=1e-6, high=1e6),
-        Control("prefill_gpus", "pg", "whole", "Cards that prefill", 32, low=1, high=100_000),
-        Control("decode_gpus", "dg", "whole", "Cards that decode", 128, low=1, high=100_000),
-        Control("training_gpus", "tg", "whole", "Cards that train", 2048, low=1, high=1_000_000),
-        Control("tokens", "tok", "real", "Tokens of the run", 14.8e12, low=1.0, high=1e15),
+    id="overview", title="Overview", icon=":material/dashboard:", group="Answers", order=10,
+    lead="One model on one chip at one price: what a million tokens and a training run cost.",
+    question=Question(
+        verb="infer",
+        controls=CONTROLS,
+    ),
+    screen=Screen(
+        show=show_page,
     ),
 )  # fmt: skip

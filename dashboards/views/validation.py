@@ -12,7 +12,7 @@ from costsim.errors import BadInput
 from costsim.spec.catalog import POINTS
 from dashboards import answers, export, show, uploads
 from dashboards.controls import Control
-from dashboards.page import Page
+from dashboards.page import Page, Question, Screen
 from dashboards.run import long
 from dashboards.words import tr
 
@@ -44,7 +44,11 @@ def show_page(page: Page, values: dict[str, Any]) -> None:
         max_upload_size=uploads.TEXT_MB,
     )  # fmt: skip
     try:
-        argv = page.argv(values) if given is None else _points(uploads.keep(given.getvalue(), ".csv"))
+        argv = (
+            page.question.argv(values)
+            if given is None
+            else _points(uploads.keep(given.getvalue(), ".csv", name=given.name))
+        )
         document = long(page.id, argv)
     except (BadInput, answers.Defect) as error:
         show.refusal(error)
@@ -63,8 +67,13 @@ def _points(path: Path) -> tuple[str, ...]:
 
 
 PAGE = Page(
-    id="validation", title="Validation", icon=":material/fact_check:", group="Evidence", order=110, verb="validate",
-    lead="Predicted against measured: the largest misses first, what cannot be predicted and why.", show=show_page,
-    subject=subject,
-    controls=(Control("points", "pt", "word", "Points", FIRST, choices),),
+    id="validation", title="Validation", icon=":material/fact_check:", group="Evidence", order=110,
+    lead="Predicted against measured: the largest misses first, what cannot be predicted and why.",
+    question=Question(
+        verb="validate", subject=subject,
+        controls=(Control("points", "pt", "word", "Points", FIRST, choices),),
+    ),
+    screen=Screen(
+        show=show_page,
+    ),
 )  # fmt: skip

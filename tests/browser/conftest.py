@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,15 @@ ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "out" / "screenshots"
 #: patience with a page, longer on a machine that others use
 WAIT_MS = int(os.environ.get("BROWSER_WAIT_MS", "60000"))
+playwright.expect.set_options(timeout=WAIT_MS)  # its own 5 s are for a machine of one's own
+#: without a screen, spinners and fades are painted by the processor that the answer needs
+_STILL = """addEventListener('DOMContentLoaded', () => {
+  const style = document.createElement('style');
+  style.textContent = '*, *::before, *::after {animation: none !important; transition: none !important}';
+  document.head.append(style);
+})"""
+#: how the page begins a line about what must not happen
+DEFECT = "A defect of costsim"
 #: Streamlit's page tries these below its own address first, and finds them at the root
 EXPECTED_404 = ("/_stcore/health", "/_stcore/host-config")
 
@@ -80,8 +90,10 @@ class Visitor:
     """A browser page with its complaints: errors of scripts, of the console, requests to elsewhere."""
 
     def __init__(self, browser: Any, address: str, **context: Any) -> None:
-        self.context = browser.new_context(**({"viewport": {"width": 1400, "height": 1700}} | context))
+        view = {"viewport": {"width": 1400, "height": 1700}, "reduced_motion": "reduce"}
+        self.context = browser.new_context(**(view | context))
         self.context.set_default_timeout(WAIT_MS)
+        self.context.add_init_script(_STILL)
         self.page = self.context.new_page()
         self.address = address
         self.complaints: list[str] = []
@@ -115,7 +127,11 @@ class Visitor:
         return self
 
     def sees(self, text: str, wait_ms: float = WAIT_MS) -> Visitor:
-        playwright.expect(self.page.get_by_test_id("stMain")).to_contain_text(text, timeout=wait_ms)
+        """Wait for a text; a defect on the page is the end of the wait, not the text."""
+        main = self.page.get_by_test_id("stMain")
+        playwright.expect(main).to_contain_text(re.compile(f"{re.escape(text)}|{DEFECT}"), timeout=wait_ms)
+        if text not in (found := main.text_content() or "") and DEFECT in found:
+            pytest.fail(found[found.index(DEFECT) :][:300])
         return self
 
     def drawn(self, least: int = 1) -> Visitor:

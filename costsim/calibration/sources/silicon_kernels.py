@@ -25,14 +25,16 @@ Reader = Callable[[list[pd.DataFrame], str], Iterator[Measurement]]
 #: dtype names of the tables → ours; "fp8" is DeepSeek's block scaling, "fp8_tensor" one scale per tensor
 DTYPES = {
     "bfloat16": "bf16", "fp8_block": "fp8", "fp8": "fp8_tensor", "nvfp4": "fp4", "int4_wo": "w4", "w4a16_mxfp4": "w4",
+    "w4a8_mxfp4_mxfp8": "w4a8",
 }  # fmt: skip
 _GATED_MOE = (
     "moe_torch_flow_cutlass", "deepgemm", "moe_torch_flow", "sglang_fused_moe_triton", "deepepmoe",
-    "sglang_flashinfer_trtllm_moe", "sglang_marlin_moe",
+    "sglang_flashinfer_trtllm_moe", "sglang_mxfp4_flashinfer_trtllm_moe", "sglang_marlin_moe",
 )  # fmt: skip
 #: vLLM names the backend behind these; of them SGLang has the same Triton kernel
 _GATED_VLLM = (
     "vllm_fp8moe_", "vllm_unquantizedfusedmoe_", "vllm_compressedtensorswna16marlinmoe_", "vllm_gptossmxfp4moe_",
+    "vllm_compressedtensorsw4a4nvfp4moe_", "vllm_mxfp4moe_flashinfer_trtllm_mxfp4_mxfp8_",
 )  # fmt: skip
 _SHARED_VLLM = ("vllm_fp8moe_triton_", "vllm_unquantizedfusedmoe_triton_")
 
