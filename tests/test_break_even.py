@@ -22,7 +22,7 @@ from costsim.economics.break_even import (
     fleet_usd_per_h,
     usd_at_share,
 )
-from costsim.errors import UnknownName
+from costsim.errors import BadInput, UnknownName
 from costsim.predict.break_even import API, OWN, SHARE
 from costsim.report.break_even import fleet_section, load_section
 from costsim.spec.plan import ServingLoad
@@ -93,7 +93,7 @@ ARGV = ("infer", "--phase=serving", "--accelerator=h200-sxm", "--gpus=8", "--tp=
 
 def test_the_verb_adds_break_even_to_a_deployment(capsys: pytest.CaptureFixture[str]) -> None:
     metrics = _said(capsys, *ARGV, "--price=2USD/h", "--api=deepseek-r1")["metrics"]
-    plan = ServingPlan(gpus=8, tp=8, routing="balanced", precision="fp8")
+    plan = ServingPlan(gpus=8, tp=8, routing="default", precision="fp8")
     report = predict_inference(
         load_model("deepseek-v3"), load_accelerator("h200-sxm"), plan, ServingLoad(isl=1024, osl=1024, concurrency=64),
         parse_rate("2USD/h", "price"),
@@ -104,6 +104,19 @@ def test_the_verb_adds_break_even_to_a_deployment(capsys: pytest.CaptureFixture[
     assert metrics[SHARE]["low"] < metrics[SHARE]["value"] < metrics[SHARE]["high"]
     assert metrics[API]["grade"] == "A"
     assert metrics[SHARE]["grade"] >= metrics["output_tokens_per_s_per_gpu"]["grade"]
+
+
+def test_a_price_of_ones_own_is_that_of_the_list_with_the_same_amounts(capsys: pytest.CaptureFixture[str]) -> None:
+    own = "input=0.55USD/Mtok,output=2.19USD/Mtok,cached=0.14USD/Mtok"
+    ask = (*ARGV, "--price=2USD/h")
+    listed, mine = (_said(capsys, *ask, f"--api-price={api}")["metrics"] for api in ("deepseek-r1", own))
+    assert api_price("deepseek-r1").cached == 0.14
+    for name in (OWN, API, SHARE):
+        assert mine[name]["value"] == pytest.approx(listed[name]["value"])
+    assert api_price("input=7 CNY/Mtok,output=7 CNY/Mtok").output == pytest.approx(7 / 7.2, rel=0.05)
+    for text, words in (("2USD/Mtok", "say what for"), ("input=1USD/Mtok", "output="), ("input=1,output=2", "input")):
+        with pytest.raises(BadInput, match=words):
+            api_price(text)
 
 
 def test_the_verb_refuses_what_it_cannot_compare(capsys: pytest.CaptureFixture[str]) -> None:

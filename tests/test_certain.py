@@ -92,9 +92,8 @@ def test_the_verb_says_both(capsys: pytest.CaptureFixture[str]) -> None:
     assert sure["confirmed"][0]["met"]
     assert sure["confirmed"][0]["step_times"] > 1
     slow = {rung["requests_per_s"]: rung["gpus"] for rung in sure["by_load"]}
-    assert all(
-        slow[rung["requests_per_s"]] >= rung["gpus"] for rung in answer["by_load"] if rung["requests_per_s"] in slow
-    )
+    for rung in answer["by_load"]:
+        assert slow.get(rung["requests_per_s"], rung["gpus"]) >= rung["gpus"]
     assert main(text.split()) == 0
     shown = capsys.readouterr().out
     assert "For P90 (simulated" in " ".join(shown.split())
@@ -105,3 +104,19 @@ def test_too_few_cards_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     text = "search --phase deployment --accelerator h200-sxm --load 20req/s --tpot 50ms --max-gpus 8 --confirm 0"
     assert main(text.split()) == 0
     assert "8 cards are allowed and" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "search --accelerator h800-sxm --gpus 8,16 --tpot 1ns",
+        "search --phase deployment --accelerator h200-sxm --load 20req/s --max-gpus 8 --confirm 0",
+    ],
+)
+def test_scripts_can_tell_that_nothing_was_found(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The question was answered: 0, and 3 where the status is asked for. One that finds something is 0 in both."""
+    assert main([*text.split(), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["best"] is None
+    assert main([*text.split(), "--exit-code", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["best"] is None
+    assert main(["search", "--accelerator", "h200-sxm", "--gpus", "16", "--ep", "16", "--exit-code"]) == 0

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from costsim.spec.model import ModelSpec
     from costsim.spec.price import Price
 
+#: exit status of a search that found nothing, where --exit-code asks for one: the question was answered, so that
+#: without it the status is 0, as in `git diff --exit-code`
+NOTHING = 3
 #: what is searched where the user names nothing: units that engines run, and the loads they are run at
 _GRID: dict[str, list[Any]] = {
     "gpus": [1, 2, 4, 8, 16, 32, 64, 128], "tp": [1, 2, 4, 8], "pp": [1], "ep": [1, 2, 4, 8, 16, 32, 64, 128],
@@ -120,7 +123,8 @@ def run(args: argparse.Namespace) -> int:
     chosen = held or found.cheapest
     if args.launch is not None and chosen is not None:
         document = launching.with_launches(document, _launches(args.launch, model, chosen))
-    return finish(args, document)
+    status = finish(args, document)
+    return NOTHING if args.exit_code and chosen is None else status
 
 
 def _launches(engine: str, model: ModelSpec, chosen: Deployed) -> list[Launch]:
@@ -209,28 +213,8 @@ def _grid_keys() -> list[asking.Key]:
 
 def _api(text: str, demand: Demand) -> dict[str, float]:
     """What the same requests cost at a list price, or at prices given by part."""
-    from costsim.spec.price import in_usd, load_price
+    from costsim.economics.break_even import api_price
 
-    if "=" in text:
-        usd = _own_prices(text)
-    else:
-        usd = {part: in_usd(load_price(f"{text}-{part}")) for part in ("input", "input-cached", "output")}
-    each = (demand.isl - demand.cached) * usd["input"] + demand.cached * usd["input-cached"]
-    return {"usd_per_request": (each + demand.osl * usd["output"]) / 1e6, **usd}
-
-
-def _own_prices(text: str) -> dict[str, float]:
-    """``input=0.5USD/Mtok,output=2USD/Mtok,cached=0.1USD/Mtok``; cached tokens at the input's price where not given."""
-    from costsim.spec.base import build
-    from costsim.spec.price import Price, in_usd
-
-    given: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, price = (word.strip() for word in part.partition("="))
-        if name not in ("input", "output", "cached") or name in given:
-            raise BadInput(f"--api-price: {part.strip()[:60]!r}; write input=0.5USD/Mtok,output=2USD/Mtok")
-        kind = "api_input_cached" if name == "cached" else f"api_{name}"
-        given[name] = in_usd(build(Price, {"id": "given", "kind": kind, "value": price}, f"--api-price {name}"))
-    if not {"input", "output"} <= set(given) or min(given.values()) < 0:
-        raise BadInput(f"--api-price {text[:60]!r}: both input= and output= are needed, not negative")
-    return {"input": given["input"], "input-cached": given.get("cached", given["input"]), "output": given["output"]}
+    price = api_price(text)
+    each = (demand.isl - demand.cached) * price.input + demand.cached * price.cached + demand.osl * price.output
+    return {"usd_per_request": each / 1e6, "input": price.input, "input-cached": price.cached, "output": price.output}

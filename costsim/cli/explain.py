@@ -42,11 +42,12 @@ def run(args: argparse.Namespace) -> int:
     question = infer.question(args)
     if question.asked.varied:
         raise BadOption(f"explain takes one value of each option; given several of {', '.join(question.asked.varied)}")
-    plan, load = question.point({name: values[0] for name, values in question.asked.grid.items()})
+    plan, load, chosen = question.point({name: values[0] for name, values in question.asked.grid.items()})
     found = explain_inference(question.model, question.chip, plan, load, args.metric, question.price, question.cluster)
     if question.asked.assumed:
         note = f"defaults: {'  '.join(question.asked.assumed)}"
-        found = replace(found, report=replace(found.report, notes=(*found.report.notes, note)))
+        notes = (*found.report.notes, *([chosen] if chosen else []), note)
+        found = replace(found, report=replace(found.report, notes=notes))
     return finish(args, explained_document(found, args.op))
 
 

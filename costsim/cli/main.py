@@ -1,6 +1,7 @@
 """`costsim VERB ...`: finds the verb, parses its options, runs it, and turns what goes wrong into one line.
 
-Exit status: 0 answered, 1 a defect of costsim, 2 bad input, 130 interrupted, 141 the reader of a pipe has gone.
+Exit status: 0 answered, 1 a defect of costsim, 2 bad input, 3 nothing found
+(`search --exit-code`), 130 interrupted, 141 the reader of a pipe has gone.
 """
 
 from __future__ import annotations

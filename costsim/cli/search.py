@@ -52,6 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_quantity(group, "--tpot", "time", "largest time per output token, like 50ms")
     group.add_argument("--max-gpus", type=int, metavar="N", help="largest number of cards")
     group.add_argument("--top", type=int, default=20, metavar="N", help="rows of the frontier to print (20)")
+    group.add_argument("--exit-code", action="store_true", help="exit status 3 where nothing meets the constraints (0)")
     parser.set_defaults(phase="decode", objective="usd_per_mtok")
     asking.add_subject(parser, "deepseek-v3", "h800-sxm")
     asking.add_keys(parser, "plan and load (lists and ranges)", _keys())
@@ -114,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     status = finish(args, document)
     if args.write_megatron is not None and result.best is not None:
         job.write_layout(args.write_megatron, model, chip, result.best.plan)
-    return status
+    return deployments.NOTHING if args.exit_code and result.best is None else status
 
 
 def _grid(args: argparse.Namespace, model: ModelSpec, chip: Accelerator) -> tuple[dict[str, list[Any]], list[str]]:
@@ -132,6 +133,9 @@ def _grid(args: argparse.Namespace, model: ModelSpec, chip: Accelerator) -> tupl
             defaults["recompute"] = [train.DEFAULTS["recompute"].replace(",", "+"), *defaults["recompute"]]
     if model.moe is None:
         defaults["ep"] = [1]
+    if args.phase != "training":
+        even = model.moe is None or args.phase != "serving"
+        defaults["routing"] = ["balanced" if even else infer.DEFAULTS["serving"]["routing"]]
     grid: dict[str, list[Any]] = {}
     for name in known:
         value = getattr(args, name, None)

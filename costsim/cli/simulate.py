@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from costsim.cli import ask as asking
 from costsim.cli import bench, infer, simulate_grid
@@ -137,7 +137,8 @@ def simulated(args: argparse.Namespace, load: tuple[Requests, int | None, list[s
         bands=not args.no_bands, record=getattr(args, "perfetto", None) is not None,
         warmup=None if load is not None else warmup_of(args),
     )  # fmt: skip
-    report = asking.with_assumed(result.report, (*about, *about_supply, *about_load))
+    about_routing = [f"--routing {plan.routing}"] if args.routing is None and model.moe else []
+    report = asking.with_assumed(result.report, (*about, *about_routing, *about_supply, *about_load))
     if load is None:  # how the requests were made, so that `costsim diff` can make them again
         said = {key: value for key, value in args.asked_load.items() if value is not None}
         report = replace(report, inputs={**report.inputs, "load": {**report.inputs["load"], "asked": said}})
@@ -178,6 +179,13 @@ def _launches(args: argparse.Namespace) -> list[Launch]:
     return launching.launches(args.launch, model, chip, _plan(args, model), service_of(args, model))
 
 
+def routing_of(args: argparse.Namespace, model: ModelSpec) -> Any:
+    """How evenly tokens meet experts where the options do not say: as in an engine without a balancer."""
+    from costsim.cli.infer import DEFAULTS
+
+    return args.routing or (DEFAULTS["serving"]["routing"] if model.moe else "balanced")
+
+
 def _plan(args: argparse.Namespace, model: ModelSpec) -> ServingPlan:
     from costsim.spec.plan import ServingPlan
 
@@ -185,7 +193,7 @@ def _plan(args: argparse.Namespace, model: ModelSpec) -> ServingPlan:
     return ServingPlan(
         gpus=gpus, tp=tp, pp=one(args, "pp", 1), ep=one(args, "ep", 1), moe_tp=one(args, "moe_tp", None),
         precision=args.precision, kv_dtype=args.kv_dtype or "bf16", overlap=args.overlap or "none",
-        routing=args.routing or ("default" if model.moe else "balanced"), framework=args.framework or "",
+        routing=routing_of(args, model), framework=args.framework or "",
         redundant_experts=one(args, "redundant_experts", 0), imbalance=one(args, "imbalance", None),
         remote_nodes=one(args, "remote_nodes", None),
     )  # fmt: skip

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from costsim.errors import BadInput
 from costsim.num import Num
-from costsim.spec.price import in_usd, load_price
+from costsim.spec.base import build
+from costsim.spec.price import Price, in_usd, load_price
 from costsim.units import HOUR_S
 
 #: slack against a unit too many where a load is a whole number of units up to rounding
@@ -22,7 +24,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class ApiPrice:
-    """List prices of one API in USD per million tokens, with who says so."""
+    """Prices of one API in USD per million tokens, with who says so."""
 
     id: str
     input: float
@@ -40,13 +42,34 @@ class Step:
     usd_per_h: float
 
 
-def api_price(name: str) -> ApiPrice:
-    """Prices ``name-input``, ``name-input-cached`` and ``name-output`` of the catalog. UnknownName for others."""
-    parts = {part: load_price(f"{name}-{part}") for part in ("input", "input-cached", "output")}
+def api_price(text: str) -> ApiPrice:
+    """Prices ``ID-input``, ``ID-input-cached`` and ``ID-output`` of the catalog, or one's own:
+    ``input=0.5USD/Mtok,output=2USD/Mtok,cached=0.1USD/Mtok``; cached tokens at the input's price where not given.
+
+    UnknownName for other ids, BadInput for amounts without their unit or their part.
+    """
+    if "=" in text:
+        return _own_prices(text)
+    if text.strip()[:1].isdigit():
+        raise BadInput(f"--api-price {text[:60]!r}: say what for, like input=0.5USD/Mtok,output=2USD/Mtok")
+    parts = {part: load_price(f"{text}-{part}") for part in ("input", "input-cached", "output")}
     sources = dict.fromkeys(source for price in parts.values() for source in price.sources)
     worst = max(price.confidence for price in parts.values())
     usd = {part: in_usd(price) for part, price in parts.items()}
-    return ApiPrice(name, usd["input"], usd["input-cached"], usd["output"], worst, tuple(sources))
+    return ApiPrice(text, usd["input"], usd["input-cached"], usd["output"], worst, tuple(sources))
+
+
+def _own_prices(text: str) -> ApiPrice:
+    given: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, price = (word.strip() for word in part.partition("="))
+        if name not in ("input", "output", "cached") or name in given:
+            raise BadInput(f"--api-price: {part.strip()[:60]!r}; write input=0.5USD/Mtok,output=2USD/Mtok")
+        kind = "api_input_cached" if name == "cached" else f"api_{name}"
+        given[name] = in_usd(build(Price, {"id": "given", "kind": kind, "value": price}, f"--api-price {name}"))
+    if not {"input", "output"} <= set(given) or min(given.values()) < 0:
+        raise BadInput(f"--api-price {text[:60]!r}: both input= and output= are needed, not negative")
+    return ApiPrice("given", given["input"], given.get("cached", given["input"]), given["output"], "A", ())
 
 
 def api_usd_per_mtok_output(price: ApiPrice, isl: Num, osl: Num, cached: Num = 0.0) -> Num:

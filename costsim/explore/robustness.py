@@ -11,7 +11,7 @@ import numpy as np
 from costsim.errors import OutOfRange
 from costsim.explore.inputs import Question
 from costsim.explore.moved import Asked, lower_is_better
-from costsim.explore.sensitivity import levers, sampled
+from costsim.explore.sensitivity import band_of, levers, sampled
 from costsim.frames import Framed, Rows
 
 #: fewest draws that say anything about tails, and most that anybody waits for
@@ -20,7 +20,8 @@ LEAST, MOST = 20, 20_000
 
 @dataclass(frozen=True)
 class Ranking(Framed):
-    """``first[i]``: share of draws in which answer i is best; ``beats[i][j]``: in which i beats j (half a tie)."""
+    """``first[i]``: share of draws in which answer i is best; ``beats[i][j]``: in which i beats j (half a tie);
+    ``bands``: of each answer as it carries it, at its price."""
 
     metric: str
     unit: str
@@ -69,17 +70,18 @@ def ranking(questions: Sequence[Question], metric: str, draws: int = 400, seed: 
     if not LEAST <= draws <= MOST:
         raise OutOfRange(f"draws = {draws}: must be from {LEAST} to {MOST:,}")
     asked = [Asked(question, metric) for question in questions]
-    found = np.array(sampled(asked, [levers(one) for one in asked], draws, seed))
+    known = [levers(one) for one in asked]
+    found = np.array(sampled(asked, known, draws, seed))
     sign = 1.0 if lower_is_better(metric) else -1.0
     cost = sign * found
     best = np.argmin(cost, axis=0)
     beats = [[float(np.mean((cost[i] < cost[j]) + 0.5 * (cost[i] == cost[j]))) for j in range(len(asked))]
              for i in range(len(asked))]  # fmt: skip
-    bands = np.quantile(found, [0.1, 0.9], axis=1).T
+    bands = [band_of(one, each, draws, seed) for one, each in zip(asked, known, strict=True)]
     names = _names(questions)
     return Ranking(
         metric, asked[0].report.metrics[metric].unit, names, tuple(one.value for one in asked),
-        tuple((float(low), float(high)) for low, high in bands),
+        tuple(bands),
         tuple(float(np.mean(best == i)) for i in range(len(asked))), tuple(tuple(row) for row in beats), draws, seed,
         sign > 0,
     )  # fmt: skip

@@ -28,13 +28,15 @@ _LEAST = 1e-4
 
 @dataclass(frozen=True)
 class Lever:
-    """An input that can move: factors (or, for acceptance, values) at P10 and P90, the middle, and why."""
+    """An input that can move: factors (or, for acceptance, values) at P10 and P90, the middle, and why. ``stated``: the
+    answer says at which value it holds (a price), so that its own band leaves this out."""
 
     name: str
     low: float
     high: float
     why: str
     middle: float = 1.0
+    stated: bool = False
 
     def drawn(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """Two half log-normals about the middle that meet P10 and P90 at z = ∓1.28; clipped to [0, 1] if a chance."""
@@ -63,7 +65,8 @@ class Bar:
 
 @dataclass(frozen=True)
 class Tornado(Framed):
-    """Bars of one metric, widest first; ``low`` and ``high`` are P10 and P90 with all inputs drawn together."""
+    """Bars of one metric, widest first; ``low`` and ``high`` are the answer's own P10 and P90, at the price that it
+    states, and ``any_price`` those with all inputs and the price drawn together; None where no price matters."""
 
     name: str
     metric: str
@@ -72,6 +75,7 @@ class Tornado(Framed):
     low: float
     high: float
     bars: tuple[Bar, ...]
+    any_price: tuple[float, float] | None = None
 
     def rows(self) -> Rows:
         """``bars``: one row an input; ``metric``: the number with all inputs drawn together."""
@@ -81,7 +85,7 @@ class Tornado(Framed):
     def json(self) -> dict[str, Any]:
         return {
             "name": self.name, "metric": self.metric, "unit": self.unit, "value": self.value, "low": self.low,
-            "high": self.high,
+            "high": self.high, "any_price": None if self.any_price is None else list(self.any_price),
             "bars": [{"input": bar.name, "low": bar.low, "high": bar.high, "at_low": bar.at_low,
                       "at_high": bar.at_high, "swing": bar.swing, "why": bar.why} for bar in self.bars],
         }  # fmt: skip
@@ -131,9 +135,9 @@ def _price(chip: Accelerator, rate: float) -> Lever:
     if rate > 0 and len(known) >= 2:
         least = float(band["least"])
         low, high = min(min(known) / rate, 1.0 - least), max(max(known) / rate, 1.0 + least)
-        return Lever(f"price of {chip.id}", low, high, f"{len(known)} prices")
+        return Lever(f"price of {chip.id}", low, high, f"{len(known)} prices", stated=True)
     width = float(band["alone"])
-    return Lever(f"price of {chip.id}", 1.0 - width, 1.0 + width, "assumed")
+    return Lever(f"price of {chip.id}", 1.0 - width, 1.0 + width, "assumed", stated=True)
 
 
 def tornado(question: Question, metric: str, draws: int = 200, seed: int = 0) -> Tornado:
@@ -143,11 +147,25 @@ def tornado(question: Question, metric: str, draws: int = 200, seed: int = 0) ->
     bars = [Bar(lever.name, lever.low, lever.high, asked.at({lever.name: lever.low}),
                 asked.at({lever.name: lever.high}), lever.why) for lever in known]  # fmt: skip
     seen = [bar for bar in bars if bar.swing > _LEAST * abs(asked.value)]
-    found = sampled([asked], [known], draws, seed)[0]
-    low, high = (float(np.quantile(found, q)) for q in (0.1, 0.9))
+    low, high = band_of(asked, known, draws, seed)
     unit = asked.report.metrics[metric].unit
     ordered = tuple(sorted(seen, key=lambda bar: -bar.swing))
-    return Tornado(question.name, metric, unit, asked.value, low, high, ordered)
+    any_price = None
+    if any(lever.stated for lever in known):
+        wide = np.quantile(sampled([asked], [known], draws, seed)[0], [0.1, 0.9])
+        any_price = (min(low, float(wide[0])), max(high, float(wide[1])))
+    return Tornado(question.name, metric, unit, asked.value, low, high, ordered, any_price)
+
+
+def band_of(asked: Asked, known: Sequence[Lever], draws: int, seed: int) -> tuple[float, float]:
+    """P10 and P90 of an answer: those that it carries, so that a number has one band wherever it is shown; drawn from
+    the inputs, at the price stated, where it carries none."""
+    own = asked.report.metrics[asked.metric]
+    if own.low is not None and own.high is not None:
+        return own.low, own.high
+    doubted = [lever for lever in known if not lever.stated]
+    low, high = np.quantile(sampled([asked], [doubted], draws, seed)[0], [0.1, 0.9])
+    return float(low), float(high)
 
 
 def sampled(

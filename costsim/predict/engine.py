@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from costsim.errors import DoesNotFit
+from costsim.errors import BadInput, DoesNotFit
 from costsim.physics.memory import activation_bytes, communication_bytes, kv_bytes_per_rank, weight_bytes_per_rank
+from costsim.predict.fits import cure
 from costsim.predict.layout import refuse
 from costsim.predict.phases import (
     Setting,
@@ -19,6 +20,7 @@ from costsim.predict.phases import (
     decode,
     launch_seconds,
     prefill,
+    setting_for,
 )
 from costsim.serving.engine import Engine
 from costsim.serving.policy import Policy
@@ -26,7 +28,7 @@ from costsim.serving.timer import TableTimer, curve, surface
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.framework import Framework, Host
 from costsim.spec.model import ModelSpec
-from costsim.spec.plan import DecodeLoad, PrefillLoad
+from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingPlan
 from costsim.units import GIGA
 
 #: sequence length at which prompts are short enough that attention is a small part of the step
@@ -131,6 +133,29 @@ def kv_capacity_tokens(setting: Setting, token_budget: int, drafts: float = 0.0)
 
     Raises DoesNotFit where not even the weights do.
     """
+    weights, live, room, each = _room(setting, token_budget, drafts)
+    if room >= each:
+        return int(room / each)
+
+    def fits(plan: ServingPlan, _load: None) -> bool:
+        """A replica of this plan has room for a token, and breaks no rule."""
+        try:
+            own = setting_for(setting.model, setting.chip, plan)
+            broken = prefill(own, PrefillLoad(1024.0, 1024.0), strict=False).rules
+            there, needed = _room(own, token_budget, drafts)[2:]
+        except BadInput:
+            return False
+        return there >= needed and not any(bool(np.any(rule.broken)) for rule in broken)
+
+    raise DoesNotFit(
+        f"does not fit: weights take {weights / GIGA:.1f} GB and a step of {token_budget} tokens {live / GIGA:.1f} "
+        f"GB of the {(room + weights + live) / GIGA:.1f} GB that an engine uses of each rank of {setting.chip.id}; "
+        f"{cure(setting, None, fits)}"
+    )
+
+
+def _room(setting: Setting, token_budget: int, drafts: float) -> tuple[float, float, float, float]:
+    """Bytes of a rank: weights, what is live in a step, what is left for KV (maybe negative), KV of a token."""
     model, layout = setting.model, setting.layout
     weights = float(np.max(weight_bytes_per_rank(model, layout, with_mtp=drafts > 0)))
     live = 0.0
@@ -138,14 +163,7 @@ def kv_capacity_tokens(setting: Setting, token_budget: int, drafts: float = 0.0)
         live = float(np.max(activation_bytes(model, layout, float(token_budget), True)))
         live += float(np.max(communication_bytes(model, layout, float(token_budget), low_latency=False)))
     each = float(np.max(kv_bytes_per_rank(model, layout, 1.0, _LONG))) / _LONG
-    room = cache_bytes(setting, weights + live)
-    if room < each:
-        raise DoesNotFit(
-            f"does not fit: weights take {weights / GIGA:.1f} GB and a step of {token_budget} tokens {live / GIGA:.1f} "
-            f"GB of the {(room + weights + live) / GIGA:.1f} GB that an engine uses of each rank of {setting.chip.id}; "
-            "raise tp or ep, or use a smaller precision"
-        )
-    return int(room / each)
+    return weights, live, float(cache_bytes(setting, weights + live)), each
 
 
 #: requests in flight from which a recipe's engine polls for new ones at its longer interval

@@ -15,6 +15,7 @@ from costsim.num import Num
 from costsim.physics.attention import kv_bytes_per_layer_token
 from costsim.physics.memory import Footprint
 from costsim.predict.bands import serving_band, sources_of, step_band
+from costsim.predict.fits import cure
 from costsim.predict.hire import billed, hired
 from costsim.predict.phases import Answer, Setting, decode, prefill, setting_for
 from costsim.predict.question import check_values, most_cards
@@ -52,30 +53,24 @@ def predict_inference(
     if isinstance(load, ServingLoad):
         blend = serve(setting, load)
         if setting.framework is None:
-            refuse_memory(blend.decode.memory, setting)
+            refuse_memory(blend.decode.memory, setting, load)
         return _blend_report(setting, load, blend, price, serve_events(setting, load))
     answer = prefill(setting, load) if isinstance(load, PrefillLoad) else decode(setting, load)
-    refuse_memory(answer.memory, setting)
+    refuse_memory(answer.memory, setting, load)
     return _phase_report(setting, load, answer, price)
 
 
-def refuse_memory(memory: Footprint, setting: Setting) -> None:
-    """Raise DoesNotFit, naming the largest term and how much is missing."""
+def refuse_memory(memory: Footprint, setting: Setting, load: Load) -> None:
+    """Raise DoesNotFit, naming the largest term, how much is missing, and what would fit."""
     total = float(np.max(memory.total_bytes))
     if total <= memory.capacity_bytes:
         return
     terms = {name: float(np.max(value)) for name, value in memory.terms().items()}
     name, largest = max(terms.items(), key=lambda item: item[1])
-    cures = {
-        "weights_bytes": "raise ep or tp, or use a smaller precision",
-        "kv_bytes": "lower batch_per_gpu or context, or use kv_dtype fp8",
-        "activations_bytes": "lower tokens_per_gpu",
-        "communication_bytes": "lower batch_per_gpu or tokens_per_gpu",
-    }
     raise DoesNotFit(
         f"does not fit: {total / GIGA:.1f} GB needed on each rank of {setting.chip.id}, "
         f"{memory.capacity_bytes / GIGA:.1f} GB there; "
-        f"the largest term is {name.removesuffix('_bytes')} with {largest / GIGA:.1f} GB; {cures.get(name, '')}"
+        f"the largest term is {name.removesuffix('_bytes')} with {largest / GIGA:.1f} GB; {cure(setting, load)}"
     )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from costsim.errors import BadInput
-from costsim.physics.memory import kv_bytes_per_rank
 from costsim.predict.engine import engine_for
+from costsim.predict.handover import handover, kv_bytes_per_token
 from costsim.predict.phases import Setting, setting_for
 from costsim.predict.serving import frontend
 from costsim.serving.engine import Engine
@@ -26,8 +26,6 @@ from costsim.spec.plan import ServingPlan
 
 #: vLLM's: prompts in chunks beside the answers
 DEFAULT_POLICY = Policy()
-#: seconds before the first byte of a KV transfer between pools: a handshake over RDMA, an assumption (grade D)
-TRANSFER_START_S = 1e-3
 
 
 @dataclass(frozen=True)
@@ -114,13 +112,13 @@ def deployment_of(
         engine = engine_for(setting, policy, role, *drafts)
         blocks = 0
         if service.host_cache_bytes:
-            each = _kv_bytes_per_token(setting)
+            each = kv_bytes_per_token(setting)
             blocks = int(service.host_cache_bytes / each / BLOCK_TOKENS)
             engine = replace(engine, host_kv_s_per_token=each / float(np.max(setting.layout.tp)) / HOST_BYTES_PER_S)
         cached = service.prefix_cache and role != "decode"
         pools.append(Pool(engine, int(float(one.gpus) / cards), service.router, cached, blocks))
         settings.append(setting)
-    transfer = _transfer(settings[0], settings[1]) if service.prefill else at_once
+    transfer = handover(settings[0], settings[1]) if service.prefill else at_once
     return Deployment(tuple(pools), transfer, frontend(settings[0])), settings
 
 
@@ -148,23 +146,6 @@ def _setting(
 
 #: tokens of a block that traces hash; PCIe 5.0 ×16 from host memory to a card, 85 % of 63 GB/s (grade D)
 BLOCK_TOKENS, HOST_BYTES_PER_S = 512, 0.85 * 63e9
-
-
-def _kv_bytes_per_token(setting: Setting) -> float:
-    """Bytes of KV of one token over all ranks of a replica's tensor-parallel group."""
-    one, two = (float(np.max(kv_bytes_per_rank(setting.model, setting.layout, 1.0, n))) for n in (1.0, 2.0))
-    each = two - one  # what a sequence holds whatever its length is no part of a token's
-    split = 1.0 if setting.model.attention.kind == "mla" else float(np.max(setting.layout.tp))
-    return each * split * float(np.max(setting.layout.pp))
-
-
-def _transfer(*ends: Setting) -> Callable[[int], float]:
-    """Seconds to move a prompt's KV to another pool: its bytes over the scale-out links of the ranks of one attention
-    group, at the slower of both ends."""
-    slowest = max(
-        _kv_bytes_per_token(end) / float(np.max(end.layout.tp)) / float(end.device.fabric("out")) for end in ends
-    )
-    return lambda tokens: TRANSFER_START_S + tokens * slowest
 
 
 def scaled(deployment: Deployment, factor: float) -> Deployment:

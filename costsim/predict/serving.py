@@ -13,16 +13,13 @@ import numpy as np
 
 from costsim.errors import Contradiction, DoesNotFit
 from costsim.num import Num
-from costsim.physics.attention import kv_bytes_per_layer_token
-from costsim.physics.delta import state_bytes
-from costsim.physics.op import Wire
 from costsim.predict.engine import engine_for, policy_for, ranks_of
+from costsim.predict.handover import handover
 from costsim.predict.phases import Setting
 from costsim.serving.arrivals import SPREAD, SPREAD_RATIO, closed_loop
 from costsim.serving.outcome import Outcome
 from costsim.serving.simulation import Deployment, Pool, at_once, simulate
 from costsim.spec.plan import Disaggregated, PoolPlan, ServingLoad
-from costsim.timing.duration import time_wire
 
 #: benchmark clients send ten requests for each in flight; a long run is simulated in part and its start weighted so
 ROUNDS, FEWEST_ROUNDS = 10, 3
@@ -107,7 +104,7 @@ def serve_disaggregated(prefill: Setting, decode: Setting, pools: Disaggregated,
         if replicas < 1:
             raise Contradiction(f"{role} gpus = {pool.plan.gpus:g}: one replica takes {replica_gpus(setting):g}")
         parts.append(Pool(engine_for(setting, policy, role, *drafts), replicas))
-    deployment = Deployment(tuple(parts), transfer_s=_transfer(prefill), frontend_s=frontend(prefill))
+    deployment = Deployment(tuple(parts), transfer_s=handover(prefill, decode), frontend_s=frontend(prefill))
     return _run(deployment, load, pools.gpus, prefill)
 
 
@@ -136,23 +133,3 @@ def frontend(setting: Setting) -> Any:
         return at_once
     host = setting.framework.host
     return lambda tokens: host.frontend_s + host.frontend_token_s * tokens
-
-
-def _transfer(setting: Setting) -> Any:
-    """Seconds to hand a prompt's KV over: every rank of the replica sends its share at once."""
-    layout, model = setting.layout, setting.model
-    split = 1.0 if model.attention.kind == "mla" else float(np.minimum(np.max(layout.tp), model.attention.kv_heads))
-    each_token = kv_bytes_per_layer_token(model.attention, setting.plan.kv_dtype) * model.cached_layers
-    held = each_token / float(np.max(layout.pp))
-    state = state_bytes(model) * model.linear_layers / float(np.max(layout.tp * layout.pp))
-    # MLA's latent is on every rank: each sends a part of it.
-    each = held / (float(np.max(layout.tp)) if model.attention.kind == "mla" else split)
-    apart = 2.0 * layout.domain
-
-    def seconds(tokens: int) -> float:
-        size = tokens * each + state
-        return float(
-            np.max(time_wire(Wire("kv", "p2p", size, size, apart, layout.domain, 1.0, "kv"), setting.device).time_s)
-        )
-
-    return seconds

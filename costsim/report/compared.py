@@ -133,8 +133,8 @@ def tornado_document(found: Tornado, rankings: Sequence[Ranking] = ()) -> Docume
 
 def _tornado_section(found: Tornado) -> Section:
     unit = unit_of(found.metric, found.unit)
-    head = (f"{label(found.metric)} is {quantity(found.value, unit)}; all bands together "
-            f"{quantity(found.low, unit)} … {quantity(found.high, unit)}.")  # fmt: skip
+    head = (f"{label(found.metric)} is {quantity(found.value, unit)}, P10 to P90 "
+            f"{quantity(found.low, unit)} … {quantity(found.high, unit)}" + _at_any_price(found) + ".")  # fmt: skip
     rows: list[list[Content]] = [
         [bar.name, f"{bar.low:.2f}…{bar.high:.2f}", _plainly(bar.at_low, unit), _plainly(bar.at_high, unit),
          Cell(percent(bar.swing / found.value, 0), bar.swing), bar.why]
@@ -144,6 +144,15 @@ def _tornado_section(found: Tornado) -> Section:
     table = Table(names, rows)
     words = [head, "Each input alone moves between the P10 and P90 of its band; the widest is first."]
     return Section(f"Tornado: {label(found.metric)}", words, [table], [Chart(_chart(found), head)])
+
+
+def _at_any_price(found: Tornado) -> str:
+    """The band with the doubt about the price in it, which the answer's own leaves out: it states its price."""
+    if found.any_price is None:
+        return ""
+    unit = unit_of(found.metric, found.unit)
+    low, high = (quantity(end, unit) for end in found.any_price)
+    return f" at the price stated; with the price in doubt too {low} … {high}"
 
 
 def _plainly(value: float, unit: str) -> Cell:
@@ -170,7 +179,7 @@ def _ranking_section(found: Ranking) -> Section:
         "once for all who use them. " + ("Lower" if found.lower_is_better else "Higher") + " is better.",
         "; ".join(pairs) + "." if pairs else "",
     ]
-    table = Table(("answer", label(found.metric), "P10 … P90 of draws", "is best"), rows)
+    table = Table(("answer", label(found.metric), "P10 … P90", "is best"), rows)
     bars = grouped_bar(found.names, {"share of draws": list(found.first)}, "How often each is best", "share")
     chart = Chart(bars, words[1] or "One answer only.")
     return Section(f"Ranking by {label(found.metric)}", [word for word in words if word], [table], [chart])

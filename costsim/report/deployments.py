@@ -214,7 +214,9 @@ def unit_words(way: Deployed) -> str:
 
 def _words(role: str, count: int, chip: str, plan: Mapping[str, Any]) -> str:
     keys = [k for k in ("tp", "pp", "ep", "moe_tp") if plan.get(k, 1) != 1]
-    keys += [k for k in ("overlap",) if plan.get(k, "none") != "none"] + [k for k in ("mtp_tokens",) if plan.get(k)]
+    keys += [k for k in ("overlap",) if plan.get(k, "none") != "none"]
+    keys += [k for k in ("redundant_experts", "mtp_tokens") if plan.get(k)]
+    keys += ["routing"] if plan.get("ep", 1) != 1 and plan.get("routing", "balanced") != "balanced" else []
     keys += [k for k in ("concurrency", "batch_per_gpu", "tokens_per_gpu") if k in plan]
     name = "" if role == "both" else f"{role} "
     return f"{count} × {name}{plan['gpus']} {chip} " + " ".join(f"{k}={plan[k]}" for k in keys)
