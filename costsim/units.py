@@ -22,7 +22,7 @@ BITS_PER_BYTE: Final = 8
 
 _DECIMAL = {"": 1.0, "k": KILO, "K": KILO, "M": MEGA, "G": GIGA, "T": TERA, "P": PETA}
 _BINARY = {"Ki": 1024.0, "Mi": 1024.0**2, "Gi": 1024.0**3, "Ti": 1024.0**4}
-_CURRENCIES = ("USD", "CNY", "EUR")
+_CURRENCIES = {"USD": "USD", "CNY": "CNY", "RMB": "CNY", "EUR": "EUR"}
 
 
 def _scaled(base: str, factor: float = 1.0) -> dict[str, float]:
@@ -121,7 +121,7 @@ def parse(text: str | float | int, dimension: str, field: str) -> float:
 
 def currency(text: str) -> str:
     """The currency a money quantity is written in: ``currency("12 CNY/h") == "CNY"``."""
-    return next((money for money in _CURRENCIES if money in str(text)), "USD")
+    return next((money for name, money in _CURRENCIES.items() if name in str(text)), "USD")
 
 
 def format_si(value: float | None, unit: str, digits: int = 3) -> str:

@@ -21,7 +21,7 @@ from costsim.explore.inputs import Question, ask, of_report, read_question
 from costsim.explore.moved import Asked, MovedLaws
 from costsim.explore.robustness import ranking
 from costsim.explore.sensitivity import P90, Lever, levers, sampled, tornado
-from costsim.spec.catalog import load_accelerator
+from costsim.spec.catalog import ACCELERATORS, load_accelerator
 
 CHIPS = ["h800-sxm", "h20-96g", "h200-sxm", "b200-sxm", "ascend-910c"]
 Value = Callable[[frozenset[str]], Any]
@@ -381,3 +381,27 @@ def test_spoilt_reports_are_refused_in_one_line(argv: list[str], capsys: pytest.
             refused.append(said)
     assert refused
     assert all("\n" not in said and len(said) < 600 for said in refused)
+
+
+def test_a_report_of_an_own_chip_is_asked_again_where_its_file_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The report names the chip, not the file: the file is found by what it says, whatever it is called."""
+    text = (ACCELERATORS / "h800-sxm.toml").read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(text.replace('id = "h800-sxm"', 'id = "dragon-1"'), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for name, chip in (("a", "mine.toml"), ("b", "h800-sxm")):
+        assert cli.main(["infer", "--accelerator", chip, "--gpus", "32", "--batch-per-gpu", "32", "--price", "2USD/h",
+                         "--out", f"{name}.json"]) == 0  # fmt: skip
+    assert read_question("a.json").values["accelerator"] == "dragon-1"
+    capsys.readouterr()
+    assert cli.main(["diff", "a.json", "b.json", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["changed"]) == {"accelerator"}
+    for metric in found["metrics"].values():
+        assert sum(part["part"] for part in metric["parts"]) == pytest.approx(metric["difference"], abs=1e-12)
+    assert cli.main(["sensitivity", "a.json", "--draws", "20"]) == 0
+    assert "price of dragon-1" in capsys.readouterr().out
+    (tmp_path / "mine.toml").unlink()
+    assert cli.main(["diff", "a.json", "b.json"]) == 2
+    assert "dragon-1" in capsys.readouterr().err

@@ -261,3 +261,22 @@ def test_four_nics_halve_the_network() -> None:
     four, eight = catalog.load_cluster("h20-8x200g-4nic"), catalog.load_cluster("h20-8x400g")
     assert four.scale_out_bandwidth == pytest.approx(25 * GIGA)
     assert eight.scale_out_bandwidth == pytest.approx(50 * GIGA)
+
+
+@pytest.mark.parametrize(("old", "new", "said"), [
+    ('name = "H800 SXM5 80GB"', 'nom = "x"', "name: is missing"),
+    ("year = 2022", 'yeer = 2022\nyear = 2022', "yeer: no such field; nearest: year"),
+    ('vendor = "NVIDIA"', "vendor = [1]", "vendor: a text in quotes is needed (got a list)"),
+    ("year = 2022", "year = 2022.5", "year: a whole number is needed (got 2022.5)"),
+    ('bf16                = { value = "989 TFLOP/s"', 'bf16 = { value = "989 GB"', "unknown unit 'GB' in '989 GB'"),
+    ('bf16                = {', 'bf61 = {', "datasheet: unknown field 'bf61'"),
+])  # fmt: skip
+def test_a_wrong_file_is_told_in_its_own_words(old: str, new: str, said: str, tmp_path: Path) -> None:
+    """The field and what it needs: no dump of the table, no words of a library."""
+    text = (catalog.ACCELERATORS / "h800-sxm.toml").read_text(encoding="utf-8")
+    assert old in text
+    (tmp_path / "chip.toml").write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(BadInput) as caught:
+        catalog.load_accelerator(str(tmp_path / "chip.toml"))
+    assert said in str(caught.value)
+    assert not re.search(r"\{'|Value error|Input should|Field required|Extra inputs", str(caught.value))

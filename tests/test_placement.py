@@ -426,3 +426,10 @@ def test_lower_bound_against_enumeration(seed: int) -> None:
     assert bound <= best / w.sum() * gpus + 1e-9
     ours = float(optimise(Shape(experts, slots, gpus), w[None], V3, BALANCE).imbalance(w[None])[0])
     assert ours <= 1.01 * best / w.sum() * gpus
+
+
+def test_slots_that_are_offered_hold_every_expert() -> None:
+    with pytest.raises(BadInput, match="nearest slots that work: 256"):
+        Shape(experts=256, slots=100, gpus=32)
+    with pytest.raises(BadInput, match="nearest slots that work: 288 or 320"):
+        Shape(experts=256, slots=300, gpus=32)

@@ -189,3 +189,7 @@ def test_a_served_loop_pays_for_every_card_and_no_more(gpus: int, concurrency: i
     paid = report["usd_per_mtok_output"] + report["usd_per_mtok_input"] * 2000 / 500
     # lengths are drawn, so the mean prompt per answer is four only about
     assert paid * made / 1e6 * 3600 == pytest.approx(2.0, rel=0.02)
+
+
+def test_yuan_by_either_name() -> None:
+    assert in_usd(parse_rate("12 RMB/h", "--price")) == in_usd(parse_rate("12 CNY/h", "--price"))

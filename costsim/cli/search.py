@@ -77,7 +77,7 @@ def _training_words() -> dict[str, str]:
     from costsim.spec.words import FRAMEWORKS, SCHEDULE_WORDS
 
     return {
-        "recompute": "activations recomputed: none, selective, full; lists of tensors with + between them",
+        "recompute": "activations recomputed: none, selective, full, offload; lists of tensors with + between them",
         "schedule": ", ".join(SCHEDULE_WORDS),
         "framework": f"kernels and number formats: {', '.join(FRAMEWORKS)}",
     }

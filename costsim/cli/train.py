@@ -64,8 +64,8 @@ def words() -> tuple[Words, ...]:
 
     return (
         Words("precision", "arithmetic of the matrix products", plan.TRAINING_PRECISIONS),
-        Words("recompute", "what the backward pass computes again: none, selective, full, or a list of norm, act, "
-              "mla_up_proj, core_attn, mlp, moe", ()),
+        Words("recompute", "what the backward pass computes again: none, selective, full, offload, or a list of norm, "
+              "act, mla_up_proj, core_attn, mlp, moe", ()),
         Words("routing", "how evenly tokens meet experts", plan.ROUTINGS),
         Words("schedule", "pipeline schedule", plan.SCHEDULE_WORDS),
         Words("overlap", "which transfers run beside compute", plan.TRAINING_OVERLAPS),

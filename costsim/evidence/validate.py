@@ -99,7 +99,7 @@ def _training(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
         return predict_training(model, chip, tried, load)
 
     try:
-        return ask(plan) if point.plan.get("recompute") else least_recompute(plan, ask)
+        return ask(plan) if point.plan.get("recompute") else least_recompute(plan, ask, _rungs(point, plan, chip))
     except DoesNotFit:
         if "zero" in point.plan or point.plan.get("overlap") == "none" or point.number("pp", 1.0) > 1:
             raise
@@ -112,9 +112,17 @@ def _training(point: Point, model: ModelSpec, chip: Accelerator) -> Report:
 _MORE_RECOMPUTE = ("none", "mla_up_proj", "norm,act", "selective", "selective,mlp", "full")
 
 
-def least_recompute(plan: TrainingPlan, predict: Callable[[TrainingPlan], Report]) -> Report:
+def _rungs(point: Point, plan: TrainingPlan, chip: Accelerator) -> tuple[str, ...]:
+    """Host memory comes first where a framework's recipes of fully sharded models use it."""
+    offloads = framework_in(point.source).offload.rack and _rack(chip) and float(plan.zero) >= 3.0
+    return ("none", "offload", *_MORE_RECOMPUTE[1:]) if offloads else _MORE_RECOMPUTE
+
+
+def least_recompute(
+    plan: TrainingPlan, predict: Callable[[TrainingPlan], Report], rungs: Sequence[str] = _MORE_RECOMPUTE
+) -> Report:
     """Rows that name no recompute: the least that fits."""
-    for recompute in _MORE_RECOMPUTE:
+    for recompute in rungs:
         try:
             report = predict(replace(plan, recompute=recompute))
         except DoesNotFit as error:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from costsim.errors import Malformed, NothingFound
+from costsim.errors import BadInput, Malformed, NothingFound, UnreadableFile
 from costsim.explore.again import ask_run, ask_simulation, run_values, simulation_values
 from costsim.explore.fleets import ask_fleet, fleet_values
 from costsim.explore.study import headline
@@ -17,7 +18,7 @@ from costsim.predict.post.recipe import predict_recipe
 from costsim.predict.post_training import predict_post_training
 from costsim.predict.report import Metric, Report
 from costsim.predict.training import predict_training
-from costsim.spec.base import build, listed, read_text, refuse_far
+from costsim.spec.base import build, listed, read_text, read_toml, refuse_far
 from costsim.spec.catalog import ACCELERATORS, CLUSTERS, MODELS, load_accelerator, load_cluster, load_model, names
 from costsim.spec.plan import DecodeLoad, PrefillLoad, ServingLoad, ServingPlan, TrainingLoad, TrainingPlan
 from costsim.spec.post_training import FineTuningLoad, PostTrainingLoad, PostTrainingPlan
@@ -35,6 +36,8 @@ MOST = 1e18
 #: letters of a word, and numbers that only make sense when small
 _LONGEST = 200
 _CAPS = {"mtp_tokens": 64.0, "mtp_acceptance": 1.0, "offload": 1.0, "sigma": 3.0, "zero": 3.0, "epochs": 1e4}
+#: files of a folder among which one's own part is looked for
+_MOST_FILES = 100
 #: bytes of a report's JSON that is read back; a million-row answer is no report
 MOST_BYTES = 20_000_000
 
@@ -138,10 +141,10 @@ def answer(kind: str, values: Mapping[str, Any]) -> Mapping[str, Metric]:
 def ask(kind: str, values: Mapping[str, Any]) -> Report:
     """The whole report of a question."""
     price = None if values.get("price") is None else parse_rate(f"{values['price']!r} USD/h", "price")
-    where = None if values.get("cluster") is None else load_cluster(_id(values, "cluster"))
+    where = None if values.get("cluster") is None else load_cluster(part_id(values, "cluster"))
     if kind == "post_training_recipe":
-        return predict_recipe(load_recipe(_id(values, "recipe")), price, where, _id(values, "accelerator"))[0]
-    model, chip = load_model(_id(values, "model")), load_accelerator(_id(values, "accelerator"))
+        return predict_recipe(load_recipe(part_id(values, "recipe")), price, where, part_id(values, "accelerator"))[0]
+    model, chip = load_model(part_id(values, "model")), load_accelerator(part_id(values, "accelerator"))
     plan, load = ({key[5:]: value for key, value in values.items() if key.startswith(f"{part}.")}
                   for part in ("plan", "load"))  # fmt: skip
     if kind == "training_run":
@@ -204,16 +207,34 @@ def _check(where: str, name: str, kind: str, default: Any, value: Any) -> None:
         )
 
 
-def _id(values: Mapping[str, Any], name: str) -> str:
+def part_id(values: Mapping[str, Any], name: str) -> str:
     """A name of a catalog; the file of that name in this folder where one's own part is meant."""
     value = values.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST:
         raise Malformed(f"{name}: an id of at most {_LONGEST} letters is needed")
     if not value.endswith(".toml"):
         listed(value)
-    known = value.endswith(".toml") or any(value in names(folder) for folder in (ACCELERATORS, MODELS, CLUSTERS))
-    own = Path(f"{value}.toml")
-    return str(own) if not known and value == own.stem and own.is_file() else value
+    if value.endswith(".toml") or any(value in names(folder) for folder in (ACCELERATORS, MODELS, CLUSTERS)):
+        return value
+    found = _own_file(value)
+    if found is None and name == "accelerator":
+        raise UnreadableFile(
+            f"accelerator {value[:60]!r}: neither in the catalog nor described by a .toml file of this folder; "
+            "ask where its file lies"
+        )
+    return found or value
+
+
+def _own_file(name: str) -> str | None:
+    """The file of this folder that describes a part of this id: a report tells the part, not where its file lay."""
+    beside = Path(f"{name}.toml")
+    if name == beside.stem and beside.is_file():
+        return str(beside)
+    for path in sorted(Path().glob("*.toml"))[:_MOST_FILES]:
+        with suppress(BadInput):
+            if read_toml(path, "part").get("id") == name:
+                return str(path)
+    return None
 
 
 def _scenario(values: Mapping[str, Any]) -> Scenario:

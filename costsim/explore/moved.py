@@ -11,7 +11,7 @@ import numpy as np
 from costsim.calibration.store import Laws
 from costsim.economics.cost import usd_per_mtok
 from costsim.errors import NothingFound, NotModelled
-from costsim.explore.inputs import SERVING, Question, ask
+from costsim.explore.inputs import SERVING, Question, ask, part_id
 from costsim.num import Num
 from costsim.predict.phases import Setting, decode, prefill, setting_for
 from costsim.predict.report import Report
@@ -91,7 +91,7 @@ class Asked:
             raise UnknownName("metric", metric, list(self.report.metrics))
         self.value = self.report[metric]
         values = question.values
-        self._model, self._chip = load_model(values["model"]), load_accelerator(values["accelerator"])
+        self._model, self._chip = load_model(part_id(values, "model")), load_accelerator(part_id(values, "accelerator"))
         self._cluster = None if values.get("cluster") is None else load_cluster(values["cluster"])
         self._plan = {key[5:]: value for key, value in values.items() if key.startswith("plan.")}
         self._load = {key[5:]: value for key, value in values.items() if key.startswith("load.")}

@@ -8,8 +8,8 @@ from typing import Any
 
 from costsim.errors import BadInput, NothingFound
 from costsim.explore.search import search
-from costsim.predict.explain import Explanation, explain_inference
-from costsim.predict.explain_report import ReportTree, explain_report
+from costsim.predict.explain import Explained, explain_inference
+from costsim.predict.explain_report import explain_report
 from costsim.predict.fp8 import Fp8Savings, fp8_savings
 from costsim.predict.inference import predict_inference
 from costsim.predict.post.recipe import predict_recipe
@@ -57,7 +57,7 @@ class Study:
     run: RunResult | None = None
     fp8: Fp8Savings | None = None
     post_training: tuple[Report, ...] = ()
-    explained: tuple[Explanation | ReportTree, ...] = ()
+    explained: tuple[Explained, ...] = ()
 
 
 def precisions_of(chip: Accelerator) -> list[str]:
@@ -93,9 +93,9 @@ def study(scenario: Scenario, progress: Callable[[str], None] | None = None) -> 
 
 def _explained(
     model: ModelSpec, chip: Accelerator, deployment: Deployment, trained: Report | None, rate: Price | None
-) -> tuple[Explanation | ReportTree, ...]:
+) -> tuple[Explained, ...]:
     """Trees of what an output token and the training run cost on the scenario's own accelerator."""
-    found: list[Explanation | ReportTree] = []
+    found: list[Explained] = []
     if deployment.phases is not None:
         decode = deployment.phases[1]
         plan, load = ServingPlan(**decode.inputs["plan"]), DecodeLoad(**decode.inputs["load"])

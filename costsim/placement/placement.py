@@ -33,7 +33,8 @@ class Shape:
             if getattr(self, name) < 1:
                 raise OutOfRange(f"{name} = {getattr(self, name)}: must be at least 1")
         if self.slots % self.gpus:
-            near = sorted({max(self.slots // self.gpus, 1) * self.gpus, -(-self.slots // self.gpus) * self.gpus})
+            least = -(-self.experts // self.gpus)  # slots of a GPU, so that every expert has one
+            near = sorted({max(n, least) * self.gpus for n in (self.slots // self.gpus, -(-self.slots // self.gpus))})
             raise DoesNotDivide(
                 f"slots = {self.slots} do not spread evenly over gpus = {self.gpus}; "
                 f"nearest slots that work: {' or '.join(map(str, near))}"

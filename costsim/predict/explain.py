@@ -60,8 +60,8 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """``tree`` sums to ``metric`` in ``unit``, or, for rates, to the step they follow from (``of`` says how)."""
+class Explained:
+    """``tree`` sums to ``metric`` in ``unit``, or, for rates, to the time they follow from (``of`` says how)."""
 
     name: str
     metric: Metric
@@ -69,15 +69,27 @@ class Explanation:
     unit: str
     of: str
     report: Report
-    setting: Setting
+
+    def beneath(self) -> dict[str, Any]:
+        """What else stands under the tree."""
+        return {}
 
     def json(self) -> dict[str, Any]:
         return {
             "metric": self.name, **self.metric.json(), "of": self.of, "tree_unit": self.unit,
-            "tree": self.tree.json(self.tree.value), "inputs": dict(self.report.inputs),
-            "datasheet": datasheet(self.setting, self.tree), "system": system(self.setting),
+            "tree": self.tree.json(self.tree.value), "inputs": dict(self.report.inputs), **self.beneath(),
             "notes": list(self.report.notes), "sources": list(self.report.sources),
         }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Explanation(Explained):
+    """A serving question asked anew: with the datasheet fields and system constants that its times rest on."""
+
+    setting: Setting
+
+    def beneath(self) -> dict[str, Any]:
+        return {"datasheet": datasheet(self.setting, self.tree), "system": system(self.setting)}
 
 
 def explain_inference(

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from costsim.errors import Malformed, UnknownName
-from costsim.predict.explain import Node
-from costsim.predict.explain_report import ReportTree
+from costsim.predict.explain import Explained, Node
 from costsim.predict.report import Metric, Report
 
 _HOURS = 24.0
@@ -24,7 +23,7 @@ def is_fleet(document: Any) -> bool:
     return isinstance(document, Mapping) and isinstance(document.get("kinds"), list) and "node_hours" in document
 
 
-def explain_fleet(document: Mapping[str, Any], metric: str) -> ReportTree:
+def explain_fleet(document: Mapping[str, Any], metric: str) -> Explained:
     """One figure of the day by phase and kind of unit. Raises UnknownName, and KeyError or TypeError for damage."""
     if metric not in _OF:
         raise UnknownName("metric with a tree", metric, _OF)
@@ -46,4 +45,4 @@ def explain_fleet(document: Mapping[str, Any], metric: str) -> ReportTree:
     tree = Node(metric, whole, nodes).scaled(found.value / whole)
     words = [tuple(str(text) for text in document.get(key, ())) for key in ("sources", "notes")]
     report = Report("fleet", dict(document.get("inputs") or {}), {metric: found}, (), {}, *words)
-    return ReportTree(metric, found, tree, found.unit, _OF[metric], report)
+    return Explained(metric, found, tree, found.unit, _OF[metric], report)

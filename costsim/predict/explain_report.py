@@ -7,12 +7,11 @@ scaled; rates and utilisations show the time that they follow from; rungs of a c
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from costsim.economics.ladder import RUNGS, TITLES
 from costsim.errors import UnknownName
-from costsim.predict.explain import Node
+from costsim.predict.explain import Explained, Node
 from costsim.predict.report import Line, Metric, Report
 
 #: metrics that grow with the time of the breakdown, by their beginning
@@ -26,46 +25,27 @@ _MEMORY_SUMS = ("weights_bytes", "gradients_bytes", "master_bytes", "moments_byt
                 "transient_bytes", "communication_bytes", "kv_bytes", "reserve_bytes")  # fmt: skip
 
 
-@dataclass(frozen=True)
-class ReportTree:
-    """``tree`` sums to ``metric`` in ``unit``, or, for rates, to the time they follow from (``of`` says how)."""
-
-    name: str
-    metric: Metric
-    tree: Node
-    unit: str
-    of: str
-    report: Report
-
-    def json(self) -> dict[str, Any]:
-        return {
-            "metric": self.name, **self.metric.json(), "of": self.of, "tree_unit": self.unit,
-            "tree": self.tree.json(self.tree.value), "inputs": dict(self.report.inputs),
-            "notes": list(self.report.notes), "sources": list(self.report.sources),
-        }  # fmt: skip
-
-
-def explain_report(report: Report, metric: str) -> ReportTree:
+def explain_report(report: Report, metric: str) -> Explained:
     """One metric or memory term of a report as a tree. Raises UnknownName with those that have one."""
     known = explained(report)
     if metric not in known:
         raise UnknownName("metric with a tree", metric, known)
     if metric in report.memory:
         found = Metric(report.memory[metric], "B", None, None, "B")
-        return ReportTree(metric, found, _memory(report, metric), "B", "sum of bytes on the fullest rank", report)
+        return Explained(metric, found, _memory(report, metric), "B", "sum of bytes on the fullest rank", report)
     found = report.metrics[metric]
     if report.kind == "training_run" and metric.removesuffix("_usd") in RUNGS:
-        return ReportTree(metric, found, _ladder(report, metric), "USD", "each rung of the ladder adds to the one "
+        return Explained(metric, found, _ladder(report, metric), "USD", "each rung of the ladder adds to the one "
                           "below; owning replaces renting, so it may also take away", report)  # fmt: skip
     time = _time(report)
     if metric.startswith(_FALLS):
         text = f"{found.value:.6g} {found.unit} follows from {time.value:.6g} s".replace("  ", " ")
-        return ReportTree(metric, found, time, "s", text, report)
+        return Explained(metric, found, time, "s", text, report)
     if metric in _STEP_PARTS:
         tree = Node(metric, found.value, facts={"formula": "seconds of the first pipeline rank"})
-        return ReportTree(metric, found, tree, found.unit, "a part of the step", report)
+        return Explained(metric, found, tree, found.unit, "a part of the step", report)
     tree = time.scaled(found.value / time.value, metric)
-    return ReportTree(metric, found, tree, found.unit, _of(metric), report)
+    return Explained(metric, found, tree, found.unit, _of(metric), report)
 
 
 def explained(report: Report) -> list[str]:

@@ -17,6 +17,7 @@ from costsim.physics.memory import Footprint
 from costsim.predict.bands import serving_band, sources_of, step_band
 from costsim.predict.fits import cure
 from costsim.predict.hire import billed, hired
+from costsim.predict.host import InHost, streamed_weights
 from costsim.predict.phases import Answer, Setting, decode, prefill, setting_for
 from costsim.predict.question import check_values, most_cards
 from costsim.predict.report import Line, Metric, Report
@@ -56,8 +57,10 @@ def predict_inference(
             refuse_memory(blend.decode.memory, setting, load)
         return _blend_report(setting, load, blend, price, serve_events(setting, load))
     answer = prefill(setting, load) if isinstance(load, PrefillLoad) else decode(setting, load)
-    refuse_memory(answer.memory, setting, load)
-    return _phase_report(setting, load, answer, price)
+    outside = streamed_weights(setting, answer) if isinstance(load, PrefillLoad) else None
+    if outside is None:
+        refuse_memory(answer.memory, setting, load)
+    return _phase_report(setting, load, answer, price, outside)
 
 
 def refuse_memory(memory: Footprint, setting: Setting, load: Load) -> None:
@@ -119,9 +122,12 @@ def _lines(answer: Answer, total_s: float) -> tuple[Line, ...]:
     return tuple(sorted(lines, key=lambda line: (line.overlapped, -line.time_s)))
 
 
-def _memory(memory: Footprint) -> dict[str, float]:
+def _memory(memory: Footprint, outside: InHost | None = None) -> dict[str, float]:
     terms = {name: float(np.max(value)) for name, value in memory.terms().items()}
-    return terms | {"total_bytes": float(np.max(memory.total_bytes)), "capacity_bytes": memory.capacity_bytes}
+    held = {"host_bytes": outside.size} if outside else {}
+    terms["weights_bytes"] -= outside.size if outside else 0.0
+    total = float(np.max(memory.total_bytes)) - held.get("host_bytes", 0.0)
+    return terms | held | {"total_bytes": total, "capacity_bytes": memory.capacity_bytes}
 
 
 def _metric(value: Num, unit: str, band: tuple[float, float], grade: str, rate: bool) -> Metric:
@@ -224,7 +230,9 @@ def _sources(setting: Setting, rate: Price | None, power: Power | None) -> tuple
     return tuple(dict.fromkeys([*keys, *(power.sources if power else ())]))
 
 
-def _phase_report(setting: Setting, load: Load, answer: Answer, price: Price | None) -> Report:
+def _phase_report(
+    setting: Setting, load: Load, answer: Answer, price: Price | None, outside: InHost | None = None
+) -> Report:
     rate = price if price is not None else default_rate(setting.chip)
     power = wall_power(setting.chip)
     low, high, grade = step_band(answer.phase, answer.step, answer.micro_batches, setting.plan.routing, setting.device)
@@ -239,9 +247,9 @@ def _phase_report(setting: Setting, load: Load, answer: Answer, price: Price | N
         inputs=_inputs(setting, load, rate),
         metrics=metrics,
         breakdown=_lines(answer, float(np.max(answer.step_s))),
-        memory=_memory(answer.memory),
-        sources=_sources(setting, rate, power),
-        notes=_notes(setting, rate, power, kind),
+        memory=_memory(answer.memory, outside),
+        sources=(*_sources(setting, rate, power), *(outside.sources if outside else ())),
+        notes=(*_notes(setting, rate, power, kind), *([outside.note] if outside else [])),
     )
 
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from costsim.errors import UnknownName
-from costsim.predict.explain import Explanation, Node, datasheet, system
-from costsim.predict.explain_report import ReportTree
+from costsim.predict.explain import Explained, Explanation, Node, datasheet, system
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table, cited
 from costsim.report.figures import icicle
 from costsim.report.pages import GRADES
@@ -46,7 +45,7 @@ def explained_document(found: Explanation, op: str | None = None) -> Document:
     return Document(f"{first}, grade {found.metric.grade}", sections, payload, rows=rows)
 
 
-def tree_document(found: ReportTree) -> Document:
+def tree_document(found: Explained) -> Document:
     """A metric of a report as a tree and as a figure that opens by clicking."""
     title = f"{found.name} = {value_text(found.name, found.metric)}"
     span = band(found.name, found.metric)
@@ -60,7 +59,7 @@ def tree_document(found: ReportTree) -> Document:
                     rows=rows)  # fmt: skip
 
 
-def cost_sections(found: Sequence[Explanation | ReportTree]) -> list[Section]:
+def cost_sections(found: Sequence[Explained]) -> list[Section]:
     """Where numbers of a longer report come from: each as a figure that opens by clicking, and the tree as a table."""
     sections = []
     for number_, one in enumerate(found):
@@ -109,7 +108,7 @@ def walk(node: Node, depth: int = 0) -> Iterator[tuple[int, Node]]:
         yield from walk(child, depth + 1)
 
 
-def _tree_table(found: Explanation | ReportTree, least: float = 0.0) -> Table:
+def _tree_table(found: Explained, least: float = 0.0) -> Table:
     """The tree as rows, largest first; terms below ``least`` of the whole are counted, not listed."""
     rows: list[list[Content]] = []
     left = 0

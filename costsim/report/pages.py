@@ -23,7 +23,8 @@ def title_of(report: Report) -> str:
     """One line that says what was asked: the kind, the model and where it runs."""
     inputs = flat(report.inputs)
     where = " on ".join(str(inputs[key]) for key in ("model", "accelerator") if key in inputs)
-    gpus = f", {number(inputs['gpus'])} GPUs" if isinstance(inputs.get("gpus"), (int, float)) else ""
+    count = inputs.get("gpus")
+    gpus = f", {number(count)} {'GPU' if count == 1 else 'GPUs'}" if isinstance(count, (int, float)) else ""
     return f"{label(report.kind).capitalize()}: {where}{gpus}" if where else label(report.kind).capitalize()
 
 

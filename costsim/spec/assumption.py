@@ -14,7 +14,7 @@ from pydantic import model_validator
 from costsim import units
 from costsim.errors import BadQuantity, OutOfRange, UnknownName
 from costsim.spec.accelerator import Confidence
-from costsim.spec.base import Frozen, build, read_toml
+from costsim.spec.base import Frozen, build, cited, read_toml
 from costsim.spec.catalog import ROOT
 
 LADDER: Final = ROOT / "hwprofiles" / "ladder.toml"
@@ -46,11 +46,8 @@ class Assumption(Frozen):
         dimension = raw.get("dimension")
         if dimension not in units.UNITS:
             raise ValueError(f"unknown dimension {dimension!r}; known: {', '.join(units.UNITS)}")
-        data = {key: value for key, value in raw.items() if key != "source"}
-        source = raw.get("source", ())
-        sources = (source,) if isinstance(source, str) else tuple(source)
         ends = {name: units.parse(raw.get(name, ""), dimension, name) for name in ("value", "low", "high")}
-        return data | ends | {"text": str(raw["value"]), "sources": sources}
+        return cited(raw) | ends | {"text": str(raw["value"])}
 
     @model_validator(mode="after")
     def _ordered(self) -> Assumption:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -17,6 +19,7 @@ __all__ = [
     "Frozen",
     "OwnId",
     "build",
+    "cited",
     "listed",
     "plain",
     "read_text",
@@ -61,8 +64,56 @@ def build(cls: type[T], data: dict[str, Any], where: str) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part)[:40] for part in first["loc"]) or "(top level)"
-        shown = repr(first.get("input"))[:60]
-        raise Malformed(f"{where}: {field}: {first['msg']} (got {shown})") from None
+        raise Malformed(f"{where}: {field}: {_wrong(first, field, _fields(cls, first['loc'][:-1]))}") from None
+
+
+#: what pydantic calls a wrong type, in the words of the file
+_NEEDED = {
+    "string_type": "a text in quotes is needed", "bool_type": "true or false is needed",
+    "bool_parsing": "true or false is needed", "list_type": "a list is needed", "tuple_type": "a list is needed",
+    "model_type": "a table is needed, with a line for each field", "float_parsing": "a number is needed",
+    "dict_type": "a table is needed, with a line for each field", "int_type": "a whole number is needed",
+    "float_type": "a number is needed", "int_parsing": "a whole number is needed",
+    "int_from_float": "a whole number is needed", "finite_number": "a finite number is needed",
+}  # fmt: skip
+
+
+def _wrong(first: Mapping[str, Any], field: str, known: Sequence[str]) -> str:
+    """What is wrong with one field, and what it held: a table or a list by its kind, never by its content."""
+    kind, got = str(first["type"]), first.get("input")
+    name = field.rpartition(".")[2]
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        near = get_close_matches(name, known, n=3, cutoff=0.4) or list(known)[:8]
+        return f"no such field; nearest: {', '.join(near) or 'none'}"
+    said = _NEEDED.get(kind) or str(first["msg"]).removeprefix("Value error, ")
+    for prefix in (f"{field}: ", f"{name}: "):
+        said = said.removeprefix(prefix)
+    if kind.endswith("_error") and isinstance(got, dict | list | tuple):  # our own words name what is wrong in it
+        return said
+    shown = "a table" if isinstance(got, dict) else "a list" if isinstance(got, list | tuple) else repr(got)[:60]
+    return f"{said} (got {shown})"
+
+
+def _fields(cls: type[BaseModel], path: Sequence[int | str]) -> list[str]:
+    """The fields of the table at ``path`` of a file; none where the path leads through a list or a free table."""
+    for part in path:
+        field = cls.model_fields.get(str(part))
+        inner = None if field is None else field.annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        cls = inner
+    return list(cls.model_fields)
+
+
+def cited(raw: dict[str, Any]) -> dict[str, Any]:
+    """A table of a file with ``source``, a key of the bibliography or a list of them, as ``sources``."""
+    source = raw.get("source", ())
+    if not isinstance(source, (str, list, tuple)):
+        raise ValueError("source: expected a key of the bibliography, or a list of them")
+    sources = (source,) if isinstance(source, str) else tuple(source)
+    return {key: value for key, value in raw.items() if key != "source"} | {"sources": sources}
 
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+ -]*")

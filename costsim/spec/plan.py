@@ -137,7 +137,7 @@ class TrainingPlan:
     and number formats: deepseek (block-scaled FP8, BF16 moments) or megatron; auto is deepseek for DualPipe.
     ``dispatcher``: deepep (two hops, one copy for each node and rank) or alltoall (one copy for each expert); auto is
     alltoall for Megatron without overlap. ``graphs``: attention where attention and routing run as captured graphs,
-    which leaves short gaps and nothing to launch. ``recompute``: none, selective, full, or a list of tensors.
+    which leaves short gaps and nothing to launch. ``recompute``: none, selective, full, offload, or a list of tensors.
     ``layers`` cuts the model short.
     ``imbalance``: busiest expert rank over the mean of a measured load (None: what ``routing`` says).
     """

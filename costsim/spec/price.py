@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from costsim import units
 from costsim.errors import BadQuantity, Malformed, OutOfRange, UnknownName
 from costsim.spec.accelerator import Accelerator, Confidence
-from costsim.spec.base import Frozen, build, read_toml
+from costsim.spec.base import Frozen, build, cited, read_toml
 from costsim.spec.catalog import ROOT, load_accelerator
 
 PRICES: Final = ROOT / "hwprofiles" / "prices.toml"
@@ -63,20 +63,16 @@ class Price(Frozen):
             raise ValueError(f"unknown kind {str(kind)[:40]!r}; kinds: {', '.join(KINDS)}")
         if not isinstance(raw.get("value"), str):
             raise ValueError(f"value: {raw.get('value')!r} is not text; write it with its unit, in quotes")
-        data = {key: value for key, value in raw.items() if key != "source"}
-        source = raw.get("source", ())
+        data = cited(raw)
         money = KINDS[kind].startswith("money")
         currency = units.currency(raw["value"]) if money else ""
         if raw.get("currency", currency) != currency:
             raise ValueError(f"currency {raw['currency']!r} is not the currency of {raw['value']!r}")
-        if not isinstance(source, (str, list, tuple)):
-            raise ValueError("source: expected a key of the bibliography, or a list of them")
         return data | {
             "value": units.parse(raw["value"], KINDS[kind], "value"),
             "unit": units.SI_NAME[KINDS[kind]].replace("USD", currency or "USD"),
             "text": raw["value"],
             "currency": currency,
-            "sources": (source,) if isinstance(source, str) else tuple(source),
         }
 
 
@@ -118,7 +114,8 @@ def in_usd(price: Price) -> float:
         return price.value
     if price.currency == "CNY":
         return price.value / _constant("cny_per_usd").value
-    raise BadQuantity(f"price {price.id}: {price.text!r} cannot be converted to USD; write it in USD or CNY")
+    name = "price" if price.id == "given" else f"price {price.id}:"
+    raise BadQuantity(f"{name} {price.text!r} cannot be converted to USD; write it in USD or CNY")
 
 
 def default_rate(chip: Accelerator) -> Price | None:

@@ -33,6 +33,13 @@ class Graphs(Frozen):
     rack: Literal["none", "attention"] = "none"
 
 
+class Offload(Frozen):
+    """Whether activations wait in host memory before anything is computed again, where weights are sharded fully:
+    ``rack`` on parts whose scale-up domain is wider than a node."""
+
+    rack: bool = False
+
+
 class TrainingFramework(Frozen):
     """One framework's habits. ``match``: words in a point's source that tell it."""
 
@@ -42,6 +49,7 @@ class TrainingFramework(Frozen):
     overlap: Overlap = Overlap()
     dispatcher: Dispatcher = Dispatcher()
     graphs: Graphs = Graphs()
+    offload: Offload = Offload()
     sources: tuple[str, ...] = Field(default=(), alias="source")
     note: str = ""
 

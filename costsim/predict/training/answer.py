@@ -17,7 +17,7 @@ from costsim.predict.question import check_values
 from costsim.predict.report import Line, Metric, Report
 from costsim.predict.training.bands import Band, step_band
 from costsim.predict.training.chunk import layer_pair, play, wall_s
-from costsim.predict.training.fits import memory_by_rank, refuse_memory
+from costsim.predict.training.fits import memory_by_rank, offloaded, refuse_memory
 from costsim.predict.training.pipeline import Played, playable, played
 from costsim.predict.training.setting import TrainingSetting, training_rules, training_setting
 from costsim.predict.training.step import TrainingStep, closed_form
@@ -28,7 +28,7 @@ from costsim.spec.cluster import Cluster, standard_cluster
 from costsim.spec.model import ModelSpec
 from costsim.spec.plan import TrainingLoad, TrainingPlan
 from costsim.spec.price import Price, default_rate, in_usd
-from costsim.units import DAY_S, HOUR_S
+from costsim.units import DAY_S, GIGA, HOUR_S
 
 #: how a note ends that says which option an answer did not use
 LEFT_OUT = ": left out"
@@ -76,9 +76,9 @@ def predict_training(
     refuse(rules, DoesNotDivide)
     step = closed_form(setting, rules)
     game = played(setting, single(send_seconds(setting))) if playable(setting) else None
-    memory = memory_by_rank(setting, game)
-    refuse_memory(setting, memory)
     parts = parts_of(setting, step, game)
+    memory = offloaded(setting, memory_by_rank(setting, game), parts.step_s)
+    refuse_memory(setting, memory)
     rate = price if price is not None else default_rate(chip)
     band = step_band(setting, step, parts)
     return Report(
@@ -94,7 +94,7 @@ def predict_training(
         sources=tuple(dict.fromkeys([
             *sources_of(t.each.fitted for t, _ in step.timed), *setting.constants.sources, *_SOURCES,
         ])),
-        notes=_notes(setting, game, rate),
+        notes=(*_notes(setting, game, rate), *_in_host(memory)),
     )  # fmt: skip
 
 
@@ -128,6 +128,13 @@ def _notes(setting: TrainingSetting, game: Played | None, rate: Price | None) ->
     if setting.plan.comm_sms is not None and setting.overlap != "pair":
         notes.append(f"comm_sms counts under overlap pair alone, not {setting.overlap}{LEFT_OUT}")
     return (*notes, "no hourly price known: no USD" if rate is None else f"price: {rate.text} from {rate.id}")
+
+
+def _in_host(memory: dict[str, float]) -> tuple[str, ...]:
+    """What an offloading step keeps in host memory."""
+    size = memory.get("host_bytes", 0.0)
+    note = f"{size / GIGA:.1f} GB of activations a micro-batch wait in host memory, streamed beside compute"
+    return (note,) if size else ()
 
 
 def parts_of(setting: TrainingSetting, step: TrainingStep, game: Played | None) -> Parts:

@@ -12,6 +12,7 @@ from costsim.num import single
 from costsim.physics.memory import RESERVE_SHARE
 from costsim.physics.training.kept import ffn_transient, head_transient
 from costsim.physics.training.states import Held, placeholder_bytes
+from costsim.predict.host import host_link
 from costsim.predict.training.memory import (
     TrainingFootprint,
     block_held,
@@ -90,6 +91,31 @@ def refuse_memory(setting: TrainingSetting, memory: dict[str, float]) -> None:
         f"does not fit: {needed / GIGA:.1f} GB needed on each rank of {setting.chip.id}, {capacity / GIGA:.1f} GB "
         f"there; the largest term is {name} with {largest / GIGA:.1f} GB; {nearest_change(setting)}"
     )
+
+
+def offloaded(setting: TrainingSetting, memory: dict[str, float], step_s: float) -> dict[str, float]:
+    """Memory with the activations that do not fit in host memory, as ``recompute = offload`` asks.
+
+    Each micro-batch sends them out in its forward pass and brings them back in its backward pass, beside compute:
+    2·bytes·micro-batches over the host link, refused where that is longer than the step. [megatron-bridge]
+    """
+    excess = memory["total_bytes"] + memory["reserve_bytes"] - memory["capacity_bytes"]
+    if "offload" not in setting.policy or excess <= 0 or excess > memory["activations_bytes"]:
+        return memory
+    link = host_link(setting.chip)
+    if link is None:
+        raise DoesNotFit(
+            f"recompute = offload: no source states a coherent link of {setting.chip.id} to its host; "
+            f"{excess / GIGA:.1f} GB do not fit; recompute = full keeps least"
+        )
+    stream_s = 2.0 * link.seconds(excess) * single(setting.micro_batches)
+    if stream_s > step_s:
+        raise DoesNotFit(
+            f"recompute = offload: {excess / GIGA:.1f} GB a micro-batch take {stream_s:.3g} s over the host link and "
+            f"the step {step_s:.3g} s; a smaller micro_batch, or recompute = selective"
+        )
+    moved = {name: memory[name] - excess for name in ("activations_bytes", "total_bytes")}
+    return memory | moved | {"host_bytes": excess}
 
 
 def nearest_change(setting: TrainingSetting) -> str:
