@@ -99,6 +99,8 @@ def _part(name: str, value: str) -> str | None:
 def _options(text: str) -> str | None:
     """Options as they are; what is said in brackets behind one, in Chinese."""
     text = text.replace("--ep all ranks", "--ep 全部 rank")
+    if text.startswith("overlap: "):
+        return None  # a clause, not an option
     fixed, said = _BRACKETS.sub("\0", text).split("\0"), _BRACKETS.findall(text)
     known = [chinese(clause) for clause in said]
     if None in known:

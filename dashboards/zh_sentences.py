@@ -49,6 +49,9 @@ _SERVING = {
     "{o_chip} has {q_n} dies: ep, tp, pp count dies; gpus and batch count cards": "{o_chip} 有 {q_n} 个芯粒：ep、tp、pp 按芯粒计；卡数与批按卡计",
     "kernel efficiencies partly carried over from {i_chips} (grades C and D)": "部分内核效率移用自 {i_chips}（C、D 级）",
     "defaults: {c_options}": "默认值：{c_options}",
+    "defaults: overlap: at each point the faster of one and two micro-batches (--overlap)  {c_options}": "默认值：通信重叠：每点取一个与两个微批中较快者 (--overlap)  {c_options}",
+    "--overlap {o_v} chosen: a step of {q_a} with two micro-batches, {q_b} with one": "选用 --overlap {o_v}：两个微批时步时间 {q_a}，一个微批时 {q_b}",
+    "--overlap {o_v} chosen: a step of {q_a} with one, {q_b} with two micro-batches": "选用 --overlap {o_v}：一个微批时步时间 {q_a}，两个微批时 {q_b}",
     "closed loop of {q_n} requests simulated (continuous batching); the breakdown is of one decode step": "仿真了 {q_n} 个请求的闭环（连续批处理）；分解取一个解码步",
     "closed loop of {q_n} requests simulated ({o_engine}); the breakdown is of one decode step": "仿真了 {q_n} 个请求的闭环（{o_engine}）；分解取一个解码步",
     "break-even with {o_api}: {q_a} in, {q_b} cached, {q_c} out; cards are paid for whether used or not, and all of their rent is set against the answers": "与 {o_api} 的盈亏平衡：输入 {q_a}，缓存 {q_b}，输出 {q_c}；卡无论是否使用都付费，全部租金计入回答",
@@ -176,11 +179,9 @@ _LAUNCH = {
 }  # fmt: skip
 
 _REFUSALS = {
-    "does not fit: {q_a} needed on each rank of {o_chip}, {q_b} there; the largest term is {w_term} with {q_c}; it fits with {c_how}": "放不下：{o_chip} 每 rank 需 {q_a}，只有 {q_b}；最大的一项是{w_term}（{q_c}）；取 {c_how} 即可放下",
-    "does not fit: {q_a} needed on each rank of {o_chip}, {q_b} there; the largest term is {w_term} with {q_c}; {w_cure}": "放不下：{o_chip} 每 rank 需 {q_a}，只有 {q_b}；最大的一项是{w_term}（{q_c}）；{w_cure}",
-    "raise ep or tp, or use a smaller precision": "可增大专家并行或张量并行，或用更低精度", "lower tokens_per_gpu": "可减小每卡每步 token",
-    "lower batch_per_gpu or context, or use kv_dtype fp8": "可减小每卡请求数或平均上下文，或用 FP8 的 KV 缓存",
-    "lower batch_per_gpu or tokens_per_gpu": "可减小每卡请求数或每卡每步 token", "kv": "KV 缓存",
+    "does not fit: {q_a} needed on each rank of {o_chip}, {q_b} there; the largest term is {w_term} with {q_c}; it fits with {o_k} = {o_v}": "放不下：{o_chip} 每 rank 需 {q_a}，只有 {q_b}；最大的一项是{w_term}（{q_c}）；取 {o_k} = {o_v} 即可放下",
+    "does not fit: {q_a} needed on each rank of {o_chip}, {q_b} there; the largest term is {w_term} with {q_c}; it fits with {o_k} = {o_v}, or with {o_k2} = {o_v2}": "放不下：{o_chip} 每 rank 需 {q_a}，只有 {q_b}；最大的一项是{w_term}（{q_c}）；取 {o_k} = {o_v} 或 {o_k2} = {o_v2} 即可放下",
+    "kv": "KV 缓存",
     "{o_key} {q_n}: {w_why}": "{o_key} {q_n}：{w_why}",
 }  # fmt: skip
 

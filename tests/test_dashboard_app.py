@@ -42,9 +42,15 @@ def metric(app: AppTest, label: str) -> str:
 def expected(batch: float) -> str:
     """TPOT of the overview's decode unit straight from the library."""
     model, chip = load_model("deepseek-v3"), load_accelerator("h800-sxm")
-    plan = ServingPlan(gpus=128, ep=128, overlap="two-batch")
-    report = predict_inference(model, chip, plan, DecodeLoad(context=4096, batch_per_gpu=batch))
-    return value_text("tpot_s", report.metrics["tpot_s"])
+    return faster(model, chip, 128, batch)
+
+
+def faster(model: Any, chip: Any, gpus: int, batch: float) -> str:
+    """TPOT with one micro-batch or two, whichever takes less: what the verb chooses."""
+    load = DecodeLoad(context=4096, batch_per_gpu=batch)
+    plans = [ServingPlan(gpus=gpus, ep=gpus, overlap=overlap) for overlap in ("none", "two-batch")]
+    found = [predict_inference(model, chip, plan, load).metrics["tpot_s"] for plan in plans]
+    return value_text("tpot_s", min(found, key=lambda one: one.value))
 
 
 def test_the_overview_shows_the_library_s_numbers_and_follows_a_control() -> None:
@@ -106,10 +112,7 @@ def test_an_own_chip_comes_with_its_link(tmp_path: Path) -> None:
     chip = tmp_path / "chip.toml"
     chip.write_text(text)
     app = opened(a=value, b="32", dg="32", chip=packed)
-    plan = ServingPlan(gpus=32, ep=32, overlap="two-batch")
-    load = DecodeLoad(context=4096, batch_per_gpu=32)
-    report = predict_inference(load_model("deepseek-v3"), load_accelerator(str(chip)), plan, load)
-    assert metric(app, "TPOT") == value_text("tpot_s", report.metrics["tpot_s"])
+    assert metric(app, "TPOT") == faster(load_model("deepseek-v3"), load_accelerator(str(chip)), 32, 32)
     assert app.query_params["chip"] in (packed, [packed]), "the address keeps what it needs"
     assert not app.warning
     without = opened(a=value)

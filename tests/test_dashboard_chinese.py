@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VALUES = {"balanced", "trained", "dualpipe", "deepseek", "auto", "selective", "mixed", "none", "full", "sglang", "vllm",
           "trtllm", "gpipe", "interleaved", "eplb", "production",
           "query", "key", "value", "dispatch", "combine", "rank", "ep", "tp", "pp", "pue",
-          "restart", "gpus", "reliability.toml", "concurrency", "costsim", "train", "Pareto", "Daly",
+          "restart", "gpus", "reliability.toml", "concurrency", "costsim", "train", "--overlap", "Pareto", "Daly",
           "$MODEL", "$HEAD"}  # fmt: skip
 #: words of a question → what it changes of the page's defaults
 ASKED: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -100,7 +100,7 @@ def test_a_sentence_is_wholly_chinese_or_wholly_english_and_keeps_its_numbers() 
 
 
 #: made of the names of fields and of kinds of prices, or said with a word put in
-_BEGIN = ("{o_chip} rental ", "scheduler: ", "The API would take ", "For P90 (", "the grid is in ")
+_BEGIN = ("--overlap ", "{o_chip} rental ", "scheduler: ", "The API would take ", "For P90 (", "the grid is in ")
 KEYS = {"micro batch {o_v}", *(template for template in TEMPLATES if template.startswith(_BEGIN))}
 
 
@@ -146,7 +146,7 @@ def test_operations_are_made_of_what_they_work_on_and_what_is_done() -> None:
 
 def test_refusals_and_points_without_an_answer() -> None:
     text = "does not fit: 83.8 GB needed on each rank of h800-sxm, 80.0 GB there; the largest term is kv with 55.3 GB; "
-    shown = chinese(f"batch_per_gpu 192.0: {text}lower batch_per_gpu or context, or use kv_dtype fp8")
+    shown = chinese(f"batch_per_gpu 192.0: {text}it fits with batch_per_gpu = 179, or with kv_dtype = fp8")
     assert shown is not None
     assert shown.startswith("batch_per_gpu 192.0：放不下：h800-sxm 每 rank 需 83.8 GB")
     assert chinese("2 more points cannot be answered") == "另有 2 个点无法求解"

@@ -25,7 +25,8 @@ _FILES = "files of the server's disk are not read or written for a browser"
 _CUT = "cuts the model for experiments with the simulator itself"
 _TRAINING = {"--layers": _CUT, "--megatron": _FILES, "--write-megatron": _FILES, "--perfetto": _FILES}
 LEFT = {
-    "search": {"--top": "the exports hold the whole frontier", "--layers": _CUT, "--write-megatron": _FILES,
+    "search": {"--exit-code": "a page has none",
+               "--top": "the exports hold the whole frontier", "--layers": _CUT, "--write-megatron": _FILES,
                "--imbalance": "a measured load belongs to one plan: the page Inference has it",
                "--remote-nodes": "a measured load belongs to one plan: the page Inference has it"},
     "simulation": {"--no-bands": "every number of a page has its band", "--perfetto": _FILES, "--bench": _FILES,
