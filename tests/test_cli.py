@@ -494,3 +494,14 @@ def test_doctor_says_what_works_here(capsys: pytest.CaptureFixture[str]) -> None
         assert checks[name]["state"] in ("ok", "absent")
         assert checks[name]["detail"]
     assert "schema 1" in checks["calibration"]["detail"]
+
+
+@pytest.mark.parametrize(("chip", "precision"), [("h100-sxm", "w4"), ("b200-sxm", "w4a8"), ("h20-96g", "w4")])
+def test_a_model_stored_in_four_bits_is_served_so(
+    chip: str, precision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """OpenAI serves gpt-oss-120b on one 80 GB card: in eight bits it would not fit."""
+    line = ["infer", "--model=gpt-oss-120b", f"--accelerator={chip}", "--gpus=1", "--ep=1", "--batch-per-gpu=8"]
+    assert cli.main([*line, "--json"]) == 0
+    stated = json.loads(capsys.readouterr().out)["inputs"]["plan"]["precision"]
+    assert stated == precision

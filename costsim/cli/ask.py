@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from costsim.predict.report import Report
     from costsim.spec.accelerator import Accelerator
     from costsim.spec.cluster import Cluster
+    from costsim.spec.model import ModelSpec
     from costsim.spec.price import Price
 
 #: points of one call; a table longer than this is a job for `costsim search`
@@ -119,10 +120,16 @@ def refuse_foreign(args: argparse.Namespace, parser_keys: Sequence[Key], own: Se
             )
 
 
-def precision_for(chip: Accelerator, asked: str | None) -> tuple[str, list[str]]:
-    """The arithmetic asked for, else FP8, else what the chip has instead; and the words about it."""
+def precision_for(chip: Accelerator, asked: str | None, model: ModelSpec | None = None) -> tuple[str, list[str]]:
+    """The arithmetic asked for, else FP8, else what the chip has instead; and the words about it.
+
+    A ``model`` that is stored in 4 bits is served so: with 8-bit activations where the chip multiplies 4 bits.
+    """
     if asked is not None:
         return asked, []
+    if model is not None and model.native_dtype == "fp4":
+        dtype = "w4a8" if chip.known("fp4") else "w4"
+        return dtype, [f"--precision {dtype} ({model.id} is stored in 4 bits)"]
     for dtype in ("fp8", "int8", "bf16"):
         if chip.known(dtype):
             why = "" if dtype == "fp8" else f" ({chip.id} has no FP8 peak in the catalog)"

@@ -165,7 +165,7 @@ def question(args: argparse.Namespace) -> Question:
     model, chip = load_model(args.model), load_accelerator(args.accelerator)
     keys = LOADS[args.phase]
     asking.refuse_foreign(args, _every_load_key(), keys, f"--phase {args.phase}")
-    args.precision, about_precision = asking.precision_for(chip, args.precision)
+    args.precision, about_precision = asking.precision_for(chip, args.precision, model)
     price, cluster, about_supply = asking.supply(args, chip)
     _drafts(args)
     defaults = {**_COMMON, **DEFAULTS[args.phase], **_overlap(args, model)}

@@ -124,7 +124,7 @@ def _grid(args: argparse.Namespace, model: ModelSpec, chip: Accelerator) -> tupl
 
     known = plan_keys(args.phase)
     defaults = dict(_TRAINING_GRID if args.phase == "training" else _SERVING_GRID) | _LOAD_GRID[args.phase]
-    precision, _ = asking.precision_for(chip, None)
+    precision, _ = asking.precision_for(chip, None, None if args.phase == "training" else model)
     defaults["precision"] = [precision]
     if args.phase == "training":
         defaults["precision"] = ["fp8", "bf16"] if precision == "fp8" else ["bf16"]

@@ -125,7 +125,7 @@ def simulated(args: argparse.Namespace, load: tuple[Requests, int | None, list[s
     from costsim.spec.catalog import load_accelerator, load_model
 
     model, chip = load_model(args.model), load_accelerator(args.accelerator)
-    args.precision, about = asking.precision_for(chip, args.precision)
+    args.precision, about = asking.precision_for(chip, args.precision, model)
     price, cluster, about_supply = asking.supply(args, chip)
     plan, service = _plan(args, model), service_of(args, model)
     requests, concurrency, about_load = load or load_of(args)
@@ -217,7 +217,7 @@ def service_of(args: argparse.Namespace, model: ModelSpec) -> Service:
         ep = one(args, "prefill_ep", gpus if model.moe and tp == 1 else 1)
         prefill = replace(_plan(args, model), gpus=gpus, tp=tp, ep=ep, pp=1, moe_tp=None)
         if other is not None:
-            prefill = replace(prefill, precision=asking.precision_for(other, None)[0])
+            prefill = replace(prefill, precision=asking.precision_for(other, None, model)[0])
     drafts, acceptance = one(args, "mtp_tokens", 0), one(args, "mtp_acceptance", 0.0)
     if args.mtp_positions is not None:
         if args.mtp_tokens or args.mtp_acceptance:
