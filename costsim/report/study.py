@@ -129,8 +129,14 @@ def _rate(report: Report) -> Cell:
     price = report.inputs["price"]
     if price is None:
         return Cell("–", None)
-    star = "*" if price["id"].startswith("amortised") else ""
+    star = "*" if _written_off(report) else ""
     return Cell(f"{price['usd_per_h']:.2f}{star}", price["usd_per_h"])
+
+
+def _written_off(report: Report) -> bool:
+    """Whether the price is the card's purchase and power, not a rental."""
+    price = report.inputs["price"]
+    return price is not None and price["id"].startswith("amortised")
 
 
 def _plan_words(report: Report) -> str:
@@ -189,17 +195,22 @@ def _cost_chart(study: Study) -> Chart:
     input_usd = [p.metrics.get("usd_per_mtok_input") for _, p, _ in good]
     output_usd = [q.metrics.get("usd_per_mtok_output") for _, _, q in good]
     series = {"prefill: input tokens": input_usd, "decode: output tokens": output_usd}
+    names = [f"{name} *" if _written_off(p) else name for name, p, _ in good]
     figure = grouped_bar(
-        [name for name, _, _ in good],
+        names,
         {label: [None if m is None else m.value for m in found] for label, found in series.items()},
         "USD per million tokens, every card busy", "USD/Mtok",
         {label: [_span(m) for m in found] for label, found in series.items()},
     )  # fmt: skip
     words = [
         f"{name}: {'no price' if a is None or b is None else f'{a.value:.3g} in, {b.value:.3g} out'}"
-        for (name, _, _), a, b in zip(good, input_usd, output_usd, strict=True)
+        for name, a, b in zip(names, input_usd, output_usd, strict=True)
     ]
-    return Chart(figure, f"USD per million tokens by chip. {'; '.join(words)}.")
+    marked = any(name.endswith("*") for name in names)
+    note = (
+        " * the card written off, with its power alone: no rental, and not to be compared with one." if marked else ""
+    )
+    return Chart(figure, f"USD per million tokens by chip. {'; '.join(words)}.{note}")
 
 
 def _span(metric: Metric | None) -> tuple[float, float] | None:
