@@ -30,7 +30,7 @@ def attributed(name: str, first: Document, second: Document) -> None:
     """Why two answers differ, input by input, adding up."""
     if has("diff", first) and has("diff", second) and first.payload.get("kind") == second.payload.get("kind"):
         st.subheader(tr("What the difference is made of"), anchor=False)
-        _asked(f"{name}.diff", ("diff", _file(first), _file(second)), f"{name}.diff")
+        _asked(f"{name}.diff", ("diff", _file(first, "A"), _file(second, "B")), f"{name}.diff")
 
 
 @st.fragment
@@ -44,9 +44,11 @@ def sensitivity(seen: Seen) -> None:
     if not metric:
         return
     first = kept(page)
-    others = [_file(first)] if first is not None and has("sensitivity", first) else []
+    others = [_file(first, "A")] if first is not None and has("sensitivity", first) else []
     _asked(
-        f"{page.id}.sensitivity", ("sensitivity", _file(document), *others, f"--metric={metric}"), f"{page.id}.tornado"
+        f"{page.id}.sensitivity",
+        ("sensitivity", _file(document, "B"), *others, f"--metric={metric}"),
+        f"{page.id}.tornado",
     )
 
 
@@ -59,12 +61,12 @@ def _asked(name: str, argv: tuple[str, ...], key: str) -> None:
         show.refusal(error)
         return
     if found is not None:
-        show.sections(found, key)
+        show.sections(show.renamed(found), key)
         letters = iter("ba" if argv[0] == "sensitivity" else "ab")
         origin.command(tuple(f"{next(letters)}.json" if word.startswith("/") else word for word in argv))
         st.caption(tr("a.json and b.json: the two answers, each saved with --json > FILE or by the JSON button below."))
 
 
-def _file(document: Document) -> str:
-    """An answer as the file that verbs read back."""
-    return str(uploads.keep(dumps(document.payload).encode(), ".json", uploads.ANSWER_BYTES))
+def _file(document: Document, name: str) -> str:
+    """An answer as the file that verbs read back; texts call it ``name``."""
+    return str(uploads.keep(dumps(document.payload).encode(), ".json", uploads.ANSWER_BYTES, name))

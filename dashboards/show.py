@@ -205,13 +205,22 @@ def renamed(document: Document) -> Document:
         replace(
             part, heading=uploads.readable(part.heading), paragraphs=list(map(uploads.readable, part.paragraphs)),
             tables=[replace(rows, rows=[list(map(_renamed, row)) for row in rows.rows]) for rows in part.tables],
-            charts=[replace(drawn, label=uploads.readable(drawn.label)) for drawn in part.charts],
+            charts=[Chart(_words(drawn.figure), uploads.readable(drawn.label)) for drawn in part.charts],
         )
         for part in document.sections
     ]  # fmt: skip
     return replace(
         document, title=uploads.readable(document.title), subtitle=uploads.readable(document.subtitle), sections=parts
     )
+
+
+def _words(drawn: Any) -> Any:
+    """The same figure, every text of it readable."""
+    if isinstance(drawn, str):
+        return uploads.readable(drawn)
+    if isinstance(drawn, Mapping):
+        return {name: _words(part) for name, part in drawn.items()}
+    return [_words(part) for part in drawn] if isinstance(drawn, (list, tuple)) else drawn
 
 
 def _renamed(cell: Content) -> Content:

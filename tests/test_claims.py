@@ -161,7 +161,7 @@ def test_the_first_rule_that_holds_decides() -> None:
     assert verdict(Figure(3.0, "", 2.5, 4.0), 0.0) == "supported"
     assert verdict(Figure(3.0, "", 1.5, 4.0), 0.0) == "conditional"
     assert verdict(Figure(3.0, "", 1.5, 4.0), 1.0) == "overstated"
-    with pytest.raises(BadInput, match="no figure 'b'"):
+    with pytest.raises(BadInput, match="unknown figure of claims 'b'"):
         verdict_of(claim, {"a": Figure(3.0, "", 1.5, 4.0)})
     gap = claim.model_copy(update={"rules": claim.rules[:1]})
     with pytest.raises(BadInput, match="no rule holds"):

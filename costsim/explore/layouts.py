@@ -1,4 +1,4 @@
-"""What a search asks of training layouts beyond the step: what does not fit, parts of a step, the best played."""
+"""What a search asks of training layouts beyond the step: what does not fit, and the parts of a step."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from costsim.economics.cost import usd_per_mtok
-from costsim.errors import BadInput
 from costsim.physics.memory import RESERVE_SHARE
 from costsim.predict.question import most_cards
-from costsim.predict.training import predict_training, training_step
+from costsim.predict.training import training_step
 from costsim.predict.training.memory import TrainingFootprint
 from costsim.spec.accelerator import Accelerator
 from costsim.spec.cluster import Cluster, standard_cluster
@@ -73,41 +71,3 @@ def training_parts(
             for index, value in zip(members, values, strict=True):
                 found.setdefault(index, {})[name.removesuffix("_s").replace("_", " ")] = float(value)
     return [found[index] for index in range(len(plans))]
-
-
-def played(
-    model: ModelSpec, chip: Accelerator, cluster: Cluster | None, usd_per_h: float | None,
-    points: Sequence[Mapping[str, Any]],
-) -> list[dict[str, float] | None]:  # fmt: skip
-    """Metrics of each plan as `costsim train` answers it: played task by task, memory at the peak of its timeline.
-    None where it is refused so."""
-    found: list[dict[str, float] | None] = []
-    for point in points:
-        plan, load = plan_and_load(point)
-        try:
-            report = predict_training(model, chip, plan, load, None, cluster)
-        except BadInput:
-            found.append(None)
-            continue
-        rate = report["tokens_per_s_per_gpu"]
-        metrics = {
-            "step_s": report["step_s"],
-            "tokens_per_s_per_gpu": rate,
-            "memory_bytes": report["peak_memory_bytes"],
-        }
-        if usd_per_h is not None:
-            metrics["usd_per_mtok"] = float(usd_per_mtok(usd_per_h, rate))
-        found.append(metrics)
-    return found
-
-
-def played_words(closed: Sequence[Mapping[str, float]], game: Sequence[Mapping[str, float] | None]) -> str:
-    """How far playing lies from the closed form, and what it refuses."""
-    pairs = [(a, b) for a, b in zip(closed, game, strict=True) if b is not None]
-    words = f"the grid is in closed form; its {len(game)} best plans were played task by task, as costsim train does"
-    if pairs:
-        shifts = [100.0 * (b["step_s"] / a["step_s"] - 1.0) for a, b in pairs]
-        words += f": step {min(shifts):+.1f} to {max(shifts):+.1f} % of the closed form"
-    if lost := len(game) - len(pairs):
-        words += f"; {lost} {'does' if lost == 1 else 'do'} not fit so"
-    return words

@@ -16,8 +16,9 @@ from costsim.errors import BadOption, OutOfRange, UnknownName
 from costsim.explore.families import Family, compared, family_keys
 from costsim.explore.families import Tally as FamilyTally
 from costsim.explore.grid import Block, Values, at_edge, blocks, plan_count
-from costsim.explore.layouts import played, played_words, training_fit, training_parts, whole_layers
+from costsim.explore.layouts import training_fit, training_parts, whole_layers
 from costsim.explore.pareto import pareto
+from costsim.explore.played import PLAYS, Question, played
 from costsim.frames import Framed, Rows
 from costsim.predict.layout import Rule
 from costsim.predict.phases import decode, prefill, setting_for
@@ -43,8 +44,8 @@ PHASES = ("prefill", "decode", "serving", "training")
 OBJECTIVES = {"usd_per_mtok": 1.0, "tokens_per_s_per_gpu": -1.0, "step_s": 1.0}
 #: plans kept from each block before the frontier of all is taken
 KEEP = 256
-#: the best training plans of a grid that are played; among them the best may change places
-PLAYED = 8
+#: best plans kept from each block beside them, to be played
+NEAR = 24
 
 
 @dataclass(frozen=True)
@@ -156,27 +157,24 @@ def search(
     result = _result(tally, objective, rate)
     parts = functools.partial(training_parts, model, chip, cluster) if phase == "training" else None
     sign = OBJECTIVES[objective]
-    if phase == "training" and result.best is not None:
-        near = _nearest(tally, objective)
-        result = _played(result, near, played(model, chip, cluster, usd, [one.plan for one in near]))
+    if phase in PLAYS and result.best is not None:
+        result = _replayed(result, tally, Question(model, chip, cluster, phase, usd, limits))
     if result.best is not None and (edge := at_edge(grid, result.best.plan, max_gpus)):
         result = replace(result, notes=(*result.notes, edge))
     return replace(result, families=compared(tally.families.families(sign), sign, parts))
 
 
-def _nearest(tally: _Tally, objective: str) -> list[Found]:
-    """The best plans of the grid in closed form, best first."""
-    ranked = sorted(tally.kept, key=lambda kept: kept[1][objective] * OBJECTIVES[objective])
-    return [Found(*kept) for kept in ranked[:PLAYED]]
-
-
-def _played(result: SearchResult, near: list[Found], game: list[dict[str, float] | None]) -> SearchResult:
-    """The result with the best of the plans that were played, by what playing says of them."""
-    sign, name = OBJECTIVES[result.objective], result.objective
-    fit = [Found(one.plan, metrics) for one, metrics in zip(near, game, strict=True) if metrics is not None]
-    best = min(fit, key=lambda one: one.metrics[name] * sign) if fit else result.best
-    words = played_words([one.metrics for one in near], game)
-    return replace(result, best=best, notes=(*result.notes, words))
+def _replayed(result: SearchResult, tally: _Tally, ask: Question) -> SearchResult:
+    """The result with the best of its plans by what playing says of them."""
+    name, sign = result.objective, OBJECTIVES[result.objective]
+    ranked = sorted(tally.kept, key=lambda kept: kept[1][name] * sign)
+    found = played(ask, ranked, lambda metrics: metrics[name] * sign)
+    best = result.best
+    if found.best is not None:
+        metrics = found.game[found.best]
+        assert metrics is not None
+        best = Found(ranked[found.best][0], metrics)
+    return replace(result, best=best, notes=(*result.notes, found.words(ask.phase)))
 
 
 def _limits(phase: str, ttft_s: float | None, tpot_s: float | None) -> dict[str, float]:
@@ -313,12 +311,13 @@ def _trade(phase: str, objective: str, grid: Mapping[str, Values]) -> str:
 def _keep_best(
     tally: _Tally, block: Block, metrics: Mapping[str, Array], good: NDArray[np.bool_], objective: str
 ) -> None:
-    """The block's own frontier and its best plan; the frontier of all blocks is among these."""
+    """The block's own frontier and its best plans; the frontier of all blocks and what is played are among these."""
     where = np.flatnonzero(good)
     full = {name: np.broadcast_to(value, block.shape).ravel() for name, value in metrics.items()}
     cost = full[objective][where] * OBJECTIVES[objective]
     latency = full[tally.trade][where]
-    chosen = where[pareto(latency, cost)[:KEEP]]
+    lowest = np.argpartition(cost, min(NEAR, cost.size - 1))[:NEAR]
+    chosen = where[np.union1d(pareto(latency, cost)[:KEEP], lowest)]
     for index in chosen:
         tally.kept.append((block.plan_at(int(index)), {name: float(values[index]) for name, values in full.items()}))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from costsim.explore.played import PLAYS
 from costsim.explore.search import Found, SearchResult
 from costsim.report.document import Cell, Chart, Content, Document, Section, Table
 from costsim.report.figures import PALETTE, _axis, _layout, log_ticks, time_unit
@@ -40,7 +41,9 @@ def frontier_document(
     if result.frontier:
         shown = thin(result.frontier, top)
         sections.append(
-            Section(_front_title(result, phase), (), [_table(shown, len(result.frontier))], [_chart(result)])
+            Section(
+                _front_title(result, phase), (), [_table(shown, len(result.frontier), phase in PLAYS)], [_chart(result)]
+            )
         )
     if len(result.families) > 1:
         sections.append(_families(result))
@@ -99,7 +102,7 @@ def _families(result: SearchResult) -> Section:
     return Section("Families of plans", (), [Table(columns, rows)])
 
 
-def _table(found: Sequence[Found], whole: int) -> Table:
+def _table(found: Sequence[Found], whole: int, played: bool) -> Table:
     keys = list(found[0].plan)
     varied = [key for key in keys if len({str(f.plan[key]) for f in found}) > 1] or keys[:4]
     metrics = [name for name in _SHOWN if name in found[0].metrics]
@@ -108,6 +111,7 @@ def _table(found: Sequence[Found], whole: int) -> Table:
         for f in found
     ]
     caption = f"{len(found)} of {whole} plans, evenly spread" if whole > len(found) else ""
+    caption = "; ".join(filter(None, (caption, "in closed form: see the notes" if played else "")))
     return Table((*(label(key) for key in varied), *(label(m) for m in metrics)), rows, caption)
 
 

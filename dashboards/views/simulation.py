@@ -10,6 +10,7 @@ import streamlit as st
 from costsim.cli import simulate
 from costsim.cli.names import engines
 from costsim.predict.loads import trace_names
+from costsim.predict.report import Metric
 from costsim.report.curves import curve_chart
 from costsim.report.words import value_text
 from costsim.serving.policy import ROUTERS, SPREADS
@@ -19,7 +20,7 @@ from dashboards.controls import ENGINE, LAYOUT, POOL, Control, options_of
 from dashboards.page import Page, Question, Screen
 from dashboards.patterns import DOZEN, HOURS, QUANTITY, RATE, SHARES, WARMUP
 from dashboards.run import Seen
-from dashboards.words import tr
+from dashboards.words import name_of, tr
 
 OPEN, CLOSED, TRACE = "rate", "concurrency", "trace"
 _MADE = (OPEN, CLOSED)
@@ -86,12 +87,18 @@ _ENGINE = (
 
 def opened(seen: Seen) -> None:
     """What a deployment misses, several loads as curves, and the commands that start it."""
-    share = show.metrics_of(seen.document).get("goodput_share")
-    if share is not None and share.value < MOSTLY:
-        text = tr("Only {0} of the requests meet both targets.")
-        st.warning(text.format(value_text("goodput_share", share)), icon=":material/running_with_errors:")
     found = show.payload(seen.document)
-    if len(varied := found.get("varied") or ()) == 1:
+    varied = found.get("varied") or ()
+    shares = {"": show.metrics_of(seen.document).get("goodput_share")}
+    for row in found["rows"] if len(varied) == 1 else ():
+        share = row["metrics"].get("goodput_share")
+        shares[f"{name_of(varied[0])} {row['point'][varied[0]]:g}: "] = None if share is None else Metric(**share)
+    text = tr("Only {0} of the requests meet both targets.")
+    for name, found_share in shares.items():
+        if found_share is not None and found_share.value < MOSTLY:
+            words = f"{name}{text.format(value_text('goodput_share', found_share))}"
+            st.warning(words, icon=":material/running_with_errors:")
+    if len(varied) == 1:
         for number, chart in enumerate(curve_chart(found["rows"], varied[0], "serving")):
             show.chart(chart, f"simulation.curve.{number}")
     launches.commands(seen)
