@@ -20,7 +20,7 @@ from costsim.serving.arrivals import closed_loop, open_loop
 from costsim.serving.clients import read_clients
 from costsim.serving.traces import read_trace
 from costsim.spec.catalog import load_accelerator, load_model
-from costsim.spec.plan import ServingPlan
+from costsim.spec.plan import ServingLoad, ServingPlan
 from costsim.spec.price import parse_rate
 
 TP8 = ServingPlan(8, tp=8, routing="default")
@@ -272,3 +272,14 @@ def test_cli_refuses_in_one_line(options: list[str], words: str, capsys: pytest.
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("gpus", [16, 128])
+def test_the_share_of_prompts_is_the_one_that_the_bill_was_split_by(gpus: int) -> None:
+    """Wide expert parallelism lets a prompt hold up all ranks: the share is the simulated one, not a closed form's."""
+    report = costsim.predict_inference(
+        load_model("deepseek-v3"), load_accelerator("h800-sxm"), ServingPlan(gpus, ep=gpus), ServingLoad(512, 512, 128)
+    )
+    paid_in, paid_out = report["usd_per_mtok_input"] * 512, report["usd_per_mtok_output"] * 512
+    assert report["prefill_share"] == pytest.approx(paid_in / (paid_in + paid_out), rel=0.01)
+    assert 0 < report["busy_share"] <= 1 + 1e-9

@@ -103,6 +103,12 @@ def _each(window: Window, parts: dict[str, float]) -> dict[str, float]:
     return {name: parts[name] / tokens[name] for name in PARTS if tokens[name] > 0}
 
 
+def prompt_share(window: Window) -> float:
+    """Share of the busy time that prompts added to iterations, over all replicas; 0 where none was busy."""
+    busy = float(window.spent[:, BUSY].sum())
+    return float(window.spent[:, PROMPT].sum()) / busy if busy else 0.0
+
+
 def usage(window: Window, pools: Sequence[Hired]) -> dict[str, float]:
     """Busy share and KV in use over the window, weighed by cards; by pool where there are two; KV's peak in the run."""
     spent = window.spent

@@ -16,7 +16,7 @@ from costsim.physics.attention import kv_bytes_per_layer_token
 from costsim.physics.memory import Footprint
 from costsim.predict.bands import serving_band, sources_of, step_band
 from costsim.predict.fits import cure
-from costsim.predict.hire import billed, hired
+from costsim.predict.hire import billed, hired, prompt_share, usage
 from costsim.predict.host import InHost, streamed_weights
 from costsim.predict.phases import Answer, Setting, decode, prefill, setting_for
 from costsim.predict.question import check_values, most_cards
@@ -272,13 +272,14 @@ def _blend_report(setting: Setting, load: ServingLoad, blend: Blend, price: Pric
     band = step_band(blend.decode.phase, blend.decode.step, 1, setting.plan.routing, setting.device)
     in_flight = float(load.concurrency) / served.gpus
     metrics = _served_metrics(setting, served, band, in_flight)
-    shares = {name: blend.metrics[name] for name in ("decode_step_s", "prefill_share", "busy_share")}
-    metrics |= _timed_metrics(shares, serving_band(setting, band[:2], "tpot_s", in_flight), band[2])
-    replicas = len(served.outcome.statistics)
+    replicas, window = len(served.outcome.statistics), whole(served.outcome)
     pool = hired("both", replicas, served.gpus / replicas, setting.chip, rate)
+    shares = {"decode_step_s": blend.metrics["decode_step_s"], "prefill_share": (prompt_share(window), ""),
+              "busy_share": (usage(window, [pool])["busy_share"], "")}  # fmt: skip
+    metrics |= _timed_metrics(shares, serving_band(setting, band[:2], "tpot_s", in_flight), band[2])
     made = metrics["output_tokens_per_s_per_gpu"]
     metrics |= _cached_price(setting, rate)
-    metrics |= billed(whole(served.outcome), [pool], made, "A" if rate is None else _grade(rate))
+    metrics |= billed(window, [pool], made, "A" if rate is None else _grade(rate))
     lines = tuple(replace(line, name=f"decode: {line.name}") for line in d.breakdown)
     n, engine = len(served.outcome.isl), setting.framework.name if setting.framework else "continuous batching"
     note = f"closed loop of {n} requests simulated ({engine}); the breakdown is of one decode step"
