@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 _LABELS = {
+    "Its id": "编号", "Its name": "名称", "Add the chip of this form": "按此表单添加芯片", "or as TOML": "或用 TOML",
+    "Dense peaks; bandwidths a card and direction; n/a: not there; unknown: nobody states it.": "稠密峰值；带宽按每卡每方向；n/a：没有；unknown：无人公布。",
     "Model": "模型", "Accelerator": "加速器", "Cluster": "集群", "Price of a card": "单卡价格", "Precision": "精度",
     "Phase": "阶段", "Cards": "卡数", "Mean context": "平均上下文", "Requests per card": "每卡请求数",
     "Prompt tokens": "输入 token", "Answer tokens": "输出 token", "Tokens per card and step": "每卡每步 token",

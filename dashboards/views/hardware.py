@@ -10,7 +10,7 @@ import streamlit as st
 from costsim.errors import BadInput
 from costsim.report.document import Document, Section, Table
 from costsim.spec.catalog import ACCELERATORS
-from dashboards import answers, catalog, export, show, state, uploads
+from dashboards import answers, catalog, chip_form, export, show, state, uploads
 from dashboards.controls import Control
 from dashboards.page import Page, Question, Screen
 from dashboards.words import name_of, safe, tr
@@ -81,27 +81,41 @@ def subject(values: dict[str, Any]) -> list[str]:
 
 def _own() -> None:
     st.markdown(tr("Start from a chip near yours, change what differs, and add it. It is kept for this session only."))
-    base = st.selectbox(tr("Start from"), catalog.shipped_chips(), key="hardware/base")
+    known = catalog.shipped_chips()
+    base = st.selectbox(tr("Start from"), known, known.index("h800-sxm"), key="hardware/base")
     text = ACCELERATORS.joinpath(f"{base}.toml").read_text(encoding="utf-8")
-    if st.session_state.get("hardware/shown base") != base or "hardware/text" not in st.session_state:
-        st.session_state["hardware/shown base"] = base
-        st.session_state["hardware/text"] = text
-    edited = st.text_area(tr("The chip as TOML"), st.session_state["hardware/text"], key="hardware/text", height=420,
-                          max_chars=uploads.TEXT_BYTES)  # fmt: skip
-    typed = st.button(tr("Add the chip of this text"), type="primary", key="hardware/add")
-    given = st.file_uploader(tr("or a TOML file"), type=["toml"], key="hardware/file", max_upload_size=uploads.TEXT_MB)
-    filed = given is not None and st.button(tr("Add the chip of this file"), type="primary", key="hardware/add file")
-    if not typed and not filed:
-        return
-    try:
-        if typed and (edited or "").strip() == text.strip():
-            raise BadInput(f"this is {base} as it ships; change its id and what differs")
-        value = uploads.add_chip(given.getvalue() if filed and given is not None else (edited or "").encode())
-    except BadInput as error:
-        show.refusal(error)
-        return
-    state.later(PAGE, {"view_of": "One chip", "accelerator": value})
-    st.rerun()
+    added = None
+    for way in (chip_form.asked, _by_text):  # both are drawn, whatever one of them is told
+        try:
+            data = way(base, text)
+            added = uploads.add_chip(data) if data is not None else added
+        except BadInput as error:
+            show.refusal(error)
+    if added is not None:
+        state.later(PAGE, {"view_of": "One chip", "accelerator": added})
+        st.rerun()
+
+
+def _by_text(base: str, text: str) -> bytes | None:
+    """The TOML typed or uploaded, once its button is pressed."""
+    with st.expander(tr("or as TOML")):
+        if st.session_state.get("hardware/shown base") != base or "hardware/text" not in st.session_state:
+            st.session_state["hardware/shown base"] = base
+            st.session_state["hardware/text"] = text
+        edited = st.text_area(tr("The chip as TOML"), st.session_state["hardware/text"], key="hardware/text",
+                              height=420, max_chars=uploads.TEXT_BYTES)  # fmt: skip
+        typed = st.button(tr("Add the chip of this text"), type="primary", key="hardware/add")
+        given = st.file_uploader(
+            tr("or a TOML file"), type=["toml"], key="hardware/file", max_upload_size=uploads.TEXT_MB
+        )
+        filed = given is not None and st.button(
+            tr("Add the chip of this file"), type="primary", key="hardware/add file"
+        )
+    if typed and (edited or "").strip() == text.strip():
+        raise BadInput(f"this is {base} as it ships; change its id and what differs")
+    if filed and given is not None:
+        return bytes(given.getvalue())
+    return (edited or "").encode() if typed else None
 
 
 CONTROLS = (
