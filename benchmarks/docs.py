@@ -135,7 +135,6 @@ def run_page(page: Path, folder: Path) -> list[tuple[Block, Step | None, str]]:
     """Run every block of a page; each command (or Python block) with what it printed. Raises where one fails."""
     ran: list[tuple[Block, Step | None, str]] = []
     page = page.resolve()
-    _forget()
     with place_for(page, folder) as place:
         for block in blocks(page):
             if block.reason:
@@ -148,7 +147,6 @@ def run_page(page: Path, folder: Path) -> list[tuple[Block, Step | None, str]]:
                 ran += [(block, step, run_command(step, place, page)) for step in steps(block)]
             elif block.language == "python":
                 ran.append((block, None, _python(block, place, page)))
-    _forget()
     return ran
 
 
@@ -192,14 +190,6 @@ def _python(block: Block, place: Place, page: Path) -> str:
     with contextlib.redirect_stdout(out):
         exec(compile("\n" * block.line + block.text, str(page), "exec"), place.names)
     return out.getvalue()
-
-
-def _forget() -> None:
-    """The catalogs remember files by their name; another page may have another file of that name."""
-    from costsim.spec import catalog
-
-    for name in ("load_accelerator", "load_model", "load_cluster", "load_topology"):
-        getattr(catalog, name).cache_clear()
 
 
 def matches(shown: tuple[str, ...], printed: str) -> bool:

@@ -51,7 +51,6 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
         before = predicted(costsim.load_accelerator(str(path)), price)
         laws = path.with_suffix(".json")
         laws.write_text(written_text(result, laws), encoding="utf-8")
-        costsim.load_accelerator.cache_clear()  # the same name, now with laws beside it
         after = predicted(costsim.load_accelerator(str(path)), price)
 
     print("\nQwen2.5 1.5B, 4 requests of 512 tokens")

@@ -280,3 +280,21 @@ def test_a_wrong_file_is_told_in_its_own_words(old: str, new: str, said: str, tm
         catalog.load_accelerator(str(tmp_path / "chip.toml"))
     assert said in str(caught.value)
     assert not re.search(r"\{'|Value error|Input should|Field required|Extra inputs", str(caught.value))
+
+
+def test_a_file_of_ones_own_is_read_again_when_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a notebook one edits a chip and asks again; another folder may hold another chip of that name."""
+    text = (
+        catalog.ACCELERATORS.joinpath("h20-96g.toml")
+        .read_text(encoding="utf-8")
+        .replace('id = "h20-96g"', 'id = "mine"', 1)
+    )
+    for folder, size in (("a", "96 GB"), ("b", "48 GB")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.toml").write_text(text.replace('"96 GB"', f'"{size}"', 1), encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "a")
+    assert catalog.load_accelerator("mine.toml").need("memory") == 96e9
+    monkeypatch.chdir(tmp_path / "b")
+    assert catalog.load_accelerator("mine.toml").need("memory") == 48e9
+    (tmp_path / "b" / "mine.toml").write_text(text.replace('"96 GB"', '"141 GB"', 1), encoding="utf-8")
+    assert catalog.load_accelerator("mine.toml").need("memory") == 141e9

@@ -54,9 +54,25 @@ def _find(kind: str, name: str, folder: Path) -> Path:
     raise UnknownName(kind, name, known)
 
 
-@lru_cache(maxsize=256)
+def _stamp(name: str) -> tuple[str, int, int, int]:
+    """Which file a name means just now: a file of one's own may change, stand in another folder, or get laws beside it
+    between two calls."""
+    own = Path(name)
+    try:
+        path = own / "config.json" if own.is_dir() else own
+        found = path.stat()
+    except (OSError, ValueError):
+        return ("", 0, 0, 0)
+    return (str(path.resolve()), found.st_mtime_ns, found.st_size, path.parent.stat().st_mtime_ns)
+
+
 def load_accelerator(name: str) -> Accelerator:
     """An accelerator by id (``h800-sxm``) or by a TOML file, beside which ``<id>.json`` may hold its laws."""
+    return _accelerator(name, _stamp(name))
+
+
+@lru_cache(maxsize=256)
+def _accelerator(name: str, _file: tuple[str, int, int, int]) -> Accelerator:
     path = _find("accelerator", name, ACCELERATORS)
     chip = build(Accelerator, read_toml(path, "accelerator"), str(path.name))
     if path.parent == ACCELERATORS:
@@ -71,16 +87,24 @@ def load_accelerator(name: str) -> Accelerator:
     return chip.model_copy(update={"calibration": str(beside) if beside.is_file() else "", "file": name})
 
 
-@lru_cache(maxsize=256)
 def load_cluster(name: str) -> Cluster:
     """A cluster by id or by the path of a TOML file."""
+    return _cluster(name, _stamp(name))
+
+
+@lru_cache(maxsize=256)
+def _cluster(name: str, _file: tuple[str, int, int, int]) -> Cluster:
     path = _find("cluster", name, CLUSTERS)
     return build(Cluster, read_toml(path, "cluster"), str(path.name))
 
 
-@lru_cache(maxsize=256)
 def load_topology(name: str) -> TopologySpec:
     """A topology by id (``mpft-64``) or by the path of a TOML file."""
+    return _topology(name, _stamp(name))
+
+
+@lru_cache(maxsize=256)
+def _topology(name: str, _file: tuple[str, int, int, int]) -> TopologySpec:
     path = _find("topology", name, TOPOLOGIES)
     return build(TopologySpec, read_toml(path, "topology"), str(path.name))
 
@@ -99,9 +123,13 @@ def load_link(name: str) -> LinkKind:
     return known[name]
 
 
-@lru_cache(maxsize=256)
 def load_model(name: str) -> ModelSpec:
     """A model by id (``deepseek-v3``), by the path of a TOML file, or of a Hugging Face ``config.json``."""
+    return _model(name, _stamp(name))
+
+
+@lru_cache(maxsize=256)
+def _model(name: str, _file: tuple[str, int, int, int]) -> ModelSpec:
     own = Path(name)
     if name.strip() and (name.endswith(".json") or own.is_dir()):
         from costsim.spec.huggingface import read_config
